@@ -1,0 +1,11 @@
+"""Settings of every verb: one dataclass a verb, each parameter declared once."""
+
+from .base import Settings, option
+from .denoise import Denoise
+from .evaluate import Evaluate
+from .project import Project
+from .train import Train
+
+VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate}
+
+__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Project', 'Settings', 'Train', 'option']

@@ -9,8 +9,20 @@ here = Path(__file__).parent
 # Read, not imported: the isolated build environment has neither Scipion nor torch.
 version = re.search(r"^__version__ = '([^']+)'", (here / 'cryoemgan/__init__.py').read_text(), re.M).group(1)
 
-ENGINE = ['torch>=2.4', 'lightning-fabric>=2.4', 'safetensors>=0.4', 'numpy>=1.26,<2', 'scipy', 'mrcfile>=1.4',
-          'gemmi>=0.7', 'scikit-image>=0.22', 'scikit-learn>=1.3', 'matplotlib>=3.8', 'tqdm', 'torch-ctf>=0.6']
+ENGINE = [
+    'torch>=2.4',
+    'lightning-fabric>=2.4',
+    'safetensors>=0.4',
+    'numpy>=1.26,<2',
+    'scipy',
+    'mrcfile>=1.4',
+    'gemmi>=0.7',
+    'scikit-image>=0.22',
+    'scikit-learn>=1.3',
+    'matplotlib>=3.8',
+    'tqdm',
+    'torch-ctf>=0.6',
+]
 SCIPION = ['scipion-pyworkflow>=3.11.7', 'scipion-em>=3.11.1']
 TEST = ['pytest', 'ruff', 'mpmath', 'pyxmipp3==0.4.0', 'scipion-em-relion==5.0.2']
 
@@ -32,6 +44,9 @@ setup(
     },
     package_data={'cryoemgan': ['protocols.conf', '*.png', 'templates/*', 'engine/presets/*.json']},
     keywords='scipion cryoem imageprocessing scipion-3.0 denoising GAN',
-    classifiers=['License :: OSI Approved :: GNU General Public License v3 or later (GPLv3+)',
-                 'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering'],
+    classifiers=[
+        'License :: OSI Approved :: GNU General Public License v3 or later (GPLv3+)',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering',
+    ],
 )

@@ -10,7 +10,7 @@ _references = ['Gu2020', 'Gu2023']
 
 
 def __getattr__(name):
-    if name in ('Plugin', '_plugin'):
+    if name == 'Plugin':
         from .plugin import Plugin
 
         return Plugin

@@ -13,14 +13,19 @@ from .settings.base import add_options, read_settings_file
 
 def build_parser():
     """One sub-command a verb, its options from the settings classes."""
-    parser = argparse.ArgumentParser(prog='cryoemgan', description='Denoise single particles with a network trained '
-                                     'on projections of the refined map.')
+    parser = argparse.ArgumentParser(
+        prog='cryoemgan',
+        description='Denoise single particles with a network trained on projections of the refined map.',
+    )
     parser.add_argument('--version', action='version', version=__version__)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     for name, cls in VERBS.items():
         verb = verbs.add_parser(name, help=cls.__doc__, description=cls.__doc__, allow_abbrev=False)
-        verb.add_argument('--settings', dest='settings_file', help='JSON file with any of the options below; the '
-                          'command line wins.')
+        verb.add_argument(
+            '--settings',
+            dest='settings_file',
+            help='JSON file with any of the options below; the command line wins.',
+        )
         add_options(verb, cls)
     return parser
 
@@ -73,8 +78,11 @@ def main(argv=None):
         print(f'cryoemgan: {e}', file=sys.stderr)
         return 1
     except OSError as e:
-        print(f'cryoemgan: {e.filename or ""}: {e.strerror or e}. Nothing complete was written; '
-              'what was there before is unchanged.', file=sys.stderr)
+        print(
+            f'cryoemgan: {e.filename or ""}: {e.strerror or e}. Nothing complete was written; '
+            'what was there before is unchanged.',
+            file=sys.stderr,
+        )
         return 1
     return 0
 

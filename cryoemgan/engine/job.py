@@ -100,8 +100,10 @@ class Job:
             raise InputError(f'--output: {folder} is a file')
         filled = folder.is_dir() and any(folder.iterdir())
         if filled and not (s.resume or s.overwrite):
-            raise InputError(f'--output: {folder} is not empty; give another folder, --resume to go on with it, '
-                             'or --overwrite to replace it')
+            raise InputError(
+                f'--output: {folder} is not empty; give another folder, --resume to go on with it, '
+                'or --overwrite to replace it'
+            )
         if filled:
             self._own_folder()
         if filled and s.overwrite:
@@ -117,23 +119,36 @@ class Job:
         except (OSError, ValueError, AttributeError):
             verb = None
         if verb != self.verb:
-            raise InputError(f'--output: {self.folder} was not written by "{self.verb}" of this program; '
-                             'nothing in it is touched')
+            raise InputError(
+                f'--output: {self.folder} was not written by "{self.verb}" of this program; nothing in it is touched'
+            )
 
     def finish(self, results):
         """Write the summary: the run is complete from here on."""
         wall, cpu = self._start
         peak = max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        write_json(self.folder / SUMMARY, {
-            'verb': self.verb, 'version': __version__, 'settings': self.settings.as_dict(), **results,
-            'wall_seconds': round(time.time() - wall, 3), 'cpu_seconds': round(_cpu_seconds() - cpu, 3),
-            'peak_memory_bytes': peak * 1024, 'inputs': self.inputs, 'outputs': self.outputs,
-            'warnings': self.warnings})
+        write_json(
+            self.folder / SUMMARY,
+            {
+                'verb': self.verb,
+                'version': __version__,
+                'settings': self.settings.as_dict(),
+                **results,
+                'wall_seconds': round(time.time() - wall, 3),
+                'cpu_seconds': round(_cpu_seconds() - cpu, 3),
+                'peak_memory_bytes': peak * 1024,
+                'inputs': self.inputs,
+                'outputs': self.outputs,
+                'warnings': self.warnings,
+            },
+        )
 
 
 def _cpu_seconds():
-    return sum(resource.getrusage(w).ru_utime + resource.getrusage(w).ru_stime
-               for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(
+        resource.getrusage(w).ru_utime + resource.getrusage(w).ru_stime
+        for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 
 
 def watch_parent():

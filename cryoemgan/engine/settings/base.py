@@ -14,16 +14,40 @@ from pathlib import Path
 from ..errors import InputError
 
 
-def option(default, help, *, label='', unit='', choices=(), ge=None, gt=None, le=None, lt=None,
-           required=False, expert=False, path=False):
+def option(
+    default,
+    help,
+    *,
+    label='',
+    unit='',
+    choices=(),
+    ge=None,
+    gt=None,
+    le=None,
+    lt=None,
+    required=False,
+    expert=False,
+    path=False,
+):
     """Declare one parameter.
 
     default: value when nothing is said (None = not set). help: what it does, with numbers and trade-offs.
     label: short name in the form. choices: the allowed strings. ge, gt, le, lt: range. expert: shown under
     Advanced in the form. path: a file or folder that must exist.
     """
-    meta = dict(help=help, label=label, unit=unit, choices=tuple(choices), ge=ge, gt=gt, le=le, lt=lt,
-                required=required, expert=expert, path=path)
+    meta = dict(
+        help=help,
+        label=label,
+        unit=unit,
+        choices=tuple(choices),
+        ge=ge,
+        gt=gt,
+        le=le,
+        lt=lt,
+        required=required,
+        expert=expert,
+        path=path,
+    )
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=meta)
     return dataclasses.field(default=default, metadata=meta)
@@ -48,13 +72,27 @@ def flag(name):
 class Settings:
     """What every verb takes."""
 
-    output: str | None = option(None, 'Folder for the results; created. A folder that is not empty is refused '
-                                'unless --resume or --overwrite is given.', required=True)
+    output: str | None = option(
+        None,
+        'Folder for the results; created. A folder that is not empty is refused '
+        'unless --resume or --overwrite is given.',
+        required=True,
+    )
     threads: int = option(0, 'CPU threads; 0 uses every core this process may use.', ge=0, label='Threads')
-    device: str = option('auto', 'Where to compute: auto (a GPU when there is one), cpu, cuda, or chosen GPUs '
-                         'such as cuda:0,1.', label='Device', expert=True)
-    seed: int = option(1, 'Start of every random choice; the same seed on the same machine gives the same result.',
-                       ge=0, lt=2**32, label='Random seed', expert=True)
+    device: str = option(
+        'auto',
+        'Where to compute: auto (a GPU when there is one), cpu, cuda, or chosen GPUs such as cuda:0,1.',
+        label='Device',
+        expert=True,
+    )
+    seed: int = option(
+        1,
+        'Start of every random choice; the same seed on the same machine gives the same result.',
+        ge=0,
+        lt=2**32,
+        label='Random seed',
+        expert=True,
+    )
     resume: bool = option(False, 'Go on with an interrupted run in the output folder.')
     overwrite: bool = option(False, 'Replace an earlier result of this program in the output folder.')
 
@@ -86,8 +124,12 @@ def check_value(cls, field, value):
             raise InputError(f'{name}: {item} is not a finite number')
         if meta['choices'] and item not in meta['choices']:
             raise InputError(f'{name}: {item!r} is not one of {", ".join(meta["choices"])}')
-        for word, bad in (('ge', lambda v, b: v < b), ('gt', lambda v, b: v <= b),
-                          ('le', lambda v, b: v > b), ('lt', lambda v, b: v >= b)):
+        for word, bad in (
+            ('ge', lambda v, b: v < b),
+            ('gt', lambda v, b: v <= b),
+            ('le', lambda v, b: v > b),
+            ('lt', lambda v, b: v >= b),
+        ):
             if meta[word] is not None and bad(item, meta[word]):
                 sign = {'ge': 'at least', 'gt': 'more than', 'le': 'at most', 'lt': 'less than'}[word]
                 raise InputError(f'{name}: {item} must be {sign} {meta[word]}')

@@ -1,0 +1,38 @@
+# make demo: set up, and run project -> train -> denoise -> evaluate through Scipion on data it makes itself
+# make test: set up, and run the tests
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+
+.PHONY: demo test lint format clean setup
+
+setup: $(READY)
+
+# The pinned torch first: a range would take the newest build with gigabytes of CUDA on a machine without a GPU.
+$(READY): setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info[:2] == (3, 11)' 2>/dev/null || \
+	  { echo 'Python 3.11 is needed: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -c 'import tkinter' 2>/dev/null || \
+	  { echo 'Scipion needs tkinter, even without a display: install python3-tk (Debian, Ubuntu)'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .[test]
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python -m cryoemgan.demo demo
+
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf demo .pytest_cache .ruff_cache

@@ -1,0 +1,433 @@
+"""Particle tables: RELION STAR files (3.0 and 3.1), matched by identity, never by position.
+
+gemmi reads and writes them and keeps the cells; only the columns that are asked for become numbers.
+"""
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from .errors import InputError
+from .geometry import euler_to_matrix
+from .job import atomic
+from .stacks import Images
+
+PROVENANCE = 'cryoemgan'
+# Names of a quantity in RELION 3.1 (A) and 3.0 (px).
+SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
+
+
+class ParticleTable:
+    """A set of particles: one row each, and its optics groups (RELION 3.1) if it has them."""
+
+    def __init__(self, document, particles, path):
+        self._document, self._particles, self.path = document, particles, Path(path)
+        self._optics = document.find_block('optics')
+        self._images = None
+
+    @classmethod
+    def read(cls, path):
+        """Read a STAR file; InputError when it is missing, malformed, empty or has no images."""
+        path = Path(path)
+        try:
+            document = gemmi.cif.read(str(path))
+        except (OSError, ValueError, RuntimeError) as e:
+            reason = 'no such file' if not path.exists() else f'not a readable STAR file ({e})'
+            raise InputError(f'{path}: {reason}') from e
+        for block in document:
+            if block.find_loop('_rlnImageName'):
+                table = cls(document, block, path)
+                table._row_of_image()
+                return table
+        raise InputError(
+            f'{path}: no table with _rlnImageName in it, or the table has no rows; a particle STAR file is needed'
+        )
+
+    @classmethod
+    def create(cls, path, columns, optics=None):
+        """A new table from columns {label: values} and optics groups {label: values} (both of RELION 3.1)."""
+        document = gemmi.cif.Document()
+        for name, part in (('optics', optics), ('particles', columns)):
+            if part:
+                loop = document.add_new_block(name).init_loop('_', list(part))
+                loop.set_all_values([cells(v) for v in part.values()])
+        return cls(document, document.find_block('particles'), path)
+
+    def __len__(self):
+        return self._loop.length()
+
+    @property
+    def _loop(self):
+        return self._particles.find_loop('_rlnImageName').get_loop()
+
+    # Columns
+
+    def labels(self):
+        """Labels of the particle columns, without the leading underscore."""
+        return [tag[1:] for tag in self._loop.tags]
+
+    def has(self, label):
+        """Whether particles or their optics groups have this column."""
+        return self._column(label) is not None or self._optics_column(label) is not None
+
+    def strings(self, label):
+        """Column as a list of text; InputError when it is not there."""
+        column = self._column(label)
+        if column is None:
+            column = self._optics_column(label)
+            if column is None:
+                raise InputError(f'{self.path}: column _{label} is missing')
+            text = [gemmi.cif.as_string(c) for c in column]
+            return [text[g] for g in self._group_of_row()]
+        return [gemmi.cif.as_string(c) for c in column]
+
+    def floats(self, label, default=None):
+        """float64 [n]: the particle's value, else that of its optics group, else ``default``, else InputError."""
+        column, of_group = self._column(label), False
+        if column is None:
+            column, of_group = self._optics_column(label), True
+        if column is None:
+            if default is None:
+                raise InputError(f'{self.path}: column _{label} is missing')
+            return np.full(len(self), float(default))
+        try:
+            values = np.array(column, dtype=np.float64)
+        except ValueError as e:
+            raise InputError(f'{self.path}: column _{label}: {self._first_bad(column)}') from e
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise InputError(f'{self.path}: column _{label}, row {row + 1}: {column[row]} is not a finite number')
+        return values[self._group_of_row()] if of_group else values
+
+    def ints(self, label, default=None):
+        """int64 [n], as ``floats``."""
+        return self.floats(label, default).astype(np.int64)
+
+    def set(self, label, values):
+        """Add or replace a column of the particles; values [n] (text is quoted where STAR needs it)."""
+        values = cells(values)
+        if len(values) != len(self):
+            raise ValueError(f'{len(values)} values for {len(self)} rows')
+        loop = self._loop
+        if '_' + label not in loop.tags:
+            loop.add_columns(['_' + label], '.')
+        column = self._particles.find_loop('_' + label)
+        for row, value in enumerate(values):
+            column[row] = value
+
+    def _column(self, label):
+        column = self._particles.find_loop('_' + label)
+        return column if column and len(column) else None
+
+    def _optics_column(self, label):
+        if self._optics is None or self._particles is self._optics:
+            return None
+        column = self._optics.find_loop('_' + label)
+        return column if column and len(column) else None
+
+    def _group_of_row(self):
+        """Row of the optics table that each particle belongs to."""
+        groups = {gemmi.cif.as_string(g): i for i, g in enumerate(self._optics.find_loop('_rlnOpticsGroup'))}
+        column = self._column('rlnOpticsGroup')
+        if column is None:
+            if len(groups) > 1:
+                raise InputError(f'{self.path}: several optics groups but no column _rlnOpticsGroup')
+            return np.zeros(len(self), np.int64)
+        try:
+            return np.array([groups[g] for g in column])
+        except KeyError as e:
+            raise InputError(f'{self.path}: optics group {e.args[0]} is used by particles but not described') from e
+
+    @staticmethod
+    def _first_bad(column):
+        for row, cell in enumerate(column):
+            try:
+                float(cell)
+            except ValueError:
+                return f'row {row + 1}: {cell!r} is not a number'
+        return 'not numbers'
+
+    # What the columns mean
+
+    @property
+    def box(self):
+        """Box of the images, px."""
+        return self.images().box
+
+    @property
+    def pixel_sizes(self):
+        """float64 [n], A: of the image, from the optics group (3.1) or detector and magnification (3.0)."""
+        if self.has('rlnImagePixelSize'):
+            sizes = self.floats('rlnImagePixelSize')
+        elif self.has('rlnDetectorPixelSize') and self.has('rlnMagnification'):
+            sizes = 1e4 * self.floats('rlnDetectorPixelSize') / self.floats('rlnMagnification')
+        elif self.has('rlnPixelSize'):
+            sizes = self.floats('rlnPixelSize')
+        else:
+            raise InputError(
+                f'{self.path}: no pixel size (_rlnImagePixelSize of the optics group, or '
+                '_rlnDetectorPixelSize and _rlnMagnification)'
+            )
+        if sizes.min() <= 0:
+            raise InputError(f'{self.path}: a pixel size of {sizes.min()} A')
+        return sizes
+
+    @property
+    def pixel_size(self):
+        """Pixel size of the whole set, A; InputError when optics groups differ by more than 0.1 percent."""
+        sizes = self.pixel_sizes
+        if sizes.max() > 1.001 * sizes.min():
+            raise InputError(
+                f'{self.path}: pixel sizes from {sizes.min():g} to {sizes.max():g} A; take one optics '
+                'group at a time, or resample the particles to one pixel size'
+            )
+        return float(np.median(sizes))
+
+    def rotations(self):
+        """float64 [n,3,3]: A with p_img = A p_vol (ZYZ Euler angles rot, tilt, psi); InputError without angles."""
+        missing = [a for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi') if not self.has(a)]
+        if missing:
+            raise InputError(
+                f'{self.path}: particles without projection angles (_{", _".join(missing)} missing); '
+                'use the particles that came out of a 3D refinement'
+            )
+        return euler_to_matrix(*(self.floats(a) for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')))
+
+    def shifts(self):
+        """float64 [n,2], px: (x, y) shift that centres the image; the raw image is the projection moved by minus it."""
+        columns = []
+        for angstrom, pixels in SHIFTS:
+            if self.has(angstrom):
+                columns.append(self.floats(angstrom) / self.pixel_sizes)
+            else:
+                columns.append(self.floats(pixels, 0.0))
+        return np.stack(columns, axis=1)
+
+    def ctf(self):
+        """CTF parameters, each float64 [n]: defocus_u/v (A), defocus_angle, phase_shift (deg), voltage (kV), cs (mm),
+        amplitude_contrast, b_factor (A^2). InputError when defocus or microscope are missing."""
+        if not self.has('rlnDefocusU'):
+            raise InputError(
+                f'{self.path}: particles without CTF (_rlnDefocusU missing); estimate it first, or make '
+                'references without CTF'
+            )
+        u = self.floats('rlnDefocusU')
+        return dict(
+            defocus_u=u,
+            defocus_v=self.floats('rlnDefocusV') if self.has('rlnDefocusV') else u,
+            defocus_angle=self.floats('rlnDefocusAngle', 0.0),
+            voltage=self.floats('rlnVoltage'),
+            cs=self.floats('rlnSphericalAberration'),
+            amplitude_contrast=self.floats('rlnAmplitudeContrast'),
+            phase_shift=self.floats('rlnPhaseShift', 0.0),
+            b_factor=self.floats('rlnCtfBfactor', 0.0),
+        )
+
+    def half_sets(self):
+        """int64 [n] (1 or 2), or None when the refinement left none."""
+        return self.ints('rlnRandomSubset') if self.has('rlnRandomSubset') else None
+
+    # Images and identity
+
+    def images(self):
+        """The images, checked (see stacks.Images); opened once."""
+        if self._images is None:
+            index, names = self._row_of_image()
+            files = {name: i for i, name in enumerate(dict.fromkeys(names))}
+            paths = [self._find(name) for name in files]
+            self._images = Images(paths, [files[n] for n in names], index, self.describe)
+        return self._images
+
+    def describe(self, row):
+        """'FILE row 3 (000003@stack.mrcs)': how messages name a particle."""
+        return f'{self.path} row {row + 1} ({gemmi.cif.as_string(self._column("rlnImageName")[int(row)])})'
+
+    def _row_of_image(self):
+        """(index in the stack from 0 [n], stack name [n])."""
+        split = [split_image_name(n) for n in self.strings('rlnImageName')]
+        if None in split:
+            row = split.index(None)
+            raise InputError(f'{self.describe(row)}: an image name must look like 000001@stack.mrcs')
+        return np.array([s[0] for s in split]) - 1, [s[1] for s in split]
+
+    def _find(self, name):
+        """A stack named in the table: absolute, or relative to the table's folder, a folder above, or here."""
+        path = Path(name)
+        folder = self.path.resolve().parent
+        for base in (folder, *folder.parents, Path.cwd()):
+            if (base / path).exists():
+                return base / path
+        raise InputError(
+            f'{self.path}: image stack {name} not found beside the table, in a folder above it, or in {Path.cwd()}'
+        )
+
+    def names(self):
+        """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
+        label = 'rlnImageOriginalName' if self.has('rlnImageOriginalName') else 'rlnImageName'
+        return normalised_names(self.strings(label))
+
+    def identities(self):
+        """{kind: names [n]} in order of trust: id, original image name, image name."""
+        found = {}
+        if self.has('rlnImageId'):
+            found['id'] = [str(i) for i in self.ints('rlnImageId')]
+        if self.has('rlnImageOriginalName'):
+            found['original'] = normalised_names(self.strings('rlnImageOriginalName'))
+        found['name'] = normalised_names(self.strings('rlnImageName'))
+        return found
+
+    # Output tables
+
+    @property
+    def provenance(self):
+        """{key: text}: how the images came about (block ``cryoemgan``); empty for tables of other programs."""
+        block = self._document.find_block(PROVENANCE)
+        pairs = [item.pair for item in block or [] if item.pair is not None]
+        prefix = f'_{PROVENANCE}'
+        return {
+            _snake(tag[len(prefix) :]): gemmi.cif.as_string(value) for tag, value in pairs if tag.startswith(prefix)
+        }
+
+    def set_provenance(self, **values):
+        """Add or replace entries of the provenance block."""
+        block = self._document.find_block(PROVENANCE) or self._document.add_new_block(PROVENANCE)
+        for key, value in values.items():
+            block.set_pair(f'_{PROVENANCE}' + _camel(key), gemmi.cif.quote(str(value) or '.'))
+
+    def derive(self, stack, box=None, pixel_size=None, rows=None):
+        """The table of images made from these: same order, identity and columns.
+
+        stack: file name of the new images, beside the new table. box (px), pixel_size (A): when they change, shifts
+        in px change with them (those in A stay). rows: subset, in order.
+        """
+        new = ParticleTable(gemmi.cif.read_string(self._document.as_string()), None, self.path.with_name(stack))
+        new._particles = (
+            new._document.find_block(self._particles.name)
+            if self._particles.name.strip()
+            else next(b for b in new._document if b.find_loop('_rlnImageName'))
+        )
+        if rows is not None:
+            loop = new._loop
+            columns = [list(new._particles.find_loop(tag)) for tag in loop.tags]
+            loop.set_all_values([[column[row] for row in rows] for column in columns])
+        new.set('rlnImageOriginalName', new.strings('rlnImageName'))
+        new.set('rlnImageName', [f'{i + 1:06d}@{stack}' for i in range(len(new))])
+        if pixel_size is not None:
+            new._rescale(pixel_size, np.median(self.pixel_sizes))
+        if box is not None and new._optics is not None and new._optics.find_loop('_rlnImageSize'):
+            _fill(new._optics.find_loop('_rlnImageSize'), str(box))
+        return new
+
+    def _rescale(self, new_size, old_size):
+        ratio = new_size / old_size
+        if abs(ratio - 1) < 1e-9:
+            return
+        for _, pixels in SHIFTS:
+            if self.has(pixels):
+                self.set(pixels, self.floats(pixels) / ratio)
+        for label in ('rlnImagePixelSize', 'rlnDetectorPixelSize', 'rlnPixelSize'):
+            for block in (self._particles, self._optics):
+                column = block.find_loop('_' + label) if block is not None else None
+                for row in range(len(column or ())):
+                    column[row] = f'{float(column[row]) * ratio:.6f}'
+
+    def write(self, path):
+        """Write the STAR file atomically."""
+        with atomic(path) as partial:
+            partial.write_text('\n# version 30001\n\n' + self._document.as_string() + '\n', encoding='utf-8')
+        self.path = Path(path)
+
+
+def match(a, b):
+    """Rows of the particles that tables a and b share: (rows_a, rows_b), in a's order.
+
+    By _rlnImageId when both have it and what else they say of these particles agrees; otherwise by the name of the
+    image or of the image it was made from. InputError when they share none.
+    """
+    of_a, of_b = a.identities(), b.identities()
+    best, disagree = None, None
+    for kinds in (
+        ('id', 'id'),
+        ('original', 'original'),
+        ('name', 'original'),
+        ('original', 'name'),
+        ('name', 'name'),
+    ):
+        if kinds[0] not in of_a or kinds[1] not in of_b:
+            continue
+        pairs = _join(of_a[kinds[0]], of_b[kinds[1]])
+        if kinds[0] == 'id' and len(pairs):
+            # Every Scipion set counts its particles from 1: equal ids of unrelated sets mean nothing.
+            disagree = _disagreement(a, b, pairs)
+            if disagree:
+                continue
+        if len(pairs) and (best is None or len(pairs) > len(best)):
+            best = pairs
+            if kinds[0] == 'id':
+                break
+    if best is None:
+        raise InputError(
+            f'{a.path} and {b.path} share no particle '
+            f'({disagree or "neither _rlnImageId nor image names agree"}); '
+            'take references that were projected from these particles'
+        )
+    return best[:, 0], best[:, 1]
+
+
+def _join(names_a, names_b):
+    """int64 [k,2]: rows with equal names; names that stand twice in a table identify nothing and are left out."""
+    once_a, once_b = (Counter(n) for n in (names_a, names_b))
+    where = {name: row for row, name in enumerate(names_b) if once_b[name] == 1}
+    rows = [(row, where[n]) for row, n in enumerate(names_a) if n in where and once_a[n] == 1]
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def _disagreement(a, b, pairs):
+    """What speaks against two tables holding the same particles, or None: their coordinates and defocus."""
+    for label in ('rlnCoordinateX', 'rlnCoordinateY', 'rlnDefocusU'):
+        if a.has(label) and b.has(label):
+            same = np.isclose(a.floats(label)[pairs[:, 0]], b.floats(label)[pairs[:, 1]], rtol=1e-4, atol=0.5)
+            if same.mean() < 0.9:
+                return f'particles with equal _rlnImageId differ in _{label}'
+    return None
+
+
+def split_image_name(name):
+    """('index from 1', stack) of ``000001@stack.mrcs``; None when it is not of that form."""
+    found = re.fullmatch(r'0*([1-9]\d{0,9})@(.+)', name)
+    return (int(found[1]), found[2]) if found else None
+
+
+def normalised_names(names):
+    """Image names in one spelling: ``1@./a.mrcs`` and ``000001@a.mrcs`` are the same image."""
+    split = (split_image_name(n) for n in names)
+    return [f'{s[0]}@{os.path.normpath(s[1])}' if s else n for n, s in zip(names, split)]
+
+
+def cells(values):
+    """Values as STAR text: floats with 6 decimals as RELION writes them, text quoted where needed."""
+    values = np.asarray(values) if not isinstance(values, list) else values
+    if isinstance(values, np.ndarray) and values.dtype.kind == 'f':
+        return [f'{v:.6f}' for v in values]
+    if isinstance(values, np.ndarray) and values.dtype.kind in 'iu':
+        return [str(v) for v in values]
+    return [
+        f'{v:.6f}' if isinstance(v, float) else gemmi.cif.quote(v) if isinstance(v, str) else str(v) for v in values
+    ]
+
+
+def _fill(column, text):
+    for row in range(len(column)):
+        column[row] = text
+
+
+def _camel(key):
+    return ''.join(part.capitalize() for part in key.split('_'))
+
+
+def _snake(key):
+    return re.sub(r'(?<!^)(?=[A-Z])', '_', key).lower()

@@ -56,18 +56,25 @@ def read_mask(path, like):
     return data.clip(0, 1)
 
 
-def lowpass(volume, pixel_size, resolution, width=0.1):
-    """Low-pass by a raised cosine: half the amplitude at ``resolution`` (A), from 1 to 0 over ``width`` of it.
+def lowpass(data, pixel_size, resolution, axes=None):
+    """Low-pass by a raised cosine; grey values and mean are kept.
 
-    volume: float32[N, ...] (image or volume, any number of axes), pixel_size in A. The mean is kept.
+    data: float[...], pixel_size and resolution in A, axes: those to filter over, default all (a volume or one image;
+    (-2, -1) for a batch of images).
     """
-    spectrum = fft.rfftn(volume)
-    grids = [fft.fftfreq(n) for n in volume.shape[:-1]] + [fft.rfftfreq(volume.shape[-1])]
+    axes = tuple(axes or range(-data.ndim, 0))
+    shape = [data.shape[a] for a in axes]
+    spectrum = fft.rfftn(data, axes=axes) * raised_cosine(shape, pixel_size, resolution)
+    return fft.irfftn(spectrum, s=shape, axes=axes).astype(data.dtype)
+
+
+def raised_cosine(shape, pixel_size, resolution, width=0.1):
+    """Filter float32 on the rfftn grid of ``shape``: 1/2 at ``resolution`` (A), from 1 to 0 over ``width`` of it."""
+    grids = [fft.fftfreq(n) for n in shape[:-1]] + [fft.rfftfreq(shape[-1])]
     squared = sum(np.square(g.astype(np.float32)) for g in np.meshgrid(*grids, indexing='ij', sparse=True))
     # Position in the edge: -1/2 where it starts, 1/2 where it ends.
-    edge = ((np.sqrt(squared) * resolution / pixel_size - 1) / width).clip(-0.5, 0.5)
-    spectrum *= 0.5 - 0.5 * np.sin(np.pi * edge)
-    return fft.irfftn(spectrum, s=volume.shape).astype(np.float32)
+    edge = ((np.sqrt(squared) * (resolution / pixel_size) - 1) / width).clip(-0.5, 0.5)
+    return (0.5 - 0.5 * np.sin(np.pi * edge)).astype(np.float32)
 
 
 def _read(path, kind):

@@ -1,11 +1,15 @@
 """How the metrics of single particles are distributed."""
 
 import numpy as np
+from matplotlib.ticker import LogFormatterSciNotation
 
 from .style import line_style, new_figure, read_columns, tidy
 
-METRICS = (('mse', 'MSE (grey values squared)'), ('psnr', 'PSNR (dB)'), ('ssim', 'SSIM'),
-           ('ncc', 'normalised cross-correlation'))
+# Raw above, after an affine fit below; correlation does not change, so the gain of the fit stands there.
+PANELS = (('mse', 'MSE (grey values squared)'), ('psnr', 'PSNR (dB)'), ('ssim', 'SSIM'),
+          ('ncc', 'normalised cross-correlation'), ('mse_affine', 'MSE after affine fit (grey values squared)'),
+          ('psnr_affine', 'PSNR after affine fit (dB)'), ('ssim_affine', 'SSIM after affine fit'),
+          ('gain', 'gain of the affine fit'))
 BINS = 60
 
 
@@ -15,13 +19,13 @@ def distributions(path):
     methods = np.array(columns['method'])
     names = list(dict.fromkeys(columns['method']))
     figure = new_figure(15, 6.6)
-    grid = figure.subplots(2, len(METRICS))
-    for axes_row, suffix, heading in zip(grid, ('', '_affine'), ('raw', 'after affine fit')):
-        for axes, (metric, label) in zip(axes_row, METRICS):
-            values = {name: columns[metric + suffix][methods == name] for name in names}
-            _histograms(axes, values, log=metric == 'mse')
-            axes.set(xlabel=f'{label}, {heading}', yticks=[])
-        axes_row[0].set_ylabel('particles')
+    grid = figure.subplots(2, len(PANELS) // 2)
+    for axes, (column, label) in zip(grid.ravel(), PANELS):
+        values = {name: columns[column][methods == name] for name in names}
+        _histograms(axes, values, log=column.startswith('mse'))
+        axes.set(xlabel=label, yticks=[])
+    for axes in grid[:, 0]:
+        axes.set_ylabel('particles')
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside upper center', ncols=min(len(names), 5), frameon=False,
                   title='vertical line: median', title_fontsize=8)
@@ -46,4 +50,6 @@ def _histograms(axes, values, log):
         axes.axvline(np.median(sample), color=style['color'], linestyle=style['linestyle'], linewidth=1)
     if log:
         axes.set_xscale('log')
+        axes.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.8)))
+        axes.tick_params(axis='x', which='both', labelsize=8)
     tidy(axes)

@@ -10,6 +10,8 @@ from .style import new_figure
 # Images across a page; sets of one particle stay together.
 ACROSS = 12
 INCH = 1.25
+# In images: a line of text above each, the titles above all, the space between particles.
+CELL_HEIGHT, HEADING, BLOCK_GAP = 1.16, 0.2, 0.15
 
 
 def particle_labels(table):
@@ -20,7 +22,7 @@ def particle_labels(table):
 class Gallery:
     """Particles that several sets share, page by page.
 
-    sets: {title: STAR file}; the first one gives the order. per_page: particles on a page. contrast: 'own' scales
+    sets: {title: STAR file, or ParticleTable}; the first one gives the order. per_page: particles on a page. contrast: 'own' scales
     each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of the last set.
     metrics: metrics.csv of an evaluation, to print each image's correlation under it.
     """
@@ -29,7 +31,7 @@ class Gallery:
         if contrast not in ('own', 'shared'):
             raise ValueError(f'contrast {contrast!r} is neither own nor shared')
         self.titles, self.per_page, self.contrast, self.metrics = list(sets), per_page, contrast, metrics
-        self._tables = [ParticleTable.read(path) for path in sets.values()]
+        self._tables = [s if isinstance(s, ParticleTable) else ParticleTable.read(s) for s in sets.values()]
         self._rows = _shared_rows(self._tables)
 
     def __len__(self):
@@ -83,29 +85,37 @@ def _correlations(path, labels):
 
 
 def _draw(titles, stacks, labels, notes, contrast):
+    """All images in one pair of axes: an axes an image takes seconds a page."""
     count, width = len(labels), len(titles)
     blocks = min(max(1, ACROSS // width), count)
     down = -(-count // blocks)
-    figure = new_figure(INCH * blocks * (width + 0.15) + 0.1, (INCH + 0.24) * down + 0.3)
-    ratios = ([1] * width + [0.15]) * blocks
-    grid = figure.subplots(down, len(ratios), squeeze=False, gridspec_kw={'width_ratios': ratios})
-    for axes in grid.ravel():
-        axes.set_axis_off()
+    across = blocks * (width + BLOCK_GAP) - BLOCK_GAP
+    figure = new_figure(INCH * across, INCH * (down * CELL_HEIGHT + HEADING))
+    axes = figure.add_axes((0, 0, 1, 1))
+    one_stack = len({label.partition('@')[2] for label in labels}) == 1
+    names = {label: label.partition('@')[0] if one_stack else _short(label) for label in labels}
     limits = np.percentile(stacks[-1], [0.5, 99.5]) if contrast == 'shared' else None
     for i, label in enumerate(labels):
         row, block = divmod(i, blocks)
+        top = HEADING + row * CELL_HEIGHT
         for j, (title, stack) in enumerate(zip(titles, stacks)):
-            axes = grid[row, block * (width + 1) + j]
-            low, high = np.percentile(stack[i], [0.5, 99.5]) if limits is None else limits
-            axes.imshow(stack[i], cmap='gray', vmin=low, vmax=high, interpolation='nearest')
+            left = block * (width + BLOCK_GAP) + j
+            _cell(axes, stack[i], left, top, limits)
+            note = f'#{names[label]}  ' * (j == 0) + notes.get((label, title), '')
+            axes.text(left + 0.5, top + CELL_HEIGHT - 1 - 0.03, note, ha='center', va='bottom', fontsize=7)
             if row == 0:
-                axes.text(0.5, 1.22, title, transform=axes.transAxes, ha='center', fontsize=9, weight='bold')
-            text = notes.get((label, title), f'#{_short(label)}' if j == 0 else '')
-            if j == 0 and (label, title) in notes:
-                text = f'#{_short(label)}  {text}'
-            axes.set_title(text, fontsize=7, pad=2)
+                axes.text(left + 0.5, HEADING - 0.02, _short(title), ha='center', va='bottom', fontsize=9, weight='bold')
+    axes.set(xlim=(0, across), ylim=(HEADING + down * CELL_HEIGHT, 0), aspect='auto')
+    axes.set_axis_off()
     return figure
 
 
-def _short(label):
-    return label if len(label) <= 14 else label.split('@')[0] + '@…' + label[-8:]
+def _cell(axes, image, left, top, limits):
+    low, high = np.percentile(image, [0.5, 99.5]) if limits is None else limits
+    low_edge = top + CELL_HEIGHT - 1
+    axes.imshow(image, cmap='gray', vmin=low, vmax=high, interpolation='nearest', origin='lower',
+                extent=(left + 0.02, left + 0.98, low_edge + 0.96, low_edge))
+
+
+def _short(text):
+    return text if len(text) <= 16 else text.split('@')[0] + '@…' + text[-8:] if '@' in text else text[:15] + '…'

@@ -19,6 +19,8 @@ from ..job import atomic
 from ..table import ParticleTable, match
 
 COLUMNS = [*metrics.NAMES, *(f'{name}_affine' for name in metrics.NAMES), 'gain', 'offset']
+# Title of the references in the gallery.
+REFERENCE = 'reference'
 THRESHOLDS = {'frc_0.5': 0.5, 'frc_0.143': 0.143}
 # Smallest pixel-size difference that moves the last ring by a tenth of a ring in a 64 px box.
 PIXEL_TOLERANCE = 0.003
@@ -91,9 +93,8 @@ def _named(arguments):
         name, _, path = argument.partition('=')
         if not path or Path(argument).exists():
             name, path = Path(argument).stem, argument
-        if not name or name in named:
-            raise InputError(f'--particles {argument}: ' + (f'the name {name!r} is taken; write OTHER=FILE.star'
-                                                            if name else 'write NAME=FILE.star'))
+        if not name or name == REFERENCE or name in named:
+            raise InputError(f'--particles {argument}: the name {name!r} is empty or taken; write OTHER=FILE.star')
         named[name] = path
     return named
 
@@ -237,7 +238,6 @@ def _as_text(results, data_range):
 def _draw(settings, job, prepared):
     figures.save(figures.distributions(job.output('metrics.csv')), job.output('metrics.png'))
     figures.save(figures.frc_curves(job.output('frc.csv')), job.output('frc.png'))
-    tables = {**{name: t.path for name, t in prepared.sets.items()}, 'reference': prepared.references.path}
-    gallery = figures.Gallery(tables, metrics=job.output('metrics.csv'))
+    gallery = figures.Gallery({**prepared.sets, REFERENCE: prepared.references}, metrics=job.output('metrics.csv'))
     shown = np.linspace(0, len(gallery) - 1, min(settings.pictures, len(gallery))).astype(int)
     figures.save(gallery.particles(shown), job.output('gallery.png'))

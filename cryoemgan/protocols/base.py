@@ -19,7 +19,7 @@ from pyworkflow.protocol import STEPS_SERIAL
 from ..convert import write_particles
 from ..engine.errors import InputError
 from ..engine.job import SUMMARY, write_json
-from ..engine.settings import VERBS
+from ..engine.settings import VERBS, Settings
 from ..engine.settings.base import value_type
 from ..plugin import Plugin
 from .. import constants
@@ -71,8 +71,10 @@ class CryoEMGANProtBase(EMProtocol):
     @classmethod
     def _form_fields(cls):
         """The settings that are fields of the form, in their order."""
-        hidden = (*OURS, *cls._from_inputs)
-        return [f for f in dataclasses.fields(cls._settings_class()) if f.name not in hidden]
+        hidden, common = (*OURS, *cls._from_inputs), {f.name for f in dataclasses.fields(Settings)}
+        shown = [f for f in dataclasses.fields(cls._settings_class()) if f.name not in hidden]
+        # What every verb has (the seed) comes last.
+        return sorted(shown, key=lambda f: f.name in common)
 
     def _add_settings(self, form, *names, **more):
         """Add the named settings to the form (or to a group of it). more: arguments for all, e.g. condition."""

@@ -1,12 +1,14 @@
 """Generators and discriminators by name.
 
-A network is one file of this folder that registers a function ``build(**options) -> (generator, discriminator)``:
+A network is one file of this folder that registers a function ``build(**options) -> (generator,
+discriminator)``:
 
 * generator: standardised particles [B, 1, N, N] -> images in network units [B, 1, N, N];
-* discriminator: images in network units [B, 1, N, N] -> scores (logits, no sigmoid) [B, 1, n, n], one a patch.
+* discriminator: images in network units [B, 1, N, N] -> scores (logits, no sigmoid) [B, 1, n, n], one a
+patch.
 
-`create` wraps both so that they take any even box. To add a network: add its file to the imports at the end, and
-its name to ``settings/networks.py``.
+`create` wraps both so that they take any even box. To add a network: add its file to the imports at the
+end, and its name to ``settings/networks.py``.
 """
 
 import inspect
@@ -35,7 +37,8 @@ class Pair:
         return getattr(self.generator.network, 'stages', 1)
 
     def set_stage(self, stage, alpha=1.0):
-        """Work at resolution ``stage`` (0 .. stages-1), faded in by alpha (0 = still the previous stage, 1 = fully).
+        """Work at resolution ``stage`` (0 .. stages-1), faded in by alpha (0 = still the previous stage,
+        1 = fully).
 
         New networks work at their last stage. The stage is part of the state dict. No effect without stages.
         """
@@ -69,14 +72,16 @@ def names():
 def create(name, box, **options):
     """The networks called ``name`` for images of ``box`` pixels, freshly initialised, as a Pair.
 
-    Options and their defaults are the keyword arguments of the network's builder (`defaults`). Convolution weights
-    are in channels-last order, the fastest on CPU and GPU. InputError: unknown name or option, box odd or outside
-    32..512.
+    Options and their defaults are the keyword arguments of the network's builder (`defaults`).
+    Convolution weights are in channels-last order, the fastest on CPU and GPU. InputError: unknown name
+    or option, box odd or outside 32..512.
     """
     known = defaults(name)
     if not isinstance(box, int) or box % 2 or not SMALLEST_BOX <= box <= LARGEST_BOX:
-        raise InputError(f'box {box!r}: networks take even boxes from {SMALLEST_BOX} to {LARGEST_BOX} px; '
-                         'set --box to resample the particles')
+        raise InputError(
+            f'box {box!r}: networks take even boxes from {SMALLEST_BOX} to {LARGEST_BOX} px; '
+            'set --box to resample the particles'
+        )
     for key, value in options.items():
         if key not in known:
             raise InputError(f'network {name} has no option {key!r} (it has: {", ".join(known)})')

@@ -38,13 +38,15 @@ class Residual(nn.Module):
 
 
 def initialise(module):
-    """He's initialisation of every convolution, for layers followed by ReLU; biases zero. Gives the module back."""
+    """He's initialisation of every convolution, for layers before a ReLU; biases zero. Returns the module."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            # A transposed convolution stores (in, out): its fan_out is the number of inputs to an output pixel,
-            # times the stride squared.
+            # A transposed convolution stores (in, out): its fan_out is the number of inputs to an output
+            # pixel, times the stride squared.
             transposed = isinstance(layer, nn.ConvTranspose2d)
-            nn.init.kaiming_normal_(layer.weight, mode='fan_out' if transposed else 'fan_in', nonlinearity='relu')
+            nn.init.kaiming_normal_(
+                layer.weight, mode='fan_out' if transposed else 'fan_in', nonlinearity='relu'
+            )
             if transposed:
                 layer.weight.data.mul_(layer.stride[0])
             nn.init.zeros_(layer.bias)
@@ -52,11 +54,12 @@ def initialise(module):
 
 
 class EncoderDecoder(nn.Module):
-    """The paper's generator: levels that halve the image, and levels that double it again, with additive skips.
+    """The paper's generator: levels that halve the image, and levels that double it again, with additive
+    skips.
 
-    channels: width of each level. before, after: number of residual blocks of each level on the way down and up
-    (``after`` from the deepest inner level to the first; one shorter). block(C): makes one. skips: add the level's
-    output on the way down before the ReLU of the level on the way up.
+    channels: width of each level. before, after: number of residual blocks of each level on the way down
+    and up (``after`` from the deepest inner level to the first; one shorter). block(C): makes one. skips:
+    add the level's output on the way down before the ReLU of the level on the way up.
     """
 
     def __init__(self, channels, before, after, block, skips):
@@ -64,12 +67,20 @@ class EncoderDecoder(nn.Module):
         self.multiple, self.skips = 2 ** len(channels), skips
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for previous, width, count in zip((1, *channels), channels, before):
-            self.downs.append(nn.Sequential(down(previous, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-                                            *(block(width) for _ in range(count))))
+            self.downs.append(
+                nn.Sequential(
+                    down(previous, width),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                    *(block(width) for _ in range(count)),
+                )
+            )
         inner = channels[::-1]
         for previous, width, count in zip(inner, inner[1:], after):
             blocks = nn.Sequential(nn.ReLU(inplace=True), *(block(width) for _ in range(count)))
-            self.ups.append(nn.ModuleList([nn.Sequential(up(previous, width), nn.BatchNorm2d(width)), blocks]))
+            self.ups.append(
+                nn.ModuleList([nn.Sequential(up(previous, width), nn.BatchNorm2d(width)), blocks])
+            )
         self.last = nn.Sequential(up(channels[0], 1), nn.BatchNorm2d(1), nn.Tanh())
         initialise(self)
 

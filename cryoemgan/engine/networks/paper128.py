@@ -1,4 +1,4 @@
-"""The paper's ResNet for 128 px (Gu et al. 2020, figure 4): 4,195,843 and 2,803,393 parameters at width 64."""
+"""The ResNet of the paper (Gu et al. 2020, figure 4) for 128 px: 4,195,843 and 2,803,393 parameters."""
 
 from torch import nn
 

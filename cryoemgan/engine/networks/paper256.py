@@ -21,8 +21,11 @@ def _same(inputs, outputs):
 
 def _block(channels, kind='batch'):
     layers = []
-    for convolution in (nn.Conv2d(channels, channels, 1), _same(channels, channels),
-                        nn.Conv2d(channels, channels, 1)):
+    for convolution in (
+        nn.Conv2d(channels, channels, 1),
+        _same(channels, channels),
+        nn.Conv2d(channels, channels, 1),
+    ):
         layers += [convolution, norm(kind, channels), nn.ReLU(inplace=True)]
     return Residual(*layers[:-1])
 

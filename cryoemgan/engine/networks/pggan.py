@@ -1,11 +1,13 @@
-"""Progressive growing (appendix 5.4, after Karras et al. 2018): an encoder, a generator and a critic that grow.
+"""Progressive growing (appendix 5.4, after Karras et al. 2018): an encoder, a generator and a critic that
+grow.
 
-Five stages, from a sixteenth of the box to the full box. A growing generator still gives, and a growing critic still
-takes, images of the full box: below the last stage the output is enlarged by pixel repetition, and the critic
-averages over the same pixels. Training therefore only has to call `Pair.set_stage`.
+Five stages, from a sixteenth of the box to the full box. A growing generator still gives, and a growing
+critic still takes, images of the full box: below the last stage the output is enlarged by pixel
+repetition, and the critic averages over the same pixels. Training therefore only has to call
+`Pair.set_stage`.
 
-Of the original's devices, pixel normalisation and fading are here; minibatch statistics are not, because they couple
-the images of a batch.
+Of the original's devices, pixel normalisation and fading are here; minibatch statistics are not, because
+they couple the images of a batch.
 """
 
 import torch
@@ -53,11 +55,20 @@ class Generator(Growing):
     def __init__(self, channels):
         super().__init__()
         inner = channels[-2::-1]
-        self.encoder = nn.Sequential(*(nn.Sequential(down(i, o), nn.LeakyReLU(0.2))
-                                       for i, o in zip((1, *inner), inner)))
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.LeakyReLU(0.2), PixelNorm(),
-                                                  nn.Conv2d(o, o, 3, padding=1), nn.LeakyReLU(0.2), PixelNorm())
-                                    for i, o in zip((channels[0], *channels), channels))
+        self.encoder = nn.Sequential(
+            *(nn.Sequential(down(i, o), nn.LeakyReLU(0.2)) for i, o in zip((1, *inner), inner))
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(i, o, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                PixelNorm(),
+                nn.Conv2d(o, o, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                PixelNorm(),
+            )
+            for i, o in zip((channels[0], *channels), channels)
+        )
         self.images = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in channels)
         initialise(self)
 
@@ -79,9 +90,15 @@ class Critic(Growing):
     def __init__(self, channels):
         super().__init__()
         self.images = nn.ModuleList(nn.Sequential(nn.Conv2d(1, c, 1), nn.LeakyReLU(0.2)) for c in channels)
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(i, i, 3, padding=1), nn.LeakyReLU(0.2),
-                                                  nn.Conv2d(i, o, 3, padding=1), nn.LeakyReLU(0.2))
-                                    for i, o in zip(channels, (channels[0], *channels)))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(i, i, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(i, o, 3, padding=1),
+                nn.LeakyReLU(0.2),
+            )
+            for i, o in zip(channels, (channels[0], *channels))
+        )
         self.score = nn.Conv2d(channels[0], 1, 1)
         initialise(self)
 

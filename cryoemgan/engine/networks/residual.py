@@ -1,9 +1,9 @@
 """The default: a strided-stem residual network with additive skips, about 1.7 million parameters.
 
-A stem that halves the image at once and 3x3 convolutions on 32 or more channels at half resolution and below reach
-most of the processor's convolution peak. Without normalisation layers: nothing couples the images of a batch, and
-training and inference are the same function. Each residual branch ends in zeros, so that a fresh network is
-near-linear and takes large steps.
+A stem that halves the image at once and 3x3 convolutions on 32 or more channels at half resolution and
+below reach most of the processor's convolution peak. Without normalisation layers: nothing couples the
+images of a batch, and training and inference are the same function. Each residual branch ends in zeros,
+so that a fresh network is near-linear and takes large steps.
 """
 
 import torch

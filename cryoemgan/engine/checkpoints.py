@@ -85,15 +85,16 @@ def _lines(rows):
 class Best:
     """The k best generators by validation error: their scores, and their weights in the folder."""
 
-    def __init__(self, folder, keep, scores=()):
-        """scores: those of an interrupted run; other weight files in the folder are later than it, and removed."""
-        self.folder, self.keep, self.scores = folder, keep, list(scores)
+    def __init__(self, folder, keep, scores=(), writes=True):
+        """scores: those of an interrupted run; other weight files in the folder are later than it, and removed.
+        writes: off in all processes but one."""
+        self.folder, self.keep, self.scores, self.writes = folder, keep, list(scores), writes
         self._tidy()
 
     def add(self, score, weights):
         """Offer weights with their score {iteration, mse, psnr, ssim}; True when they are the best so far."""
         ranked = sorted([*self.scores, score], key=lambda s: s['mse'])[: self.keep]
-        if score in ranked:
+        if score in ranked and self.writes:
             self.folder.mkdir(exist_ok=True)
             with atomic(self._path(score)) as partial:
                 torch.save(weights, partial)
@@ -105,6 +106,8 @@ class Best:
         return self.folder / f'iteration_{score["iteration"]:08d}.pt'
 
     def _tidy(self):
+        if not self.writes:
+            return
         kept = {self._path(s) for s in self.scores}
         for path in self.folder.glob('iteration_*.pt'):
             if path not in kept:

@@ -25,13 +25,15 @@ def ctf_rfft(box, pixel_size, params, device='cpu'):
         return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=device)
 
     u, v = np.asarray(params['defocus_u'], np.float64), np.asarray(params['defocus_v'], np.float64)
+    # torch-ctf gives NaN for U < V, which RELION writes; U and V exchanged at a right angle are the same ellipse.
+    angle = np.asarray(params['defocus_angle']) + np.where(u < v, 90.0, 0.0)
     sizes = np.broadcast_to(np.asarray(pixel_size, np.float64), u.shape)
     # With one pixel size torch-ctf computes the frequencies once for all images: three times faster.
     one_size = np.ptp(sizes) == 0
     ctf = calculate_ctf_2d(
         defocus=tensor((u + v) / 2e4),
-        astigmatism=tensor((u - v) / 2e4),
-        astigmatism_angle=tensor(params['defocus_angle']),
+        astigmatism=tensor(abs(u - v) / 2e4),
+        astigmatism_angle=tensor(angle),
         voltage=tensor(params['voltage']),
         spherical_aberration=tensor(params['cs']),
         amplitude_contrast=tensor(params['amplitude_contrast']),

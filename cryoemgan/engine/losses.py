@@ -136,9 +136,7 @@ def per_image(scores, patches='mean'):
 
 def discriminator_loss(rule, references, denoised, patches='mean'):
     """-E[S1(D(x)) + S0(D(G(y)))] from logits [B, 1, n, n] of references and denoised images; to be descended."""
-    return -(
-        per_image(rule.real(references), patches).mean() + per_image(rule.fake(denoised), patches).mean()
-    )
+    return -(per_image(rule.real(references), patches).mean() + per_image(rule.fake(denoised), patches).mean())
 
 
 def generator_loss(rule, denoised, patches='mean'):

@@ -48,7 +48,7 @@ class TrainingRun:
     def _first_weights(self):
         """A look at the data for networks that want one, or the weights of another model."""
         if self.prepared.start is not None:
-            self.pair.generator.load_state_dict(self.prepared.start.generator.state_dict())
+            self.pair.generator.load_state_dict(next(iter(self.prepared.start.members.values())).state_dict())
             return
         some = self.prepared.training
         some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]

@@ -44,9 +44,7 @@ def initialise(module):
             # A transposed convolution stores (in, out): its fan_out is the number of inputs to an output
             # pixel, times the stride squared.
             transposed = isinstance(layer, nn.ConvTranspose2d)
-            nn.init.kaiming_normal_(
-                layer.weight, mode='fan_out' if transposed else 'fan_in', nonlinearity='relu'
-            )
+            nn.init.kaiming_normal_(layer.weight, mode='fan_out' if transposed else 'fan_in', nonlinearity='relu')
             if transposed:
                 layer.weight.data.mul_(layer.stride[0])
             nn.init.zeros_(layer.bias)
@@ -78,9 +76,7 @@ class EncoderDecoder(nn.Module):
         inner = channels[::-1]
         for previous, width, count in zip(inner, inner[1:], after):
             blocks = nn.Sequential(nn.ReLU(inplace=True), *(block(width) for _ in range(count)))
-            self.ups.append(
-                nn.ModuleList([nn.Sequential(up(previous, width), nn.BatchNorm2d(width)), blocks])
-            )
+            self.ups.append(nn.ModuleList([nn.Sequential(up(previous, width), nn.BatchNorm2d(width)), blocks]))
         self.last = nn.Sequential(up(channels[0], 1), nn.BatchNorm2d(1), nn.Tanh())
         initialise(self)
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from .. import checkpoints, networks, sampling
-from ..devices import choose_precision, launch, parse_device
 from ..errors import InputError
+from ..launching import launch, plan
 from ..model import Model
 from ..pairs import open_pairs
 from ..settings.train import LENGTHS
@@ -25,6 +25,7 @@ class Prepared:
     pairs: object
     training: np.ndarray
     validation: np.ndarray
+    training_names: list
     identity: dict
     checkpoint: dict | None
     start: Model | None
@@ -33,7 +34,7 @@ class Prepared:
 def check(settings, job):
     """All checks of input; nothing is written."""
     s = settings.fill()
-    choose_precision(parse_device(s.device)[0], s.precision)
+    plan(s)
     start = Model.load(job.input(s.init)) if s.init else None
     pairs = open_pairs(s, job)
     networks.create(s.network, pairs.box)
@@ -43,13 +44,14 @@ def check(settings, job):
     _contaminate(s, job, pairs, training)
     if s.batch_size > len(training):
         job.warn(f'--batch-size: a batch of {s.batch_size} is all {len(training)} training pairs')
-    identity = _identity(s, pairs, training)
+    names = pairs.names(training)
+    identity = _identity(s, pairs, names)
     checkpoint = checkpoints.load(job.folder / 'checkpoints') if s.resume else None
     if checkpoint:
         checkpoints.check_same(checkpoint['identity'], identity)
     elif s.resume:
         job.say('no checkpoint to go on from: starting from the beginning')
-    return Prepared(pairs, training, validation, identity, checkpoint, start)
+    return Prepared(pairs, training, validation, names, identity, checkpoint, start)
 
 
 def _check_start(model, s, pairs):
@@ -74,15 +76,11 @@ def _contaminate(s, job, pairs, training):
         s.exchange_noise = 0.0
 
 
-def _identity(s, pairs, training):
+def _identity(s, pairs, names):
     """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
     kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in ('particles', 'references', 'init')}
     scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
-    return {**kept, 'training_particles': _digest(pairs.names(training)), 'grey_values': scale}
-
-
-def _digest(names):
-    return hashlib.sha256('\n'.join(names).encode()).hexdigest()
+    return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
 
 
 def run(settings, job, prepared):

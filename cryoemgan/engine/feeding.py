@@ -22,7 +22,7 @@ class Feed:
         self.window = max(2 * sampling.BLOCK, window_bytes // (8 * pairs.box**2))
         self._whole = pairs.read(self.positions) if len(self.positions) <= self.window else None
         self._reader, self._pending, self._held = ThreadPoolExecutor(1), {}, (None, None)
-        self._order = None, None
+        self._orders = {}
 
     def next(self, count):
         """(positions [n], particles, references [n, box, box]): the next pairs, n = count except after a set smaller
@@ -49,19 +49,21 @@ class Feed:
         return positions, noisy[start:stop], clean[start:stop]
 
     def _windows(self, epoch):
-        if self._order[0] != epoch:
-            self._order = epoch, sampling.epoch_windows(self.positions, self.seed, epoch, self.window, self.shuffle)
-        return self._order[1]
+        if epoch not in self._orders:
+            self._orders = {k: v for k, v in self._orders.items() if k >= epoch - 1}
+            self._orders[epoch] = sampling.epoch_windows(self.positions, self.seed, epoch, self.window, self.shuffle)
+        return self._orders[epoch]
 
     def _read(self, index):
         """Window ``index`` of this epoch; starts reading the one after it."""
         key = self.epoch, index
         if self._held[0] != key:
             self._held = None, None  # let go of the old window before the next one arrives
-            future = self._pending.pop(key, None) or self._reader.submit(self.pairs.read, self._windows(key[0])[index])
-            self._held = key, future.result()
-            self._pending = {}
-            if index + 1 < len(self._windows(self.epoch)):
-                following = self._windows(self.epoch)[index + 1]
-                self._pending[self.epoch, index + 1] = self._reader.submit(self.pairs.read, following)
+            self._held = key, (self._pending.pop(key, None) or self._start(key)).result()
+            last = index + 1 == len(self._windows(self.epoch))
+            following = (self.epoch + 1, 0) if last else (self.epoch, index + 1)
+            self._pending = {following: self._start(following)}
         return self._held[1]
+
+    def _start(self, key):
+        return self._reader.submit(self.pairs.read, self._windows(key[0])[key[1]])

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import sampling
 from .errors import InputError
-from .resampling import fourier_resample
+from .resample import resample
 from .table import ParticleTable, match
 
 CHUNK = 256
@@ -79,8 +79,8 @@ class Pairs:
 
     def raw(self, positions):
         """(particles, references), float32 [n, box, box] in their own grey values, resampled to the box."""
-        return (fourier_resample(self._noisy.read(self.rows[positions]), self.box),
-                fourier_resample(self._clean.read(self.reference_rows[positions]), self.box))
+        return (resample(self._noisy.read(self.rows[positions]), self.box),
+                resample(self._clean.read(self.reference_rows[positions]), self.box))
 
     def read(self, positions):
         """(standardised particles, references in network units), float32 [n, box, box]; contaminated if asked."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .base import Settings, flag, option
+from .networks import NETWORKS
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
 LENGTHS = ('epochs', 'iterations', 'minutes')
@@ -31,8 +32,11 @@ class Train(Settings):
                          'paper\'s text (its 128 px network, (0.5,0.5)-GAN + l1, batch 20, rates 1e-3 and 1e-2, no '
                          'schedule), about ten times slower; authors: what their scripts do (patch scores summed, '
                          'batch 10, no shuffling).', choices=('recommended', 'paper', 'authors'), label='Preset')
-    network: str | None = option(None, 'Generator and discriminator, by name; see the README for sizes and cost.',
-                                 label='Network')
+    network: str | None = option(None, 'Generator and discriminator. residual: strided network with skips, 1.7 M '
+                                 'weights, 0.1 s a step of 20 at 64 px on one core; paper128: the paper\'s, 4.2 M, '
+                                 'three times the cost; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
+                                 'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4).',
+                                 choices=NETWORKS, label='Network')
     gan: str | None = option(None, 'Adversary. none: plain autoencoder, best mean squared error for its cost; beta: '
                              'the (alpha, beta) scoring rules, keep their error when references are wrong (x 1.08 '
                              'with 30 % noise references, l1 alone x 1.18, l2 x 2.9), three times the cost a step; '
@@ -49,13 +53,14 @@ class Train(Settings):
     reconstruction_weight: float | None = option(
         None, 'Weight lambda of the reconstruction term (a mean over pixels). At 10 the (0.5,0.5) adversary pulls with '
         '0.1-0.4 of its force at 64 px; 0 trains a pure GAN, which oscillates. With the literal WGAN-GP the critic '
-        'grows with the box: 200-640 at 64 px, 400-1300 at 128 px balance it, or use --critic-scale box.',
+        'grows with the box: 200-640 at 64 px, 400-1300 at 128 px balance it; with --critic-scale box 10 does.',
         ge=0, label='Reconstruction weight')
     gradient_penalty: float | None = option(None, 'Weight mu of the WGAN-GP penalty mu (|grad D| - 1)^2.', ge=0,
                                             expert=True, label='Gradient penalty')
     critic_scale: str | None = option(
-        None, 'Weight of a WGAN critic in the generator\'s loss. literal: 1, as printed; box: 1/box, so that '
-        'lambda means the same at every box (10 then balances it as 10 does the others). Ignored without wgan-gp.',
+        None, 'What slope one of a WGAN critic refers to. literal: the 2-norm over pixels, as printed: its pull '
+        'against lambda times l1 is sqrt(pixels)/lambda, 6 at 64 px and 13 at 128 px for lambda 10; box: the root mean '
+        'square over pixels, so that the pull is 1/lambda at every box. Ignored without wgan-gp.',
         choices=('literal', 'box'), expert=True, label='Critic weight')
     patch_reduction: str | None = option(
         None, 'How the discriminator\'s patch scores of an image are combined. mean: independent of the box; sum: as '

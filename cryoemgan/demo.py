@@ -69,10 +69,10 @@ def as_scipion_set(table, path, rows=None):
 class Demo:
     """The Scipion project and its runs."""
 
-    def __init__(self, folder, threads, minutes):
+    def __init__(self, folder, threads, iterations):
         from pyworkflow.project import Manager
 
-        self.data, self.threads, self.minutes = folder / 'data', threads, minutes
+        self.data, self.threads, self.iterations = folder / 'data', threads, iterations
         manager = Manager()
         if manager.hasProject(PROJECT):
             manager.deleteProject(PROJECT)
@@ -89,7 +89,7 @@ class Demo:
         template.replaceEnvVariables()
         template.parseContent()
         values = dict(sqlite=self._particles('refined', range(TRAINING)), map=self.data / 'map.mrc', pixelSize=PIXEL,
-                      mapPixelSize=PIXEL, minutes=self.minutes, threads=self.threads)
+                      mapPixelSize=PIXEL, iterations=self.iterations, threads=self.threads)
         for name, value in values.items():
             template.setParamValue(name, str(value))
         workflow = template.createTemplateFile()
@@ -175,7 +175,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog='python -m cryoemgan.demo', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', help='Where data, project and pictures go. An earlier demo in it is replaced.')
-    parser.add_argument('--minutes', type=float, default=2.5, help='Training time [%(default)s]')
+    parser.add_argument('--iterations', type=int, default=1000, help='Length of the training [%(default)s]')
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)), help='[%(default)s]')
     given = parser.parse_args(argv)
     start, folder = time.time(), Path(given.folder).resolve()
@@ -185,7 +185,7 @@ def main(argv=None):
     os.environ.update(environment)
     simulate(folder / 'data', given.threads)
     print(f'simulate: {time.time() - start:.0f} s', flush=True)
-    demo = Demo(folder, given.threads, given.minutes)
+    demo = Demo(folder, given.threads, given.iterations)
     runs = demo.run_template()
     runs['test'] = demo.run_test(runs['train'])
     demo.draw(runs, folder)

@@ -30,8 +30,10 @@ class Validation:
         if discriminator is not None:
             discriminator.eval()
         for start in range(0, len(self.noisy), self.batch_size):
-            noisy, clean = (torch.from_numpy(x[start : start + self.batch_size])[:, None].to(self.fabric.device)
-                            for x in (self.noisy, self.clean))
+            noisy, clean = (
+                torch.from_numpy(x[start : start + self.batch_size])[:, None].to(self.fabric.device)
+                for x in (self.noisy, self.clean)
+            )
             with self.fabric.autocast():
                 denoised = generator(noisy).float()
                 judged = [] if discriminator is None else [discriminator(x).float() for x in (clean, denoised)]

@@ -13,6 +13,8 @@ from scipy.spatial.transform import Rotation
 BLOB = 0.028
 BODY, MOVING = 110, 50
 OPENING = 40.0
+# Room for shifts of a few pixels: nothing reaches the edge of the box.
+SIZE = 0.85
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def claw(states, seed=7):
     result = []
     for angle in np.linspace(0, OPENING, states) if states > 1 else [0.0]:
         turned = Rotation.from_rotvec(-np.deg2rad(angle) * axis).apply(jaw - hinge) + hinge
-        result.append(Phantom(np.concatenate([body, turned]), sigmas, heights))
+        result.append(Phantom(SIZE * np.concatenate([body, turned]), sigmas, heights))
     return result
 
 

@@ -13,21 +13,23 @@ from scipy.spatial.transform import Rotation
 BLOB = 0.028
 BODY, MOVING = 110, 50
 OPENING = 40.0
+# Room for shifts of a few pixels: nothing reaches the edge of the box.
+SIZE = 0.85
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """Gaussian blobs. centres: [k, 3] (x, y, z), sigmas: [k], weights: [k]; lengths in boxes, weights positive."""
+    """Gaussian blobs. centres: [k, 3] (x, y, z) and sigmas: [k] in boxes; heights: [k], density at the centres."""
 
     centres: np.ndarray
     sigmas: np.ndarray
-    weights: np.ndarray
+    heights: np.ndarray
 
     def volume(self, box):
         """Density sampled on a grid [z, y, x] with the origin at box // 2, float32. Its z-sum is its projection."""
         axis = np.arange(box) - box // 2
         x, y, z = (self._profiles(axis, self.centres[None, :, i] * box, box)[0] for i in range(3))
-        return np.einsum('kz,ky,kx->zyx', z * self._densities(box)[:, None], y, x, optimize=True).astype(np.float32)
+        return np.einsum('kz,ky,kx->zyx', z * self.heights[:, None], y, x, optimize=True).astype(np.float32)
 
     def project(self, box, rotations, shifts=None):
         """Exact projections along z, [n, box, box] float32, in the grey scale of ``volume(box).sum(0)``.
@@ -41,11 +43,8 @@ class Phantom:
         axis = np.arange(box) - box // 2
         x, y = (self._profiles(axis, centres[:, :, i], box) for i in range(2))
         # A Gaussian is separable: the image is a matrix product of its profiles.
-        strength = self._densities(box) * np.sqrt(2 * np.pi) * self.sigmas * box
+        strength = self.heights * np.sqrt(2 * np.pi) * self.sigmas * box
         return (y.transpose(0, 2, 1) @ (x * strength[:, None])).astype(np.float32)
-
-    def _densities(self, box):
-        return self.weights / ((2 * np.pi) ** 1.5 * (self.sigmas * box) ** 3)
 
     def _profiles(self, axis, centres, box):
         """[n, k] positions in px -> [n, k, len(axis)] Gaussian profiles of height 1."""
@@ -62,11 +61,11 @@ def claw(states, seed=7):
     hinge = np.array([-0.08, 0.0, 0.04])
     axis = np.array([0.25, 1.0, 0.1]) / np.linalg.norm([0.25, 1.0, 0.1])
     sigmas = np.full(BODY + MOVING, BLOB) * rng.uniform(0.9, 1.3, BODY + MOVING)
-    weights = rng.uniform(0.5, 1.5, BODY + MOVING) * 1000
+    heights = rng.uniform(0.5, 1.5, BODY + MOVING)
     result = []
     for angle in np.linspace(0, OPENING, states) if states > 1 else [0.0]:
         turned = Rotation.from_rotvec(-np.deg2rad(angle) * axis).apply(jaw - hinge) + hinge
-        result.append(Phantom(np.concatenate([body, turned]), sigmas, weights))
+        result.append(Phantom(SIZE * np.concatenate([body, turned]), sigmas, heights))
     return result
 
 

@@ -90,7 +90,7 @@ def _draw(titles, stacks, labels, notes, contrast):
     blocks = min(max(1, ACROSS // width), count)
     down = -(-count // blocks)
     across = blocks * (width + BLOCK_GAP) - BLOCK_GAP
-    figure = new_figure(INCH * across, INCH * (down * CELL_HEIGHT + HEADING))
+    figure = new_figure(INCH * across, INCH * (down * CELL_HEIGHT + HEADING), layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     one_stack = len({label.partition('@')[2] for label in labels}) == 1
     names = {label: label.partition('@')[0] if one_stack else _short(label) for label in labels}

@@ -15,9 +15,9 @@ LINES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2))
 GREY = '#666666'
 
 
-def new_figure(width, height):
+def new_figure(width, height, layout='constrained'):
     """An empty Figure (inches) that can be saved without a display."""
-    figure = Figure(figsize=(width, height), layout='constrained', facecolor='white')
+    figure = Figure(figsize=(width, height), layout=layout, facecolor='white')
     FigureCanvasAgg(figure)
     return figure
 

@@ -61,8 +61,16 @@ def evaluate(tmp_path, references, *particles, **options):
     return json.loads((tmp_path / 'out' / 'summary.json').read_text())
 
 
-def test_numbers_of_a_shuffled_set_are_those_of_its_pairs(data, tmp_path):
-    summary = evaluate(tmp_path, data['references'], f'raw={data["noisy"]}', f'net={data["better"]}', batch_size=7)
+@pytest.fixture(scope='module')
+def both(data, tmp_path_factory):
+    """Folder and summary of a run over two sets."""
+    folder = tmp_path_factory.mktemp('both')
+    return folder / 'out', evaluate(folder, data['references'], f'raw={data["noisy"]}', f'net={data["better"]}',
+                                    batch_size=7)
+
+
+def test_numbers_of_a_shuffled_set_are_those_of_its_pairs(data, both):
+    summary = both[1]
     assert list(summary['methods']) == ['raw', 'net']
     assert summary['data_range'] == pytest.approx(np.ptp(data['clean']), rel=1e-6)
     for name, images in (('raw', data['noisy_images']), ('net', data['better_images'])):
@@ -78,9 +86,8 @@ def test_numbers_of_a_shuffled_set_are_those_of_its_pairs(data, tmp_path):
     assert summary['methods']['net']['affine']['gain']['mean'] == pytest.approx(share.mean() / 2, rel=0.01)
 
 
-def test_table_has_a_row_a_particle_and_method(data, tmp_path):
-    evaluate(tmp_path, data['references'], f'raw={data["noisy"]}', f'net={data["better"]}')
-    with open(tmp_path / 'out' / 'metrics.csv', newline='') as file:
+def test_table_has_a_row_a_particle_and_method(data, both):
+    with open(both[0] / 'metrics.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * COUNT
     expected = metrics.compare(data['noisy_images'], data['clean'], np.ptp(data['clean']))['ncc']
@@ -90,10 +97,10 @@ def test_table_has_a_row_a_particle_and_method(data, tmp_path):
             assert float(row['ncc']) == pytest.approx(expected[number - 1], rel=1e-4)
 
 
-def test_pictures_and_frc(data, tmp_path):
-    summary = evaluate(tmp_path, data['references'], f'raw={data["noisy"]}', f'net={data["better"]}')
+def test_pictures_and_frc(both):
+    folder, summary = both
     for name in ('gallery.png', 'metrics.png', 'frc.png'):
-        assert (tmp_path / 'out' / name).read_bytes()[:8] == b'\x89PNG\r\n\x1a\n'
+        assert (folder / name).read_bytes()[:8] == b'\x89PNG\r\n\x1a\n'
     assert set(summary['outputs']) == {'metrics.csv', 'frc.csv', 'gallery.png', 'metrics.png', 'frc.png'}
     raw, net = summary['methods']['raw'], summary['methods']['net']
     assert 6.0 <= net['frc_0.5'] < raw['frc_0.5'] < 72

@@ -22,7 +22,7 @@ import numpy as np
 
 from cryoemgan.engine.stacks import StackWriter
 from cryoemgan.engine.table import ParticleTable
-from cryoemgan.engine.tests.phantom import Blobs
+from cryoemgan.engine.tests.blobs import Blobs
 
 PIXEL = 2.0
 

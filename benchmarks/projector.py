@@ -19,7 +19,7 @@ import xmippLib
 
 from cryoemgan.engine import geometry
 from cryoemgan.engine.projection import FourierProjector
-from cryoemgan.engine.tests.phantom import Blobs, relative_error
+from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 VIEWS, TURNS = 24, 3
 CASES = (('linear', 2.0), ('linear', 2.5), ('cubic', 2.0), ('cubic', 2.5))

@@ -10,7 +10,7 @@ from cryoemgan.engine import agreement, geometry
 from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.stacks import StackWriter
 from cryoemgan.engine.table import ParticleTable, match
-from cryoemgan.engine.tests.phantom import Blobs, relative_error
+from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 BOX, PIXEL = 32, 3.0
 

@@ -9,7 +9,7 @@ import torch
 from cryoemgan.engine import ctf, geometry, maps
 from cryoemgan.engine.projection import FourierProjector
 from cryoemgan.engine.table import ParticleTable
-from cryoemgan.engine.tests.phantom import Blobs, relative_error
+from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 GOLDEN = {'rnap_closed': 'rnap_open00_64', 'rnap_open20': 'rnap_open20_64', 'emd1883': 'emd_1883_crop64'}
 # Measured: linear 1.57e-2 at pad 2 and 0.99e-2 at 2.5, cubic 1.1e-4.

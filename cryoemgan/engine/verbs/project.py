@@ -9,6 +9,7 @@ import torch
 
 from .. import agreement, maps, resample
 from ..ctf import apply_ctf, ctf_rfft
+from ..devices import choose_device
 from ..errors import InputError
 from ..projection import FourierProjector
 from ..stacks import StackWriter
@@ -51,7 +52,7 @@ def check(settings, job):
     # Shifts in px of the references, whose box may differ.
     shifts = table.shifts() * box / table.box
     ctf = table.ctf() if settings.ctf != 'none' or table.has('rlnDefocusU') else None
-    return Prepared(table, volume, mask, plan, matrices, shifts, pixel_sizes, ctf, _device(settings.device))
+    return Prepared(table, volume, mask, plan, matrices, shifts, pixel_sizes, ctf, choose_device(settings.device))
 
 
 def _check_lowpass(settings, volume):
@@ -182,16 +183,3 @@ def _provenance(settings, prepared):
         'interpolation': settings.interpolation,
         'inverted': 'yes' if settings.invert else 'no',
     }
-
-
-def _device(name):
-    """The torch device; projection uses the first of several. InputError for one that is not there."""
-    if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name.split(',')[0])
-    except RuntimeError as e:
-        raise InputError(f'--device {name}: not a device; take auto, cpu, cuda or cuda:0') from e
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise InputError(f'--device {name}: this machine has no usable GPU; take auto or cpu')
-    return device

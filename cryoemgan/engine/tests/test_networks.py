@@ -36,22 +36,19 @@ def test_names_without_torch_are_the_registered_ones():
 
 @pytest.mark.parametrize('name', COUNTS)
 def test_parameter_counts_of_the_paper(name):
-    with torch.device('meta'):
-        pair = networks.create(name, 128)
+    pair = networks.outline(name, 128)
     assert tuple(map(networks.parameter_count, (pair.generator, pair.discriminator))) == COUNTS[name]
 
 
 def test_default_is_small():
-    with torch.device('meta'):
-        pair = networks.create(DEFAULT_NETWORK, 128)
+    pair = networks.outline(DEFAULT_NETWORK, 128)
     assert 1.4e6 < networks.parameter_count(pair.generator) < 2e6
     assert networks.parameter_count(pair.discriminator) < 4e5
 
 
 @pytest.mark.parametrize(('name', 'box', 'patches'), [('paper128', 128, 13), ('paper256', 256, 26), ('plain', 128, 5)])
 def test_patch_scores_of_the_paper(name, box, patches):
-    with torch.device('meta'):
-        scores = networks.create(name, box, width=4).discriminator(torch.empty(2, 1, box, box))
+    scores = tiny(name, box).discriminator(torch.randn(2, 1, box, box))
     assert scores.shape == (2, 1, patches, patches)
 
 

@@ -118,13 +118,13 @@ def test_a_few_steps_reduce_the_loss(name):
     clean = torch.exp(-8 * (grid[:, None] ** 2 + grid**2)).expand(4, 1, 64, 64)
     noisy = clean + 0.3 * torch.randn(4, 1, 64, 64)
     losses = []
-    for _ in range(25):
+    for _ in range(15):
         loss = (pair.generator(noisy) - clean).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_growing():

@@ -6,16 +6,22 @@ from matplotlib.ticker import LogFormatterSciNotation
 from .style import line_style, new_figure, read_columns, tidy
 
 # Raw above, after an affine fit below; correlation does not change, so the gain of the fit stands there.
-PANELS = (('mse', 'MSE (grey values squared)'), ('psnr', 'PSNR (dB)'), ('ssim', 'SSIM'),
-          ('ncc', 'normalised cross-correlation'), ('mse_affine', 'MSE after affine fit (grey values squared)'),
-          ('psnr_affine', 'PSNR after affine fit (dB)'), ('ssim_affine', 'SSIM after affine fit'),
-          ('gain', 'gain of the affine fit'))
+PANELS = (
+    ('mse', 'MSE (grey values squared)'),
+    ('psnr', 'PSNR (dB)'),
+    ('ssim', 'SSIM'),
+    ('ncc', 'normalised cross-correlation'),
+    ('mse_affine', 'MSE after affine fit (grey values squared)'),
+    ('psnr_affine', 'PSNR after affine fit (dB)'),
+    ('ssim_affine', 'SSIM after affine fit'),
+    ('gain', 'gain of the affine fit'),
+)
 BINS = 60
 
 
 def distributions(path):
     """Figure of an evaluation's metrics.csv: histograms of every metric, raw above, after an affine fit below."""
-    columns = read_columns(path, text=('particle', 'method'))
+    columns = read_columns(path, text=('method',), only={'method', *(column for column, _ in PANELS)})
     methods = np.array(columns['method'])
     names = list(dict.fromkeys(columns['method']))
     figure = new_figure(15, 6.6)
@@ -27,8 +33,15 @@ def distributions(path):
     for axes in grid[:, 0]:
         axes.set_ylabel('particles')
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside upper center', ncols=min(len(names), 5), frameon=False,
-                  title='vertical line: median', title_fontsize=8)
+    figure.legend(
+        handles,
+        labels,
+        loc='outside upper center',
+        ncols=min(len(names), 5),
+        frameon=False,
+        title='vertical line: median',
+        title_fontsize=8,
+    )
     return figure
 
 
@@ -45,8 +58,15 @@ def _histograms(axes, values, log):
     for i, (name, sample) in enumerate(values.items()):
         style = line_style(i)
         axes.hist(sample, edges, histtype='stepfilled', color=style['color'], alpha=0.18)
-        axes.hist(sample, edges, histtype='step', label=name, color=style['color'], linestyle=style['linestyle'],
-                  linewidth=1.5)
+        axes.hist(
+            sample,
+            edges,
+            histtype='step',
+            label=name,
+            color=style['color'],
+            linestyle=style['linestyle'],
+            linewidth=1.5,
+        )
         axes.axvline(np.median(sample), color=style['color'], linestyle=style['linestyle'], linewidth=1)
     if log:
         axes.set_xscale('log')

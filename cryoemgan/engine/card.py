@@ -34,6 +34,7 @@ ENTRIES = {
     'licence': (str, 'of the weights'),
     'statement': (str, 'what the output may be used for'),
 }
+GREY = {'input': ('mean', 'sd'), 'grey': ('gain', 'offset'), 'units': ('scale', 'offset')}
 MEMBER = {'name': str, 'weights': str, 'sha256': str, 'ids': str, 'ids_sha256': str, 'particles': int}
 FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors')
 
@@ -77,15 +78,14 @@ def check_card(card, folder):
 
 
 def _check_values(path, card):
-    for key, numbers in (('input', ('mean', 'sd')), ('grey', ('gain', 'offset')), ('units', ('scale',
-    'offset'))):
+    for key, numbers in GREY.items():
         for number in numbers:
             _typed(path, card[key], number, float, f'{key}.')
     _typed(path, card['network'], 'name', str, 'network.')
     _typed(path, card['network'], 'options', dict, 'network.')
     if card['network']['name'] not in NETWORKS:
-        raise InputError(f'{path}: unknown network {card["network"]["name"]!r} (known: {",
-        ".join(NETWORKS)})')
+        known = ', '.join(NETWORKS)
+        raise InputError(f'{path}: unknown network {card["network"]["name"]!r} (known: {known})')
     for what, bad in (
         ('box', card['box'] % 2 or not SMALLEST_BOX <= card['box'] <= LARGEST_BOX),
         ('pixel_size', not 0.01 <= card['pixel_size'] <= 1000),

@@ -35,10 +35,10 @@ def plan(table, model, output_box, batch_size):
     field, trained = box * pixel_size, model.box * model.pixel_size
     if abs(field / trained - 1) > SAME_FIELD:
         raise InputError(
-            f'{table.path}: the particles have {box} px of {pixel_size:g} A = {field:.1f} A, the model
-            {model.folder} ' f'was trained on {model.box} px of {model.pixel_size:g} A = {trained:.1f} A.
-            Extract the particles with a ' f'box of {trained:.1f} A (about {round(trained / pixel_size /
-            2) * 2} px of {pixel_size:g} A), or train ' 'a model on these'
+            f'{table.path}: the particles have {box} px of {pixel_size:g} A = {field:.1f} A, the model '
+            f'{model.folder} was trained on {model.box} px of {model.pixel_size:g} A = {trained:.1f} A. Extract the '
+            f'particles with a box of about {round(trained / pixel_size / 2) * 2} px at their pixel size of '
+            f'{pixel_size:g} A, or train a model on these particles'
         )
     result = model.box if output_box == 'model' else box
     at_once = max(1, PIXELS_AT_ONCE // max(box, model.box) ** 2)
@@ -69,6 +69,6 @@ def grey_scale_warning(model, images, plan):
         return None
     return (
         f'the particles have a mean of {mean:.3g} and an s.d. of {sd:.3g}, the model was trained on '
-        f'{trained["mean"]:.3g} and {trained["sd"]:.3g}: normalise them in the same way, or the result is
-        unreliable'
+        f'{trained["mean"]:.3g} and {trained["sd"]:.3g}: normalise them in the same '
+        'way, or the result is unreliable'
     )

@@ -20,8 +20,8 @@ from .card import CARD, FORMAT, STATEMENT, VERSION, check_card, read_card
 from .errors import InputError
 from .job import write_json
 
-# Larger than any network here at its largest width; a forged file must not make us allocate more.
-LARGEST_FILE = 8 * 2**30
+# What a safetensors file may need beside its numbers.
+HEADER_ROOM = 2**20
 
 
 class Model:
@@ -95,8 +95,7 @@ def save_model(folder, card, generators, trained_names):
         hashes = torch.from_numpy(np.unique(name_hashes(trained_names[name])))
         ids, ids_digest = _save(folder, name, '.ids', {'ids': hashes})
         members.append(
-            dict(name=name, weights=weights, sha256=digest, ids=ids, ids_sha256=ids_digest,
-            particles=len(hashes))
+            dict(name=name, weights=weights, sha256=digest, ids=ids, ids_sha256=ids_digest, particles=len(hashes))
         )
     written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'), statement=STATEMENT)
     written |= {'licence': 'as the data it was trained on', **card, 'members': members}
@@ -136,21 +135,19 @@ def _remove_stale(folder, members):
 
 def _load_member(folder, card, member):
     """The generator of a member with its weights, in eval mode."""
-    path = folder / member['weights']
-    _check_file(path, member['sha256'])
-    # On the meta device shapes cost nothing: a card that asks for absurd widths is refused before any
-    # allocation.
+    # On the meta device shapes cost nothing: absurd widths and files are refused before any allocation.
     with torch.device('meta'):
         generator = networks.create(card['network']['name'], card['box'], **card['network']['options']).generator
     expected = generator.state_dict()
+    size = sum(v.numel() * v.element_size() for v in expected.values())
+    path = _checked_file(folder / member['weights'], member['sha256'], size)
     with _opened(path) as file:
-        found = {k: (tuple(file.get_slice(k).get_shape()), file.get_slice(k).get_dtype()) for k in
-        file.keys()}  # noqa: SIM118 _compare_shapes(path, expected, found) tensors = {k:
-        file.get_tensor(k) for k in found}
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        _compare_shapes(path, expected, {k: (tuple(s.get_shape()), s.get_dtype()) for k, s in slices.items()})
+        tensors = {key: file.get_tensor(key) for key in slices}
     for key, value in tensors.items():
         if not torch.isfinite(value).all():
-            raise InputError(f'{path}: {key} holds NaN or infinite numbers; the training that wrote it had
-            diverged')
+            raise InputError(f'{path}: {key} holds NaN or infinite numbers; its training had diverged')
     generator = generator.to_empty(device='cpu')
     generator.load_state_dict(tensors)
     return generator.to(memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -168,26 +165,25 @@ def _compare_shapes(path, expected, found):
 
 
 def _read_ids(folder, member):
-    path = folder / member['ids']
-    _check_file(path, member['ids_sha256'])
+    path = _checked_file(folder / member['ids'], member['ids_sha256'], 8 * member['particles'])
     with _opened(path) as file:
         if list(file.keys()) != ['ids'] or file.get_slice('ids').get_dtype() != 'I64':
             raise InputError(f'{path}: does not hold the list of training particles')
         return file.get_tensor('ids').numpy()
 
 
-def _check_file(path, digest):
-    """InputError unless the file is there, is no pickle, is not absurdly large, and is the one the card means."""
+def _checked_file(path, digest, size):
+    """The path; InputError unless the file is there, no pickle, no larger than ``size`` allows, and the card's."""
     if not path.is_file():
         raise InputError(f'{path}: missing; copy the whole model folder again')
-    if path.stat().st_size > LARGEST_FILE:
-        raise InputError(f'{path}: {path.stat().st_size} bytes are too many for a model of this program')
+    if path.stat().st_size > size + HEADER_ROOM:
+        raise InputError(f'{path}: {path.stat().st_size} bytes, the network of the card has only {size}')
     data = path.read_bytes()
     if data[:2] == b'PK' or data[:1] == b'\x80':
         raise InputError(f'{path}: this is a pickle, which can execute code; only safetensors files are read')
     if hashlib.sha256(data).hexdigest() != digest:
-        raise InputError(f'{path}: damaged or exchanged (its sha256 is not the one in {CARD}); copy the
-        model again')
+        raise InputError(f'{path}: damaged or exchanged (its sha256 is not that in {CARD}); copy the model again')
+    return path
 
 
 def _opened(path):

@@ -14,10 +14,38 @@ CTF_COLUMNS = {
 MICROSCOPE = {'voltage': 'rlnVoltage', 'cs': 'rlnSphericalAberration', 'amplitude_contrast': 'rlnAmplitudeContrast'}
 
 
-def make_tables(s, job, prepared, columns, sigma):
-    """{name: ParticleTable} of noisy, clean, and spoilt references and estimated poses if asked for."""
-    total = len(sigma)
+def write_tables(s, job, prepared, columns, sigma):
+    """Write the tables of every stack, of its parts, and refined.star; one at a time, each is big in memory."""
     shared = _shared_columns(s, prepared, columns, sigma)
+    optics = _optics(s, prepared, columns, shared)
+    ends = np.cumsum(s.split, dtype=int)
+    parts = {f'_{n}': slice(end - size, end) for n, (size, end) in enumerate(zip(s.split, ends), 1)}
+    stacks = ['noisy', 'clean'] + ['references'] * (s.contaminate in ('references', 'both'))
+    ctf = 'full' if 'ctf' in columns and s.clean_ctf == 'full' else 'none'
+    for stack in stacks:
+        provenance = {} if stack == 'noisy' else {'ctf': ctf}
+        for suffix, rows in {'': slice(None), **parts}.items():
+            _write(job.output(f'{stack}{suffix}.star'), stack, shared, optics, rows, provenance)
+    if s.perturb_angles or s.perturb_shifts:
+        estimated = {**shared, **_estimated_poses(s, columns, prepared.pixel_size)}
+        _write(job.output('refined.star'), 'noisy', estimated, optics, slice(None), {})
+
+
+def _write(path, stack, shared, optics, rows, provenance):
+    """Write the table of some rows of a stack that lies beside it."""
+    numbers = range(1, 1 + len(shared['rlnImageId']))[rows]
+    columns = {'rlnImageName': [f'{i:06d}@{stack}.mrcs' for i in numbers]}
+    if stack != 'noisy':
+        columns['rlnImageOriginalName'] = [f'{i:06d}@noisy.mrcs' for i in numbers]
+    columns |= {label: values[rows] for label, values in shared.items()}
+    table = ParticleTable.create(path, columns, optics)
+    # Last of all: a new block in gemmi's document moves the others.
+    table.set_provenance(verb='simulate', **provenance)
+    table.write(path)
+
+
+def _optics(s, prepared, columns, shared):
+    """The optics group; what differs from particle to particle goes to the shared columns."""
     optics = {
         'rlnOpticsGroup': [1],
         'rlnOpticsGroupName': ['opticsGroup1'],
@@ -27,17 +55,11 @@ def make_tables(s, job, prepared, columns, sigma):
     }
     for name, label in MICROSCOPE.items():
         values = columns['ctf'][name] if 'ctf' in columns else np.array([getattr(s, name)])
-        # One microscope belongs into the optics group; a table of defoci may hold several.
-        (shared if np.ptp(values) else optics)[label] = values if np.ptp(values) else values[:1]
-    names = ['noisy', 'clean'] + ['references'] * (s.contaminate in ('references', 'both'))
-    original = [f'{i + 1:06d}@noisy.mrcs' for i in range(total)]
-    tables = {}
-    for name in names:
-        own = {'rlnImageName': [f'{i + 1:06d}@{name}.mrcs' for i in range(total)]}
-        if name != 'noisy':
-            own['rlnImageOriginalName'] = original
-        tables[name] = ParticleTable.create(job.output(f'{name}.star'), {**own, **shared}, optics)
-    return tables
+        if np.ptp(values):
+            shared[label] = values
+        else:
+            optics[label] = values[:1]
+    return optics
 
 
 def _shared_columns(s, prepared, columns, sigma):
@@ -66,42 +88,10 @@ def _shared_columns(s, prepared, columns, sigma):
     return shared
 
 
-def write_tables(s, job, tables, columns, prepared):
-    """Write refined.star, the parts of every table and the tables."""
-    if s.perturb_angles or s.perturb_shifts:
-        refined = _part(tables['noisy'], range(len(tables['noisy'])))
-        _perturb(s, refined, columns, prepared.pixel_size)
-        _write(refined, job.output('refined.star'), {})
-    ends = np.cumsum(s.split, dtype=int)
-    for name, table in tables.items():
-        ctf = 'full' if 'ctf' in columns and s.clean_ctf == 'full' else 'none'
-        provenance = {} if name == 'noisy' else {'ctf': ctf}
-        for number, (start, end) in enumerate(zip(ends - s.split, ends), 1):
-            _write(_part(table, range(start, end)), job.output(f'{name}_{number}.star'), provenance)
-        _write(table, job.output(f'{name}.star'), provenance)
-
-
-def _perturb(s, table, columns, pixel_size):
-    """Give a table estimated instead of true poses."""
+def _estimated_poses(s, columns, pixel_size):
+    """Columns of poses as a refinement would leave them: wrong by a little."""
     wrong = simulation.perturbed_angles(columns['angles'], s.perturb_angles, s.seed)
     error = simulation.stream(s.seed, simulation.ERRORS, 1).normal(0, 1, columns['shifts'].shape)
     shift = (columns['shifts'] + s.perturb_shifts * error) * pixel_size
     labels = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
-    for label, values in zip(labels, (*wrong, *shift.T)):
-        table.set(label, values)
-
-
-def _write(table, path, provenance):
-    # Last of all: a new block in gemmi's document moves the others.
-    table.set_provenance(verb='simulate', **provenance)
-    table.write(path)
-
-
-def _part(table, rows):
-    """Some rows of a table, its images where they were."""
-    part = table.derive(table.path.name, rows=rows)
-    names = part.strings('rlnImageOriginalName')
-    part.set('rlnImageName', names)
-    originals = table.strings('rlnImageOriginalName' if table.has('rlnImageOriginalName') else 'rlnImageName')
-    part.set('rlnImageOriginalName', [originals[row] for row in rows])
-    return part
+    return dict(zip(labels, (*wrong, *shift.T)))

@@ -89,7 +89,7 @@ def frc_curves(path):
     last = columns['frequency'].max()
     for threshold in THRESHOLDS:
         axes.axhline(threshold, color=GREY, linewidth=0.9, linestyle=':')
-        axes.text(last, threshold + 0.01, f'{threshold:g}', ha='right', color=GREY, fontsize=8)
+        axes.text(1.01, threshold, f'{threshold:g}', transform=axes.get_yaxis_transform(), va='center', color=GREY)
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.set(
         xlim=(0, last),

@@ -1,7 +1,7 @@
 """How the metrics of single particles are distributed."""
 
 import numpy as np
-from matplotlib.ticker import LogFormatterSciNotation
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from .style import line_style, new_figure, read_columns, tidy
 
@@ -70,6 +70,8 @@ def _histograms(axes, values, log):
         axes.axvline(np.median(sample), color=style['color'], linestyle=style['linestyle'], linewidth=1)
     if log:
         axes.set_xscale('log')
-        axes.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.8)))
-        axes.tick_params(axis='x', which='both', labelsize=8)
+        # Few plain numbers: powers of ten with labelled minor ticks run into each other.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if edges[-1] < 100 * edges[0] else (1,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:.2g}'))
+        axes.xaxis.set_minor_locator(NullLocator())
     tidy(axes)

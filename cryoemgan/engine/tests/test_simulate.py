@@ -1,6 +1,8 @@
 """Simulated sets measured from their files: SNR, noise, clipping, geometry, identity."""
 
 import json
+import shutil
+import subprocess
 
 import mrcfile
 import numpy as np
@@ -204,6 +206,17 @@ def test_map_at_another_box_and_pixel_size(tmp_path, plain):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
         assert np.linalg.norm(a) == pytest.approx(np.linalg.norm(b), rel=0.05)
     assert summary['pixel_size'] == 8.0
+
+
+@pytest.mark.skipif(not shutil.which('relion_reconstruct'), reason='RELION is not installed')
+def test_relion_reconstructs_the_molecule(tmp_path):
+    """RELION reads the table and puts its images together again: angles, shifts and CTF are what they say."""
+    folder, _ = simulate(tmp_path / 'out', phantom=1, count=500, ctf=True, shift_sd=1.5)
+    command = 'relion_reconstruct --i clean.star --o map.mrc --ctf --angpix 4 --maxres 12'
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    found, truth = (mrcfile.read(folder / name) for name in ('map.mrc', 'volume_1.mrc'))
+    assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.99
+    assert np.corrcoef(found[::-1].ravel(), truth.ravel())[0, 1] < 0.8
 
 
 def test_density_of_an_atomic_model_is_where_others_put_it(shared_data):

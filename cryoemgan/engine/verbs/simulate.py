@@ -19,9 +19,9 @@ from ..job import atomic
 from ..maps import read_map
 from ..phantom import claw
 from ..resample import plan
-from ..stacks import StackWriter
+from ..stacks import Images, StackWriter
 from ..table import ParticleTable
-from ..truth import make_tables, write_tables
+from ..truth import write_tables
 
 PHANTOM_PIXEL, DEFAULT_B = 4.0, 14.0
 
@@ -93,9 +93,8 @@ def run(settings, job, prepared):
     projectors = _projectors(s, job, prepared)
     variance = _write_clean(s, job, prepared, columns, projectors)
     sigma = np.sqrt((np.full(total, variance.mean()) if s.snr_per == 'set' else variance) / s.snr)
-    tables = make_tables(s, job, prepared, columns, sigma)
-    measured = _write_noisy(s, job, prepared, columns, sigma, tables)
-    write_tables(s, job, tables, columns, prepared)
+    measured = _write_noisy(s, job, prepared, columns, sigma)
+    write_tables(s, job, prepared, columns, sigma)
     return {
         'particles': total,
         'conformations': prepared.conformations,
@@ -225,16 +224,17 @@ def _to_unit(images):
     return (images - low) * gain, gain
 
 
-def _write_noisy(s, job, prepared, columns, sigma, tables):
+def _write_noisy(s, job, prepared, columns, sigma):
     """Add noise to clean.mrcs -> noisy.mrcs (and spoilt references); the SNR as measured on the written images."""
-    total, clean = len(sigma), tables['clean'].images()
+    total = len(sigma)
+    clean = Images([job.output('clean.mrcs')], np.zeros(total, int), np.arange(total))
     noise_power = 0.0
     with contextlib.ExitStack() as stack:
         open_stack = lambda name: stack.enter_context(  # noqa: E731
             StackWriter(job.output(name), total, s.box, prepared.pixel_size)
         )
         noisy = open_stack('noisy.mrcs')
-        references = open_stack('references.mrcs') if 'references' in tables else None
+        references = open_stack('references.mrcs') if s.contaminate in ('references', 'both') else None
         bar = stack.enter_context(job.progress(total, 'noise'))
         for rows in _batches(total, s.batch_size):
             truth = clean.read(rows)

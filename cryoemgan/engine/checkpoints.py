@@ -16,9 +16,25 @@ from .job import atomic
 
 LAST = 'last.pt'
 FORMAT = 1
-COLUMNS = ('iteration', 'epoch', 'seconds', 'reconstruction', 'adversary', 'score_real', 'score_fake', 'penalty',
-           'gradient_generator', 'gradient_discriminator', 'd_real', 'd_fake', 'mse', 'psnr', 'ssim',
-           'learning_rate_generator', 'learning_rate_discriminator')
+COLUMNS = (
+    'iteration',
+    'epoch',
+    'seconds',
+    'reconstruction',
+    'adversary',
+    'score_real',
+    'score_fake',
+    'penalty',
+    'gradient_generator',
+    'gradient_discriminator',
+    'd_real',
+    'd_fake',
+    'mse',
+    'psnr',
+    'ssim',
+    'learning_rate_generator',
+    'learning_rate_discriminator',
+)
 
 
 def save(folder, state):
@@ -36,8 +52,9 @@ def load(folder):
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
-        raise InputError(f'--resume: {path} is not a readable checkpoint ({str(e).splitlines()[0]}); '
-                         'start again with --overwrite') from e
+        raise InputError(
+            f'--resume: {path} is not a readable checkpoint ({str(e).splitlines()[0]}); start again with --overwrite'
+        ) from e
     if not isinstance(state, dict) or state.get('format') != FORMAT:
         raise InputError(f'--resume: {path} was written by another version of this program')
     return state
@@ -47,9 +64,11 @@ def check_same(saved, now):
     """InputError naming the first setting or data digest in which a resumed run differs from the interrupted one."""
     for key in sorted(saved.keys() | now.keys()):
         if saved.get(key) != now.get(key):
-            raise InputError(f'--resume: {key.replace("_", "-")} was {saved.get(key)!r} in the interrupted run and is '
-                             f'{now.get(key)!r} now; a resumed run may only become longer. To train on from a model '
-                             'with other settings or data, start a new run with --init')
+            raise InputError(
+                f'--resume: {key.replace("_", "-")} was {saved.get(key)!r} in the interrupted run and is '
+                f'{now.get(key)!r} now; a resumed run may only become longer. To train on from a model '
+                'with other settings or data, start a new run with --init'
+            )
 
 
 class MetricsLog:
@@ -62,8 +81,11 @@ class MetricsLog:
         if iteration and path.exists():
             with path.open(newline='', encoding='utf-8') as f:
                 # A line cut short by a killed run has empty cells.
-                rows = [r for r in csv.DictReader(f) if r['learning_rate_discriminator']
-                        and int(r['iteration']) <= iteration]
+                rows = [
+                    r
+                    for r in csv.DictReader(f)
+                    if r['learning_rate_discriminator'] and int(r['iteration']) <= iteration
+                ]
         with atomic(path) as partial:
             partial.write_text(_lines([dict(zip(COLUMNS, COLUMNS)), *rows]), encoding='utf-8')
 

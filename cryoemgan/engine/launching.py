@@ -22,7 +22,11 @@ def plan(settings):
 def launch(settings):
     """(Fabric with all its processes running, precision). Under torchrun or SLURM those are already there."""
     device, devices, precision = plan(settings)
-    fabric = Fabric(accelerator=device.type, devices=devices, num_nodes=settings.nodes,
-                    precision='bf16-mixed' if precision == 'bfloat16' else '32-true')
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=devices,
+        num_nodes=settings.nodes,
+        precision='bf16-mixed' if precision == 'bfloat16' else '32-true',
+    )
     fabric.launch()
     return fabric, precision

@@ -64,7 +64,8 @@ class Pairs:
             raise InputError(
                 f'{references.path}: the references show {other:.1f} A ({references.box} px of '
                 f'{references.pixel_size:.4g} A), the particles {field:.1f} A ({particles.box} px of '
-                f'{particles.pixel_size:.4g} A). Project the map again for these particles')
+                f'{particles.pixel_size:.4g} A). Project the map again for these particles'
+            )
         self.box = box or particles.box
         self.pixel_size = field / self.box
         self.scale, self._contamination = None, None
@@ -79,8 +80,10 @@ class Pairs:
 
     def raw(self, positions):
         """(particles, references), float32 [n, box, box] in their own grey values, resampled to the box."""
-        return (resample(self._noisy.read(self.rows[positions]), self.box),
-                resample(self._clean.read(self.reference_rows[positions]), self.box))
+        return (
+            resample(self._noisy.read(self.rows[positions]), self.box),
+            resample(self._clean.read(self.reference_rows[positions]), self.box),
+        )
 
     def read(self, positions):
         """(standardised particles, references in network units), float32 [n, box, box]; contaminated if asked."""
@@ -104,11 +107,13 @@ class Pairs:
         for i in np.flatnonzero(np.isin(positions, chosen)):
             if what in ('particles', 'both'):
                 # Uniform with the particles' own mean and variance: they have no natural range.
-                noisy[i] = sampling.contaminating_noise(kind, positions[i], seed, 0, noisy[i].shape, 0, 1, -(3**0.5),
-                                                        3**0.5)
+                noisy[i] = sampling.contaminating_noise(
+                    kind, positions[i], seed, 0, noisy[i].shape, 0, 1, -(3**0.5), 3**0.5
+                )
             if what in ('references', 'both'):
-                clean[i] = sampling.contaminating_noise(kind, positions[i], seed, 1, clean[i].shape, s.unit_mean,
-                                                        s.unit_sd, 0, 1)
+                clean[i] = sampling.contaminating_noise(
+                    kind, positions[i], seed, 1, clean[i].shape, s.unit_mean, s.unit_sd, 0, 1
+                )
 
     def measure(self, invert=False, force=False, progress=None):
         """Stream over all pairs once: leave out constant images, fit the grey scale, check that pairs belong together.
@@ -145,8 +150,10 @@ class Pairs:
 
     def _leave_out_constant(self, m):
         n = self.box**2
-        constant = {'particles': m['pp'] - m['p'] ** 2 / n <= 1e-10 * m['pp'],
-                    'references': m['rr'] - m['r'] ** 2 / n <= 1e-10 * m['rr']}
+        constant = {
+            'particles': m['pp'] - m['p'] ** 2 / n <= 1e-10 * m['pp'],
+            'references': m['rr'] - m['r'] ** 2 / n <= 1e-10 * m['rr'],
+        }
         left_out = constant['particles'] | constant['references']
         if left_out.all():
             which, rows = next((k, v) for k, v in constant.items() if v.any())
@@ -158,6 +165,7 @@ class Pairs:
 
 def _correlations(m, n):
     """Mean correlation with the own and with another reference, and their difference in standard errors."""
+
     def ncc(xy, x, y, xx, yy):
         spread = np.sqrt(np.maximum((m[xx] - m[x] ** 2 / n) * (m[yy] - m[y] ** 2 / n), 1e-300))
         return (m[xy] - m[x] * m[y] / n) / spread
@@ -169,15 +177,20 @@ def _correlations(m, n):
 
 
 def _check_correlation(pairs, own, other, z, invert):
-    found = (f'mean correlation of the particles with their own reference {own:.3f}, with another particle\'s '
-             f'{other:.3f} (difference: {z:.1f} standard errors of {len(pairs)} pairs)')
+    found = (
+        f"mean correlation of the particles with their own reference {own:.3f}, with another particle's "
+        f'{other:.3f} (difference: {z:.1f} standard errors of {len(pairs)} pairs)'
+    )
     if z < -SIGNIFICANT:
         cure = 'leave out --invert-contrast' if invert else 'give --invert-contrast, or invert one of the two sets'
-        raise InputError(f'{pairs.references.path}: the contrast is inverted against {pairs.particles.path}: {found}; '
-                         f'{cure}')
+        raise InputError(
+            f'{pairs.references.path}: the contrast is inverted against {pairs.particles.path}: {found}; {cure}'
+        )
     if z < SIGNIFICANT:
-        raise InputError(f'{pairs.references.path}: the references do not belong to {pairs.particles.path}, or the '
-                         f'angles are wrong: {found}. Check angles, shifts and map; --force trains in spite of it')
+        raise InputError(
+            f'{pairs.references.path}: the references do not belong to {pairs.particles.path}, or the '
+            f'angles are wrong: {found}. Check angles, shifts and map; --force trains in spite of it'
+        )
 
 
 def _fit(m, n, invert, own, other):
@@ -192,9 +205,18 @@ def _fit(m, n, invert, own, other):
     low, high = m['low'][kept].min(), m['high'][kept].max()
     sign = -1.0 if invert else 1.0
     scale = 1 / (high - low)
-    return Scale(mean=p, sd=(pp - p * p) ** 0.5, gain=sign * gain, offset=p - gain * r, unit_scale=sign * scale,
-                 unit_offset=-low * scale, unit_mean=(r - low) * scale, unit_sd=(rr - r * r) ** 0.5 * scale,
-                 correlation=own, correlation_shuffled=other)
+    return Scale(
+        mean=p,
+        sd=(pp - p * p) ** 0.5,
+        gain=sign * gain,
+        offset=p - gain * r,
+        unit_scale=sign * scale,
+        unit_offset=-low * scale,
+        unit_mean=(r - low) * scale,
+        unit_sd=(rr - r * r) ** 0.5 * scale,
+        correlation=own,
+        correlation_shuffled=other,
+    )
 
 
 def open_pairs(settings, job):

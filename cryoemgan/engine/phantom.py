@@ -13,6 +13,8 @@ from scipy.spatial.transform import Rotation
 BLOB = 0.028
 BODY, MOVING = 110, 50
 OPENING = 40.0
+# Room for shifts of a few pixels: nothing reaches the edge of the box.
+SIZE = 0.85
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,20 @@ def claw(states, seed=7):
     result = []
     for angle in np.linspace(0, OPENING, states) if states > 1 else [0.0]:
         turned = Rotation.from_rotvec(-np.deg2rad(angle) * axis).apply(jaw - hinge) + hinge
-        result.append(Phantom(np.concatenate([body, turned]), sigmas, heights))
+        result.append(Phantom(SIZE * np.concatenate([body, turned]), sigmas, heights))
     return result
 
 
 def _body(rng):
     """Blobs of the base and the fixed jaw."""
-    base = rng.normal(0, [0.07, 0.10, 0.08], (70, 3)) + [-0.10, 0.0, -0.02]
+    base = rng.normal([-0.10, 0.0, -0.02], [0.07, 0.10, 0.08], (70, 3))
     return np.concatenate([base, _arm(rng, BODY - 70, [-0.06, 0.0, -0.10], [0.29, 0.06, -0.10], 0.045)])
 
 
 def _jaw(rng):
     """Blobs of the jaw that moves, ending in a knob off its axis."""
     arm = _arm(rng, MOVING - 15, [-0.06, 0.0, 0.08], [0.27, -0.03, 0.11], 0.04)
-    return np.concatenate([arm, rng.normal(0, 0.03, (15, 3)) + [0.25, -0.10, 0.14]])
+    return np.concatenate([arm, rng.normal([0.25, -0.10, 0.14], 0.03, (15, 3))])
 
 
 def _arm(rng, count, start, end, width):

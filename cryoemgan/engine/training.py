@@ -57,16 +57,27 @@ class Training:
                 denoised = self._denoise(noisy).detach()
                 real, fake = self._mean(rule.real(self._judge(clean))), self._mean(rule.fake(self._judge(denoised)))
                 penalty = self._penalty(clean, denoised) if s.gan == 'wgan-gp' else 0 * real
-                self._descend(self.optimise_d, self.discriminator, -(real + fake) + s.gradient_penalty * penalty,
-                              score_real=real, score_fake=fake, penalty=penalty)
+                self._descend(
+                    self.optimise_d,
+                    self.discriminator,
+                    -(real + fake) + s.gradient_penalty * penalty,
+                    score_real=real,
+                    score_fake=fake,
+                    penalty=penalty,
+                )
             self.discriminator.requires_grad_(False)
         for _ in range(s.generator_steps):
             noisy, clean = self._batch()
             denoised = self._denoise(noisy)
             distance = reconstruction(denoised, clean, s.p)
             fake = self._mean(rule.fake(self._judge(denoised))) if rule else 0 * distance
-            self._descend(self.optimise_g, self.generator,
-                          fake + s.reconstruction_weight * distance, reconstruction=distance, adversary=fake)
+            self._descend(
+                self.optimise_g,
+                self.generator,
+                fake + s.reconstruction_weight * distance,
+                reconstruction=distance,
+                adversary=fake,
+            )
             self._update_average()
         self.discriminator.requires_grad_(True)
         self.iteration += 1
@@ -76,8 +87,10 @@ class Training:
     def _begin(self):
         s = self.settings
         factor = cosine(self.progress, s.warmup) if s.schedule == 'cosine' else 1.0
-        for optimiser, rate in ((self.optimise_g, s.learning_rate_generator),
-                                (self.optimise_d, s.learning_rate_discriminator)):
+        for optimiser, rate in (
+            (self.optimise_g, s.learning_rate_generator),
+            (self.optimise_d, s.learning_rate_discriminator),
+        ):
             for group in optimiser.param_groups:
                 group['lr'] = factor * rate
         if self.pair.stages > 1:
@@ -95,8 +108,9 @@ class Training:
         rng = sampling.generator(s.seed, 'augmentation', self.draws)
         self.draws += 1
         noisy, clean = (torch.from_numpy(np.ascontiguousarray(x))[:, None] for x in (noisy, clean))
-        noisy, clean = augment(noisy, clean, rng, turns=s.turns, shift=s.shift, exchange=s.exchange_noise,
-                               signal=self.signal)
+        noisy, clean = augment(
+            noisy, clean, rng, turns=s.turns, shift=s.shift, exchange=s.exchange_noise, signal=self.signal
+        )
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         return tuple(x[mine].to(self.fabric.device, memory_format=torch.channels_last) for x in (noisy, clean))
 
@@ -112,8 +126,13 @@ class Training:
         return per_image(scores, self.settings.patch_reduction).mean()
 
     def _penalty(self, clean, denoised):
-        return gradient_penalty(self.discriminator, clean, denoised, patches=self.settings.patch_reduction,
-                                scale_free=self.settings.critic_scale == 'box')
+        return gradient_penalty(
+            self.discriminator,
+            clean,
+            denoised,
+            patches=self.settings.patch_reduction,
+            scale_free=self.settings.critic_scale == 'box',
+        )
 
     def _descend(self, optimiser, network, loss, **terms):
         optimiser.zero_grad(set_to_none=True)
@@ -159,11 +178,19 @@ class Training:
 
     def state(self):
         """Everything that the next iteration depends on: tensors and plain values only."""
-        return {'generator': self.generator.state_dict(), 'discriminator': self.discriminator.state_dict(),
-                'average': self.average.state_dict(), 'optimise_g': self.optimise_g.state_dict(),
-                'optimise_d': self.optimise_d.state_dict(), 'iteration': self.iteration, 'draws': self.draws,
-                'epoch': self.feed.epoch, 'offset': self.feed.offset, 'batch_size': self.batch_size,
-                'terms': {k: list(v) for k, v in self.terms.items()}}
+        return {
+            'generator': self.generator.state_dict(),
+            'discriminator': self.discriminator.state_dict(),
+            'average': self.average.state_dict(),
+            'optimise_g': self.optimise_g.state_dict(),
+            'optimise_d': self.optimise_d.state_dict(),
+            'iteration': self.iteration,
+            'draws': self.draws,
+            'epoch': self.feed.epoch,
+            'offset': self.feed.offset,
+            'batch_size': self.batch_size,
+            'terms': {k: list(v) for k, v in self.terms.items()},
+        }
 
     def restore(self, state):
         """Go on from `state`."""

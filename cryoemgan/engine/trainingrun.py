@@ -41,8 +41,7 @@ class TrainingRun:
         self.total = self._iterations(len(prepared.training))
         if fabric.is_global_zero:
             self.log = checkpoints.MetricsLog(job.output('metrics.csv'), self.training.iteration)
-        self.best = checkpoints.Best(job.output('checkpoints'), s.keep, saved['scores'],
-                                     fabric.is_global_zero)
+        self.best = checkpoints.Best(job.output('checkpoints'), s.keep, saved['scores'], fabric.is_global_zero)
         self._measured = self.training.iteration
 
     def _first_weights(self):
@@ -69,8 +68,9 @@ class TrainingRun:
         """The loop over iterations and evaluations."""
         t, before, clock = self.training, self.seconds, time.monotonic()
         saved = clock
-        with self.job.progress(self.total or round(60 * self.s.minutes), 'training',
-                               t.iteration if self.total else round(before)) as bar:
+        with self.job.progress(
+            self.total or round(60 * self.s.minutes), 'training', t.iteration if self.total else round(before)
+        ) as bar:
             while True:
                 t.progress = self.fabric.broadcast(self._progress())
                 if t.progress >= 1 and t.iteration > 0:
@@ -105,7 +105,8 @@ class TrainingRun:
     def _what_is_left(self):
         if not self.best.scores:
             return 'No model was written yet.'
-        return f'The best model so far (iteration {self.best.scores[0]["iteration"]}) is kept in {self.job.folder}/model.'
+        best = self.best.scores[0]['iteration']
+        return f'The best model so far (iteration {best}) is kept in {self.job.folder / "model"}.'
 
     def _evaluation_due(self, progress_before):
         """At equal steps of progress, and at the end."""
@@ -113,14 +114,18 @@ class TrainingRun:
         return now >= 1 or math.floor(now * parts) > math.floor(progress_before * parts)
 
     def _evaluate(self, bar):
-        t, s = self.training, self.s
-        found = self.validation.measure(t.average, t.discriminator if t.rule else None)
+        t = self.training
+        found = self.validation.measure(t.average, *((t.discriminator, t.rule.probability) if t.rule else ()))
         if not math.isfinite(found['mse']):
-            raise WorkError(f'iteration {t.iteration}: the validation error became {found["mse"]}. {self._what_is_left()}')
+            raise WorkError(
+                f'iteration {t.iteration}: the validation error became {found["mse"]}. ' + self._what_is_left()
+            )
         self._measured = t.iteration
         terms = {k: total / count for k, (total, count) in t.terms.items()}
-        rates = {f'learning_rate_{k}': o.param_groups[0]['lr']
-                 for k, o in (('generator', t.optimise_g), ('discriminator', t.optimise_d))}
+        rates = {
+            f'learning_rate_{k}': o.param_groups[0]['lr']
+            for k, o in (('generator', t.optimise_g), ('discriminator', t.optimise_d))
+        }
         t.terms = {}
         score = {'iteration': t.iteration, **{k: found[k] for k in ('mse', 'psnr', 'ssim')}}
         bar.set_postfix_str(f'validation mse {found["mse"]:.4g} psnr {found["psnr"]:.2f}')
@@ -128,30 +133,42 @@ class TrainingRun:
         self.stale = 0 if better else self.stale + 1
         if self.fabric.is_global_zero:
             epoch = t.feed.epoch + t.feed.offset / len(t.feed.positions)
-            self.log.append({'iteration': t.iteration, 'epoch': epoch, 'seconds': self.seconds, **terms, **found,
-                             **rates})
+            self.log.append(
+                {'iteration': t.iteration, 'epoch': epoch, 'seconds': self.seconds, **terms, **found, **rates}
+            )
             if better:
                 self._write_model(score)
             self._save()
 
     def _save(self):
         """Write the checkpoint (one process only)."""
-        checkpoints.save(self.job.output('checkpoints'), {
-            **self.training.state(), 'seconds': self.seconds, 'scores': self.best.scores, 'stale': self.stale,
-            'identity': self.prepared.identity})
+        checkpoints.save(
+            self.job.output('checkpoints'),
+            {
+                **self.training.state(),
+                'seconds': self.seconds,
+                'scores': self.best.scores,
+                'stale': self.stale,
+                'identity': self.prepared.identity,
+            },
+        )
 
     def _write_model(self, score):
         """The average generator as model folder: from the first evaluation on there is a usable one."""
         p, s = self.prepared, self.s
         scale = p.pairs.scale
         card = {
-            'network': {'name': s.network, 'options': networks.defaults(s.network)}, 'box': p.pairs.box,
-            'pixel_size': p.pairs.pixel_size, 'ctf': p.pairs.references.provenance.get('ctf', 'none'),
-            'input': {'mean': scale.mean, 'sd': scale.sd}, 'grey': {'gain': scale.gain, 'offset': scale.offset},
+            'network': {'name': s.network, 'options': networks.defaults(s.network)},
+            'box': p.pairs.box,
+            'pixel_size': p.pairs.pixel_size,
+            'ctf': p.pairs.references.provenance.get('ctf', 'none'),
+            'input': {'mean': scale.mean, 'sd': scale.sd},
+            'grey': {'gain': scale.gain, 'offset': scale.offset},
             'units': {'scale': 1 / scale.unit_scale, 'offset': -scale.unit_offset / scale.unit_scale},
-            'settings': s.as_dict(), 'data': {'inputs': self.job.inputs,
-                                              'training_particles': p.identity['training_particles']},
-            'metrics': score, 'versions': {'cryoemgan': __version__, 'torch': torch.__version__},
+            'settings': s.as_dict(),
+            'data': {'inputs': self.job.inputs, 'training_particles': p.identity['training_particles']},
+            'metrics': score,
+            'versions': {'cryoemgan': __version__, 'torch': torch.__version__},
         }
         save_model(self.job.output('model'), card, {'main': self.training.average}, {'main': p.training_names})
 
@@ -160,12 +177,23 @@ class TrainingRun:
         scores = self.best.scores
         mse = np.array([x['mse'] for x in scores])
         return {
-            'settings': s.as_dict(), 'generator_parameters': parameter_count(self.pair.generator),
-            'discriminator_parameters': parameter_count(self.pair.discriminator), 'iterations': t.iteration,
-            'epochs': t.feed.epoch + t.feed.offset / len(t.feed.positions), 'training_seconds': round(self.seconds, 3),
-            'best': scores[0], 'top': scores, 'top_mse_mean': mse.mean(), 'top_mse_sd': mse.std(),
-            'device': str(self.fabric.device), 'processes': self.fabric.world_size, 'precision': self.precision,
-            'batch_size': t.batch_size, 'training_pairs': len(self.prepared.training),
-            'validation_pairs': len(self.prepared.validation), 'validation_pairs_measured': self.validation.count,
-            'train_ids': self.prepared.identity['training_particles'], 'scale': self.prepared.pairs.scale.as_dict(),
+            'settings': s.as_dict(),
+            'generator_parameters': parameter_count(self.pair.generator),
+            'discriminator_parameters': parameter_count(self.pair.discriminator),
+            'iterations': t.iteration,
+            'epochs': t.feed.epoch + t.feed.offset / len(t.feed.positions),
+            'training_seconds': round(self.seconds, 3),
+            'best': scores[0],
+            'top': scores,
+            'top_mse_mean': mse.mean(),
+            'top_mse_sd': mse.std(),
+            'device': str(self.fabric.device),
+            'processes': self.fabric.world_size,
+            'precision': self.precision,
+            'batch_size': t.batch_size,
+            'training_pairs': len(self.prepared.training),
+            'validation_pairs': len(self.prepared.validation),
+            'validation_pairs_measured': self.validation.count,
+            'train_ids': self.prepared.identity['training_particles'],
+            'scale': self.prepared.pairs.scale.as_dict(),
         }

@@ -56,11 +56,15 @@ def check(settings, job):
 
 def _check_start(model, s, pairs):
     if (model.card['network']['name'], model.card['box']) != (s.network, pairs.box):
-        raise InputError(f'--init: {s.init} is a {model.card["network"]["name"]} network for {model.card["box"]} px, '
-                         f'this run asks for {s.network} and {pairs.box} px; set --network and --box to the model\'s')
+        raise InputError(
+            f'--init: {s.init} is a {model.card["network"]["name"]} network for {model.card["box"]} px, '
+            f"this run asks for {s.network} and {pairs.box} px; set --network and --box to the model's"
+        )
     if abs(model.card['pixel_size'] / pairs.pixel_size - 1) > 0.02:
-        raise InputError(f'--init: {s.init} was trained at {model.card["pixel_size"]:.4g} A/px, these particles have '
-                         f'{pairs.pixel_size:.4g} A/px; resample them (--box) to the model\'s pixel size')
+        raise InputError(
+            f'--init: {s.init} was trained at {model.card["pixel_size"]:.4g} A/px, these particles have '
+            f"{pairs.pixel_size:.4g} A/px; resample them (--box) to the model's pixel size"
+        )
 
 
 def _contaminate(s, job, pairs, training):
@@ -68,11 +72,14 @@ def _contaminate(s, job, pairs, training):
         return
     chosen = sampling.contaminated(training, s.contaminate_fraction, s.seed)
     pairs.contaminate(s.contaminate, s.contaminate_noise, chosen, s.seed)
-    job.warn(f'experiment: {s.contaminate} of {len(chosen)} of {len(training)} training pairs are replaced by '
-             f'{s.contaminate_noise} noise')
+    job.warn(
+        f'experiment: {s.contaminate} of {len(chosen)} of {len(training)} training pairs are replaced by '
+        f'{s.contaminate_noise} noise'
+    )
     if s.exchange_noise:
-        job.warn('--exchange-noise is off in a contamination experiment: it would mix the contamination into '
-                 'clean pairs')
+        job.warn(
+            '--exchange-noise is off in a contamination experiment: it would mix the contamination into clean pairs'
+        )
         s.exchange_noise = 0.0
 
 

@@ -32,7 +32,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     _verb = 'train'
     _from_inputs = ('particles', 'references', 'init', 'devices', 'nodes')
     # A longer training goes on from the checkpoint of the shorter one.
-    _may_change = LENGTHS
+    _may_change = (*LENGTHS, 'keep', 'patience')
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
@@ -144,8 +144,12 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     def _input_settings(self):
         settings = {'particles': self._engine_path('particles.star'),
                     'references': self._engine_path('references.star')}
-        if self.inputModel.get() is not None:
-            settings['init'] = os.path.abspath(self.inputModel.get().getFolder())
+        model = self.inputModel.get()
+        if model is not None:
+            # What the form leaves open is the model's, not the preset's.
+            own = {'network': model.getNetwork(), 'box': model.getBox()}
+            settings.update({k: v for k, v in own.items() if k not in self._form_values()},
+                            init=os.path.abspath(model.getFolder()))
         return settings
 
 

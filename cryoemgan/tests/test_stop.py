@@ -40,7 +40,7 @@ class TestStop(ProjectTest):
         protocol = self.make('CryoEMGANProtTrain', {'inputParticles': (self.particles, 'outputParticles'),
                                                     'inputReferences': (references, 'outputReferences')},
                              iterations=self.iterations, batchSize=8, evaluations=20, numberOfThreads=1)
-        self.launchProtocol(protocol, wait=False)
+        self.proj.launchProtocol(protocol, wait=False)
         self.metrics = protocol.getRunDir('metrics.csv')
         wait_for(lambda: len(self.iterations_done()) >= 3, 'three evaluations')
         return protocol

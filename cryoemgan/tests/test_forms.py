@@ -10,7 +10,7 @@ from pyworkflow.protocol import params
 
 from cryoemgan import protocols
 from cryoemgan.engine.settings import VERBS
-from cryoemgan.protocols.base import OPEN_CHOICE, OURS, camel
+from cryoemgan.protocols.form import OPEN_CHOICE, OURS, camel
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
@@ -102,12 +102,16 @@ class TestMessages(ProjectTest):
         folder = self.getOutputPath(name)
         os.makedirs(folder, exist_ok=True)
         data.make_particles(folder, **{'count': 6, **options}).close()
-        return self.run_protocol(ProtImportParticles, importFrom=4, sqliteFile=f'{folder}/particles.sqlite',
-                                 samplingRate=data.PIXEL)
+        return self.run_protocol(
+            ProtImportParticles, importFrom=4, sqliteFile=f'{folder}/particles.sqlite', samplingRate=data.PIXEL
+        )
 
     def project_errors(self, particles, volume, **values):
-        return self.errors_of('CryoEMGANProtProject', {'inputParticles': (particles, 'outputParticles'),
-                                                       'inputVolume': (volume, 'outputVolume')}, **values)
+        return self.errors_of(
+            'CryoEMGANProtProject',
+            {'inputParticles': (particles, 'outputParticles'), 'inputVolume': (volume, 'outputVolume')},
+            **values,
+        )
 
     def test_nothing_wrong(self):
         assert self.project_errors(self.particles, self.map, ctf=0) == ''
@@ -137,13 +141,20 @@ class TestMessages(ProjectTest):
         assert isinstance(particles, SetOfParticles)
         # Ids of the small set are 11, 13, 15; those of a set without them start later.
         far = self.imported('far', count=3, first_id=5001)
-        errors = self.errors_of('CryoEMGANProtTrain', {'inputParticles': (other, 'outputParticles'),
-                                                       'inputReferences': (far, 'outputParticles')})
+        errors = self.errors_of(
+            'CryoEMGANProtTrain',
+            {'inputParticles': (other, 'outputParticles'), 'inputReferences': (far, 'outputParticles')},
+        )
         assert 'no particle in common' in errors
 
     def test_particles_as_their_own_references(self):
-        errors = self.errors_of('CryoEMGANProtTrain', {'inputParticles': (self.particles, 'outputParticles'),
-                                                       'inputReferences': (self.particles, 'outputParticles')})
+        errors = self.errors_of(
+            'CryoEMGANProtTrain',
+            {
+                'inputParticles': (self.particles, 'outputParticles'),
+                'inputReferences': (self.particles, 'outputParticles'),
+            },
+        )
         assert 'learn to copy' in errors
 
     def test_empty_inputs(self):
@@ -151,8 +162,12 @@ class TestMessages(ProjectTest):
             assert 'EMPTY' in self.errors_of(cls.__name__, {}) or 'is empty' in self.errors_of(cls.__name__, {})
 
     def test_folder_that_is_no_model(self):
-        errors = self.errors_of('CryoEMGANProtDenoise', {'inputParticles': (self.particles, 'outputParticles')},
-                                modelFrom=1, modelFolder=self.getOutputPath())
+        errors = self.errors_of(
+            'CryoEMGANProtDenoise',
+            {'inputParticles': (self.particles, 'outputParticles')},
+            modelFrom=1,
+            modelFolder=self.getOutputPath(),
+        )
         assert 'not a model folder' in errors
 
     def test_model_for_other_particles(self):
@@ -160,8 +175,12 @@ class TestMessages(ProjectTest):
         os.makedirs(folder, exist_ok=True)
         with open(f'{folder}/card.json', 'w') as f:
             f.write('{"network": "residual", "box": 32, "pixel_size": 12.0, "ctf": "none"}')
-        errors = self.errors_of('CryoEMGANProtDenoise', {'inputParticles': (self.particles, 'outputParticles')},
-                                modelFrom=1, modelFolder=folder)
+        errors = self.errors_of(
+            'CryoEMGANProtDenoise',
+            {'inputParticles': (self.particles, 'outputParticles')},
+            modelFrom=1,
+            modelFolder=folder,
+        )
         assert '384 Å wide' in errors
         assert '192 Å' in errors
 
@@ -169,16 +188,22 @@ class TestMessages(ProjectTest):
         """Found by the engine, not by the form: a stack that is gone."""
         broken = self.imported('broken')
         os.remove(self.getOutputPath('broken/particles.mrcs'))
-        protocol = self.make('CryoEMGANProtProject', {'inputParticles': (broken, 'outputParticles'),
-                                                      'inputVolume': (self.map, 'outputVolume')}, ctf=0)
+        protocol = self.make(
+            'CryoEMGANProtProject',
+            {'inputParticles': (broken, 'outputParticles'), 'inputVolume': (self.map, 'outputVolume')},
+            ctf=0,
+        )
         self.proj.launchProtocol(protocol, wait=True)
         assert protocol.isFailed()
         assert 'particles.mrcs' in protocol.getErrorMessage()
         assert 'returned non-zero' not in protocol.getErrorMessage()
 
     def test_warnings(self):
-        project = self.make('CryoEMGANProtProject', {'inputParticles': (self.particles, 'outputParticles'),
-                                                     'inputVolume': (self.map, 'outputVolume')}, ctf=1)
+        project = self.make(
+            'CryoEMGANProtProject',
+            {'inputParticles': (self.particles, 'outputParticles'), 'inputVolume': (self.map, 'outputVolume')},
+            ctf=1,
+        )
         text = ' '.join(project._warnings())
         assert 'not phase-flipped' in text
         assert 'No low-pass' in text

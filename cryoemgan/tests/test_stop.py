@@ -24,8 +24,9 @@ def wait_for(condition, what):
 
 def engines(folder):
     """Process ids of engines that write into ``folder``."""
-    found = subprocess.run(['pgrep', '-f', f'cryoemgan.engine train .*{folder}'], capture_output=True, text=True,
-                           check=False)
+    found = subprocess.run(
+        ['pgrep', '-f', f'cryoemgan.engine train .*{folder}'], capture_output=True, text=True, check=False
+    )
     return [int(p) for p in found.stdout.split()]
 
 
@@ -37,9 +38,17 @@ class TestStop(ProjectTest):
 
     def start_training(self):
         references = self.project_references()
-        protocol = self.make('CryoEMGANProtTrain', {'inputParticles': (self.particles, 'outputParticles'),
-                                                    'inputReferences': (references, 'outputReferences')},
-                             iterations=self.iterations, batchSize=8, evaluations=20, numberOfThreads=1)
+        protocol = self.make(
+            'CryoEMGANProtTrain',
+            {
+                'inputParticles': (self.particles, 'outputParticles'),
+                'inputReferences': (references, 'outputReferences'),
+            },
+            iterations=self.iterations,
+            batchSize=8,
+            evaluations=20,
+            numberOfThreads=1,
+        )
         self.proj.launchProtocol(protocol, wait=False)
         self.metrics = protocol.getRunDir('metrics.csv')
         wait_for(lambda: len(self.iterations_done()) >= 3, 'three evaluations')

@@ -82,8 +82,14 @@ def main():
     test = subset(table, np.sort(order[:TEST]), work / 'test.star')
     train = subset(table, np.sort(order[TEST:]), work / 'train.star')
     project = verb('project', work / 'project', particles=data / 'run_data.star', volume=data / 'run_class001.mrc')
-    trained = verb('train', work / 'train', particles=train.path, references=work / 'project' / 'references.star',
-                   iterations=given.iterations, **dict(o.split('=', 1) for o in given.option))
+    trained = verb(
+        'train',
+        work / 'train',
+        particles=train.path,
+        references=work / 'project' / 'references.star',
+        iterations=given.iterations,
+        **dict(o.split('=', 1) for o in given.option),
+    )
     denoised = verb('denoise', work / 'denoise', particles=test.path, model=work / 'train' / 'model')
 
     # The truth enters here, for measuring only.
@@ -104,8 +110,10 @@ def main():
     for name, value in result.items():
         print(f'{name:36s} {value:.3f}')
     print(f'denoised / best radial filter: {result["denoised"] / result["best radial filter, true spectra"]:.3f}')
-    print(f'CPU seconds: project {project["cpu_seconds"]:.0f}, train {trained["cpu_seconds"]:.0f} '
-          f'({trained["iterations"]} iterations, {trained["precision"]}), denoise {denoised["cpu_seconds"]:.0f}')
+    print(
+        f'CPU seconds: project {project["cpu_seconds"]:.0f}, train {trained["cpu_seconds"]:.0f} '
+        f'({trained["iterations"]} iterations, {trained["precision"]}), denoise {denoised["cpu_seconds"]:.0f}'
+    )
     print(f'best validation MSE {trained["best"]["mse"]:.3e} at iteration {trained["best"]["iteration"]}')
 
 

@@ -26,10 +26,13 @@ SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 class ParticleTable:
     """A set of particles: one row each, and its optics groups (RELION 3.1) if it has them."""
 
-    def __init__(self, document, particles, path):
-        self._document, self._particles, self.path = document, particles, Path(path)
-        self._optics = document.find_block('optics')
-        self._images = None
+    def __init__(self, document, path):
+        self._document, self.path, self._images = document, Path(path), None
+        self._find_blocks()
+
+    def _find_blocks(self):
+        self._particles = next((b for b in self._document if b.find_loop('_rlnImageName')), None)
+        self._optics = self._document.find_block('optics')
 
     @classmethod
     def read(cls, path):
@@ -40,14 +43,13 @@ class ParticleTable:
         except (OSError, ValueError, RuntimeError) as e:
             reason = 'no such file' if not path.exists() else f'not a readable STAR file ({e})'
             raise InputError(f'{path}: {reason}') from e
-        for block in document:
-            if block.find_loop('_rlnImageName'):
-                table = cls(document, block, path)
-                table._row_of_image()
-                return table
-        raise InputError(
-            f'{path}: no table with _rlnImageName in it, or the table has no rows; a particle STAR file is needed'
-        )
+        table = cls(document, path)
+        if table._particles is None:
+            raise InputError(
+                f'{path}: no table with _rlnImageName in it, or the table has no rows; a particle STAR file is needed'
+            )
+        table._row_of_image()
+        return table
 
     @classmethod
     def create(cls, path, columns, optics=None):
@@ -57,7 +59,7 @@ class ParticleTable:
             if part:
                 loop = document.add_new_block(name).init_loop('_', list(part))
                 loop.set_all_values([cells(v) for v in part.values()])
-        return cls(document, document.find_block('particles'), path)
+        return cls(document, path)
 
     def __len__(self):
         return self._loop.length()
@@ -126,7 +128,7 @@ class ParticleTable:
         return column if column and len(column) else None
 
     def _optics_column(self, label):
-        if self._optics is None or self._particles is self._optics:
+        if self._optics is None:
             return None
         column = self._optics.find_loop('_' + label)
         return column if column and len(column) else None
@@ -296,7 +298,11 @@ class ParticleTable:
 
     def set_provenance(self, **values):
         """Add or replace entries of the provenance block."""
-        block = self._document.find_block(PROVENANCE) or self._document.add_new_block(PROVENANCE)
+        block = self._document.find_block(PROVENANCE)
+        if block is None:
+            block = self._document.add_new_block(PROVENANCE)
+            # A new block moves the others in memory: gemmi's views of them are void.
+            self._find_blocks()
         for key, value in values.items():
             block.set_pair(f'_{PROVENANCE}' + _camel(key), gemmi.cif.quote(str(value) or '.'))
 
@@ -306,12 +312,7 @@ class ParticleTable:
         stack: file name of the new images, beside the new table. box (px), pixel_size (A): when they change, shifts
         in px change with them (those in A stay). rows: subset, in order.
         """
-        new = ParticleTable(gemmi.cif.read_string(self._document.as_string()), None, self.path.with_name(stack))
-        new._particles = (
-            new._document.find_block(self._particles.name)
-            if self._particles.name.strip()
-            else next(b for b in new._document if b.find_loop('_rlnImageName'))
-        )
+        new = ParticleTable(gemmi.cif.read_string(self._document.as_string()), self.path.with_name(stack))
         if rows is not None:
             loop = new._loop
             columns = [list(new._particles.find_loop(tag)) for tag in loop.tags]

@@ -216,3 +216,13 @@ def test_names_stand_in_the_file_as_relion_reads_them(folder):
     assert "\n000001@./my_stack.mrcs " in text
     assert '\n2@/abs/x.mrcs ' in text
     assert ParticleTable.read(folder / 'x.star').strings('rlnMicrographName') == names
+
+
+def test_provenance_may_be_set_first(folder):
+    """A block added to the file moved the others: columns set afterwards were lost, or the program crashed."""
+    t = ParticleTable.create(folder / 'x', {'rlnImageName': ['1@s.mrcs']}, {'rlnOpticsGroup': np.array([1])})
+    t.set_provenance(ctf='none')
+    t.set('rlnDefocusU', [1.5])
+    t.write(folder / 'x.star')
+    back = ParticleTable.read(folder / 'x.star')
+    assert (back.floats('rlnDefocusU').tolist(), back.provenance) == ([1.5], {'ctf': 'none'})

@@ -17,6 +17,8 @@ from .job import atomic
 from .stacks import Images
 
 PROVENANCE = 'cryoemgan'
+# Words that STAR needs no quotes for.
+PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)[A-Za-z0-9/.@+-][\w/.@:+=-]+')
 # Names of a quantity in RELION 3.1 (A) and 3.0 (px).
 SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 
@@ -410,14 +412,14 @@ def normalised_names(names):
 
 def cells(values):
     """Values as STAR text: floats with 6 decimals as RELION writes them, text quoted where needed."""
-    values = np.asarray(values) if not isinstance(values, list) else values
     if isinstance(values, np.ndarray) and values.dtype.kind == 'f':
         return [f'{v:.6f}' for v in values]
-    if isinstance(values, np.ndarray) and values.dtype.kind in 'iu':
-        return [str(v) for v in values]
-    return [
-        f'{v:.6f}' if isinstance(v, float) else gemmi.cif.quote(v) if isinstance(v, str) else str(v) for v in values
-    ]
+    return [f'{v:.6f}' if isinstance(v, float) else quoted(v) if isinstance(v, str) else str(v) for v in values]
+
+
+def quoted(text):
+    """Text as one STAR word. gemmi's own quoting is wider than needed, and RELION keeps the quotes as part of a name."""
+    return text if PLAIN.fullmatch(text) else gemmi.cif.quote(text)
 
 
 def _fill(column, text):

@@ -11,6 +11,7 @@ fastest of a few.
 import argparse
 import json
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -109,7 +110,14 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(args.device)
-    result = dict(box=args.box, batch=args.batch, torch=torch.__version__, machine=platform.machine(), peak_gflops={})
+    result = dict(
+        command=' '.join(['python', *sys.argv]),
+        box=args.box,
+        batch=args.batch,
+        torch=torch.__version__,
+        machine=platform.machine(),
+        peak_gflops={},
+    )
     result['rows'] = []
     for precision in PRECISIONS:
         peak = convolution_peak(precision, device, args.repeats)

@@ -94,7 +94,8 @@ def main():
         results = run(*parse([str(c) for c in command]))
         wall = time.perf_counter() - start
         watch.done.set()
-        found = dict(command=' '.join(['python', *sys.argv]), count=args.count, box=args.box, width=args.width, threads=args.threads,
+        found = dict(command=' '.join(['python', *sys.argv]),
+                     count=args.count, box=args.box, width=args.width, threads=args.threads,
                      precision=results['precision'], wall_seconds=round(wall, 1),
                      images_per_second=results['images_per_second'],
                      images_per_second_first_tenth=round(watch.rate(0, 0.1), 1),

@@ -4,50 +4,26 @@ Two passes over overlapping blocks. Alike blocks are stacked and transformed in 
 coefficients to zero, the second, which knows the first's result, is a Wiener filter.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch.nn.functional import fold, unfold
 
 from .base import Method
 
-BLOCK = 8
-# The paper's setting for strong noise (sigma above 40 of 255, where all of cryo-EM is): section V, table I.
-STRONG_NOISE = 40 / 255
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Largest group, search window (px each way), threshold of the distance in units of sigma^2 per pixel."""
-
-    group: int
-    window: int
-    step: int
-
 
 class Denoiser(Method):
     """Filters image by image; the noise level is all it is told.
 
-    threshold: of the first pass, in units of the noise's s.d. match_threshold: of the coefficients that are compared when
-    blocks of the noisy image are matched, likewise (0: none). step: distance of reference blocks, px.
+    blocks: their side in the first and second pass, px (8 takes the biorthogonal wavelet first, others the cosine
+    transform, as in the paper's setting for strong noise). threshold: of the first pass, in units of the noise's s.d.
+    groups: how many alike blocks make a group, powers of two. step: distance of reference blocks, px. window: how far
+    alike blocks are looked for, px.
     """
 
-    def __init__(self, box, threshold=2.7, match_threshold=0.0, step=3, window=19, groups=(16, 32), rounds=1, gain=1.0):
+    def __init__(self, box, blocks=(12, 12), threshold=2.8, step=3, window=19, groups=(64, 64)):
         super().__init__(box)
-        self.threshold, self.match_threshold, self.step, self.window, self.groups = (
-            threshold,
-            match_threshold,
-            step,
-            window,
-            groups,
-        )
-        self.rounds, self.gain = rounds, gain
-        self._wavelet, self._cosine = _bior(BLOCK), _dct(BLOCK)
-        # Kaiser window, beta = 2: blocks fade towards their edges when they are put together again.
-        kaiser = torch.kaiser_window(BLOCK, periodic=False, beta=2.0)
-        self._window = torch.outer(kaiser, kaiser).flatten()
-        self._candidates = _candidates(box, step, window)
+        self.threshold, self.step, self.window, self.groups = threshold, step, window, groups
+        self.blocks = tuple(min(b, box // 2) for b in blocks)
 
     def denoise(self, batch):
         images = torch.as_tensor(batch.images, dtype=torch.float32)
@@ -56,85 +32,85 @@ class Denoiser(Method):
     def _one(self, image, sigma):
         level, unit = image.mean(), max(sigma, 1e-12)
         noisy = (image - level) / unit
-        basic = self._first(noisy)
-        for _ in range(self.rounds):
-            basic = self._second(noisy, basic)
-        return basic * unit + level
+        return self._second(noisy, self._first(noisy)) * unit + level
 
     def _first(self, noisy):
         """Hard thresholding, noise of s.d. 1."""
-        blocks = _blocks(noisy)
-        spectra = blocks @ torch.kron(self._wavelet, self._wavelet).T
-        compared = torch.where(spectra.abs() < self.match_threshold, 0.0, spectra)
-        total = _Sum(self.box, self._window)
-        for size, groups in self._match(compared, self.groups[0]):
-            stack = torch.einsum('ij,njk->nik', _haar(size), spectra[groups])
+        block = self.blocks[0]
+        line = _bior(block) if block == 8 else _dct(block)
+        transform = torch.kron(line, line)
+        blocks = _blocks(noisy, block)
+        spectra = blocks @ transform.T
+        total = _Sum(self.box, block)
+        for groups in self._match(blocks, self.groups[0], block):
+            haar = _haar(groups.shape[1])
+            stack = torch.einsum('ij,njk->nik', haar, spectra[groups])
             kept = stack.abs() > self.threshold
             # The group's own mean is signal at any level.
             kept[:, 0, 0] = True
-            weight = 1 / kept.sum((1, 2)).clamp(min=1)
-            filtered = torch.einsum('ji,njk->nik', _haar(size), stack * kept)
-            total.add(groups, filtered, weight)
-        inverse = torch.linalg.inv(torch.kron(self._wavelet, self._wavelet))
-        return total.image(inverse.T)
+            weight = 1 / kept.sum((1, 2))
+            total.add(groups, torch.einsum('ji,njk->nik', haar, stack * kept), weight)
+        return total.image(torch.linalg.inv(transform).T)
 
     def _second(self, noisy, basic):
         """Empirical Wiener filter: the first estimate says how strong each coefficient is."""
-        transform = torch.kron(self._cosine, self._cosine)
-        spectra, guide = _blocks(noisy) @ transform.T, _blocks(basic) @ transform.T
-        total = _Sum(self.box, self._window)
-        for size, groups in self._match(guide, self.groups[1]):
-            haar = _haar(size)
+        block = self.blocks[1]
+        transform = torch.kron(_dct(block), _dct(block))
+        guide_blocks = _blocks(basic, block)
+        spectra, guide = _blocks(noisy, block) @ transform.T, guide_blocks @ transform.T
+        total = _Sum(self.box, block)
+        for groups in self._match(guide_blocks, self.groups[1], block):
+            haar = _haar(groups.shape[1])
             power = torch.einsum('ij,njk->nik', haar, guide[groups]) ** 2
-            gain = power / (power + self.gain)
+            gain = power / (power + 1)
             stack = torch.einsum('ij,njk->nik', haar, spectra[groups]) * gain
             weight = 1 / (gain**2).sum((1, 2)).clamp(min=1e-6)
             total.add(groups, torch.einsum('ji,njk->nik', haar, stack), weight)
         return total.image(transform)
 
-    def _match(self, features, size):
-        """Yield (k, [n, k]): positions of the blocks most like each reference block, itself first."""
-        norms = (features**2).sum(1)
-        for references, places in self._candidates:
-            distance = norms[places] - 2 * features[references] @ features[places].T
-            outside = (references[:, None] % (self.box - BLOCK + 1)) - (places % (self.box - BLOCK + 1))
-            distance = torch.where(outside.abs() > self.window, torch.inf, distance)
+    def _match(self, blocks, size, block):
+        """Yield [n, size]: positions of the blocks most like each reference block, itself among them."""
+        norms, side = (blocks**2).sum(1), self.box - block + 1
+        for references, places in _candidates(self.box, block, self.step, self.window):
+            distance = norms[places] - 2 * blocks[references] @ blocks[places].T
+            aside = references[:, None] % side - places % side
+            distance = torch.where(aside.abs() > self.window, torch.inf, distance)
             distance[references[:, None] == places] = -torch.inf
-            found = distance.topk(size, largest=False).indices
-            yield size, places[found]
+            found = min(size, 1 << int(np.log2(min(len(places), side * (self.window + 1)))))
+            yield places[distance.topk(found, largest=False).indices]
 
 
 class _Sum:
     """Weighted sum of overlapping filtered blocks, gathered in the transform domain (the transform is linear)."""
 
-    def __init__(self, box, window):
-        self.box, self.window = box, window
-        count = (box - BLOCK + 1) ** 2
-        self.values, self.weights = torch.zeros(count, BLOCK**2), torch.zeros(count)
+    def __init__(self, box, block):
+        self.box, self.block = box, block
+        # Kaiser window, beta = 2: blocks fade towards their edges when they are put together again.
+        kaiser = torch.kaiser_window(block, periodic=False, beta=2.0)
+        self.window = torch.outer(kaiser, kaiser).flatten()
+        count = (box - block + 1) ** 2
+        self.values, self.weights = torch.zeros(count, block**2), torch.zeros(count)
 
     def add(self, groups, filtered, weight):
-        """groups [n, k] positions; filtered [n, k, 64]; weight [n] of each group."""
+        """groups [n, k] positions; filtered [n, k, block^2]; weight [n] of each group."""
         self.values.index_add_(0, groups.flatten(), (filtered * weight[:, None, None]).flatten(0, 1))
         self.weights.index_add_(0, groups.flatten(), weight[:, None].expand(groups.shape).flatten())
 
     def image(self, inverse):
-        """The mean of what the blocks say of each pixel; inverse [64, 64] takes coefficients (rows) to pixels."""
-        numerator = _overlap((self.values @ inverse) * self.window, self.box)
-        return numerator / _overlap(self.weights[:, None] * self.window, self.box)
+        """The mean of what the blocks say of each pixel; inverse takes coefficients (rows) to pixels."""
+        above = fold(((self.values @ inverse) * self.window).T[None], self.box, self.block)
+        below = fold((self.weights[:, None] * self.window).T[None], self.box, self.block)
+        return (above / below)[0, 0]
 
 
-def _blocks(image):
-    """All blocks, float32 [positions, 64], row by row."""
-    return unfold(image[None, None], BLOCK)[0].T.contiguous()
+def _blocks(image, block):
+    """All blocks, float32 [positions, block^2], row by row."""
+    return unfold(image[None, None], block)[0].T.contiguous()
 
 
-def _overlap(blocks, box):
-    return fold(blocks.T[None], box, BLOCK)[0, 0]
-
-
-def _candidates(box, step, window):
+def _candidates(box, block, step, window):
     """For each row of reference blocks: their positions, and those of all blocks in the rows within the window."""
-    last = box - BLOCK
+    last = box - block
     places = torch.arange((last + 1) ** 2).view(last + 1, last + 1)
     # The last row and column are always among the references, or the edge would stay empty.
     axis = sorted({*range(0, last + 1, step), last})

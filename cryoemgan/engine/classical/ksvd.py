@@ -5,7 +5,7 @@ from the largest singular pair of what the other atoms leave over. Denoising as 
 """
 
 import numpy as np
-from scipy.sparse.linalg import svds
+from scipy.linalg import eigh
 from sklearn.linear_model import orthogonal_mp_gram
 
 from .base import Method
@@ -100,12 +100,10 @@ def _update(atom, dictionary, gamma, residual, signals):
             residual[:, worst] = 0
         return
     alone = residual[:, users] + np.outer(dictionary[:, atom], gamma[atom, users])
-    if min(alone.shape) > 2:
-        left, value, right = svds(alone, k=1, v0=alone.T @ dictionary[:, atom] if len(users) <= len(alone) else None)
-    else:
-        left, value, right = np.linalg.svd(alone, full_matrices=False)
-    dictionary[:, atom] = left[:, 0]
-    gamma[atom, users] = value[0] * right[0]
+    # The first singular pair, from the small side of the matrix.
+    left = eigh(alone @ alone.T, subset_by_index=[len(alone) - 1] * 2)[1][:, 0]
+    dictionary[:, atom] = left
+    gamma[atom, users] = left @ alone
     residual[:, users] = alone - np.outer(dictionary[:, atom], gamma[atom, users])
 
 

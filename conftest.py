@@ -13,6 +13,7 @@ for _name, _value in dict(
     SCIPION_TEST_NOSYNC='True',
     VIRTUAL_ENV=sys.prefix,
     MPLBACKEND='Agg',
+    OMP_NUM_THREADS='1',
 ).items():
     os.environ.setdefault(_name, _value)
 _hosts = os.environ.setdefault('SCIPION_HOSTS', os.path.join(ROOT, 'config', 'hosts.conf'))

@@ -92,8 +92,8 @@ def _window(box):
 def _ssim(m, fits, data_range):
     """Mean SSIM of ``gain * image + offset`` for every (gain, offset) in fits.
 
-    Equals skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False) to 1e-5, at a
-    fifth of its cost: the local moments are matrix products, and an affine fit changes them in closed form.
+    Equals skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False) to 1e-5; the local
+    moments are matrix products, and an affine fit changes them in closed form.
     """
     window = _window(m.x.shape[-1])
     x, y = m.x.astype(np.float32), m.y.astype(np.float32)

@@ -13,7 +13,7 @@ from ..model import Model
 from ..settings.train import Train, preset_values
 from . import toypairs
 
-SHORT = dict(iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')
+SHORT = dict(cross_fit='none', iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')
 
 
 @pytest.fixture(scope='module', autouse=True)

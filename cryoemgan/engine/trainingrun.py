@@ -9,9 +9,9 @@ import torch
 
 from .. import __version__
 from . import checkpoints, networks
+from .card import CARD, read_card
 from .errors import InputError, WorkError
 from .feeding import Feed
-from .card import CARD, read_card
 from .model import save_model
 from .networks import parameter_count
 from .training import Diverged, Training

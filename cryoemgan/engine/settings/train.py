@@ -262,8 +262,8 @@ class Train(Settings):
     )
     validation_fraction: float | None = option(
         None,
-        'Part of the particles (of each member) kept out of training, chosen at random by the seed (not by micrograph), to '
-        'choose the best checkpoint. At least 1; more than 2,000 are not used at each evaluation.',
+        'Part of the particles (of each member) kept out of training, chosen at random by the seed (not by '
+        'micrograph), to choose the best checkpoint. At least 1; more than 2,000 are not used at each evaluation.',
         gt=0,
         le=0.5,
         expert=True,

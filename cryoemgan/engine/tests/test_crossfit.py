@@ -270,9 +270,7 @@ def test_turned_turns_about_the_origin(box):
 def test_cut_removes_detail_and_says_so(tmp_path, unbroken, inputs):
     from ..frc import ring_index
 
-    whole, cut = (
-        denoise(tmp_path / c, inputs['particles'], unbroken / 'model', cut=c)[:2] for c in ('none', '18')
-    )
+    whole, cut = (denoise(tmp_path / c, inputs['particles'], unbroken / 'model', cut=c)[:2] for c in ('none', '18'))
     # 18 A of 3 A pixels: a third of the Nyquist frequency, ring 16 x 6 / 18 = 5.3 of 32 px.
     power = [np.abs(np.fft.rfft2(x[1])) ** 2 for x in (whole, cut)]
     ring = ring_index(32)

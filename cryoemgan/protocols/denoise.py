@@ -7,8 +7,8 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..constants import CTF_FLIP, CTF_FULL, PURPOSE
-from ..convert import Result, fill_particles
 from ..objects import DenoiserModel
+from ..results import Result, fill_particles
 from .base import CryoEMGANProtBase
 
 FROM_PROJECT, FROM_DISK = 0, 1

@@ -8,7 +8,7 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import SetOfParticles
 
 from ..constants import CTF_FLIP, CTF_FULL, CTF_NONE
-from ..convert import Result, fill_particles
+from ..results import Result, fill_particles
 from .base import CryoEMGANProtBase, describe_alignment_error
 
 

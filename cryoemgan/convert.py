@@ -173,22 +173,22 @@ class Result:
     """A table and its stack that a verb wrote, looked up by the particle's id."""
 
     def __init__(self, path):
-        self.table = ParticleTable.read(path)
+        table = ParticleTable.read(path)
         self.path = str(path)
-        ids = self.table.ints('rlnImageId')
+        ids = table.ints('rlnImageId')
         self._order = np.argsort(ids, kind='stable')
         self._ids = ids[self._order]
         if len(ids) > 1 and (np.diff(self._ids) == 0).any():
             raise InputError(f'{path}: _rlnImageId {self._ids[:-1][np.diff(self._ids) == 0][0]} stands in two rows')
-        names = [split_image_name(n) for n in self.table.strings('rlnImageName')]
+        names = [split_image_name(n) for n in table.strings('rlnImageName')]
         self._index = np.array([n[0] for n in names])
         files = {n[1] for n in names}
         if len(files) != 1:
             raise InputError(f'{path}: images in {len(files)} stacks; one was expected')
         # Relative to the project, as everything that Scipion stores.
         self.stack = os.path.join(os.path.dirname(self.path), files.pop())
-        self.box, self.pixel_size = self.table.box, self.table.pixel_size
-        self.ctf = self.table.provenance.get('ctf')
+        self.box, self.pixel_size = table.box, table.pixel_size
+        self.ctf = table.provenance.get('ctf')
 
     def __len__(self):
         return len(self._ids)

@@ -140,7 +140,7 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
         with open(path, encoding='utf-8', errors='replace') as f:
             f.seek(start)
             said = [line.split('cryoemgan: ', 1)[1].strip() for line in f if line.startswith('cryoemgan: ')]
-        return said[-1] if said else ''
+        return self._in_form_words(said[-1]) if said else ''
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):

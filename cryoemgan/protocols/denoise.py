@@ -85,6 +85,7 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
             raise RuntimeError(
                 f'{missing} particles are not in {result.path}: the run is not complete. Restart this protocol.'
             )
+        denoised.setObjLabel('denoised: for viewing and sorting, not for final refinement')
         denoised.setObjComment(f'Denoised by {model}. {PURPOSE}')
         self._defineOutputs(**{outputs.outputParticles.name: denoised})
         self._defineTransformRelation(self.inputParticles, denoised)

@@ -7,8 +7,8 @@ from .base import CryoEMGANProtBase
 from .train import share_ids
 
 RAW = 'raw'
-# (key of the summary, name, digits)
-SHOWN = (('mse', 'MSE', 5), ('psnr', 'PSNR', 2), ('ssim', 'SSIM', 3), ('ncc', 'NCC', 3))
+# (key of the summary, name, format)
+SHOWN = (('mse', 'MSE', '.3g'), ('psnr', 'PSNR', '.2f'), ('ssim', 'SSIM', '.3f'))
 
 
 class CryoEMGANProtEvaluate(CryoEMGANProtBase):
@@ -64,7 +64,6 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
 
     def createOutputStep(self, digest):
         """The result is the summary, the tables and the pictures; there is no set to define."""
-        self.summaryVar.set('\n'.join(self._summary_lines(self.readSummary())))
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -89,14 +88,13 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
 
     def _summary_lines(self, summary):
         lines = []
-        for name, values in method_results(summary).items():
-            said = [
-                f'{label} {mean(values[key]):.{digits}f}' for key, label, digits in SHOWN if values.get(key) is not None
-            ]
-            resolution = values.get('frc_0.5')
-            if resolution:
-                said.append(f'FRC 0.5 at {resolution:.1f} Å')
-            lines.append(f'{name}: ' + ', '.join(said))
+        for name, values in (summary.get('methods') or {}).items():
+            fitted = ', '.join(f'{label} {values["affine"][key]["mean"]:{form}}' for key, label, form in SHOWN)
+            raw = ', '.join(f'{label} {values[key]["mean"]:{form}}' for key, label, form in SHOWN)
+            cut = f'{values["frc_0.5"]:.1f} Å' if values.get('frc_0.5') else 'never reached'
+            lines.append(
+                f'{name}: {fitted} after an affine fit (raw: {raw}); NCC {values["ncc"]["mean"]:.3f}; FRC 0.5: {cut}'
+            )
         return lines
 
     def _methods(self):
@@ -121,13 +119,3 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             'references': self._engine_path('references.star'),
             'particles': [f'{name}={self._engine_path(f"{name}.star")}' for name, _ in self._sets()],
         }
-
-
-def method_results(summary):
-    """{method: {metric: value}} of an evaluation's summary."""
-    return summary.get('methods') or {}
-
-
-def mean(value):
-    """Mean of a metric, which the summary gives as a number or as {mean, sd}."""
-    return value['mean'] if isinstance(value, dict) else value

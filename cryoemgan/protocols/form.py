@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
+import re
 
 import pyworkflow.protocol.params as params
 
 from ..engine.errors import InputError
 from ..engine.settings import VERBS, Settings
-from ..engine.settings.base import value_type
+from ..engine.settings.base import flag, value_type
 
 # Settings that the protocol gives itself.
 OURS = ('output', 'threads', 'device', 'resume', 'overwrite')
@@ -156,14 +157,21 @@ class SettingsForm:
         return values
 
     def _check_settings(self):
-        """The settings' own checks of the whole form (fields that exclude each other)."""
-        cls = self._settings_class()
+        """The settings' own checks of the whole form (fields that exclude each other), in the form's words."""
+        cls, values = self._settings_class(), self._form_values()
+        if any(self.getParam(camel(name)).validate(getattr(self, camel(name)).get()) for name in values):
+            # Scipion says so itself, field by field.
+            return []
         # Inputs are written later: any path that exists stands for them.
         stand_in = {f.name: os.curdir for f in dataclasses.fields(cls) if f.metadata['required']}
         try:
-            cls(**{**stand_in, **self._form_values()}).validate()
+            cls(**{**stand_in, **values}).validate()
         except InputError as e:
-            return [str(e)]
-        except TypeError as e:
-            return [f'A field holds a value of the wrong kind: {e}']
+            return [self._in_form_words(str(e))]
         return []
+
+    @classmethod
+    def _in_form_words(cls, message):
+        """A message of the engine with the form's labels in place of command-line options."""
+        labels = {flag(f.name): f'"{f.metadata["label"]}"' for f in cls._form_fields() if f.metadata['label']}
+        return re.sub(r'--[a-z0-9-]+', lambda m: labels.get(m[0], m[0]), message)

@@ -60,7 +60,10 @@ def test_ranges_and_exclusions_are_said():
     train.alpha.set(0.5)
     train.epochs.set(3)
     train.minutes.set(3.0)
-    assert any('only one of' in e for e in train._check_settings())
+    assert any('only one of' in e and '"Epochs"' in e for e in train._check_settings())
+    # A field out of range is said once, by Scipion.
+    train.alpha.set(1.5)
+    assert train._check_settings() == []
 
 
 def test_digest_follows_what_decides_the_result():

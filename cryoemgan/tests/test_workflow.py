@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from pwem.protocols import ProtImportParticles, ProtImportVolumes
 
 from cryoemgan.objects import DenoiserModel
 from cryoemgan.tests.workflow import ProjectTest
@@ -67,6 +68,7 @@ class TestWorkflow(ProjectTest):
             assert item.getFileName() != location[1]
             assert os.path.exists(item.getFileName())
         assert 'final reconstruction' in found.getObjComment()
+        assert 'not for final refinement' in found.getObjLabel()
 
     def test_evaluation_names_both_sets(self):
         lines = self.evaluation.summary()
@@ -102,3 +104,36 @@ class TestWorkflow(ProjectTest):
                 views[0].save(path)
                 assert os.path.getsize(path) > 5000
         assert views[0].pages == 1
+
+
+class TestRelionRefinement(ProjectTest):
+    """What a RELION user has: run_data.star through the importer of scipion-em-relion, and the refined map."""
+
+    count = 4
+
+    @pytest.fixture(autouse=True)
+    def _data(self, shared_data):
+        pytest.importorskip('relion')
+        self.data = shared_data / 'relion_refined'
+
+    def test_references_agree_with_the_particles(self):
+        particles = self.run_protocol(
+            ProtImportParticles,
+            importFrom=ProtImportParticles.IMPORT_FROM_RELION,
+            starFile=str(self.data / 'run_data.star'),
+            samplingRate=4.5,
+        )
+        volume = self.run_protocol(ProtImportVolumes, filesPath=str(self.data / 'run_class001.mrc'), samplingRate=4.5)
+        run = self.run_protocol(
+            'CryoEMGANProtProject',
+            {'inputParticles': (particles, 'outputParticles'), 'inputVolume': (volume, 'outputVolume')},
+            ctf=2,
+            lowpass=11.1,
+            numberOfThreads=1,
+        )
+        found = run.readSummary()['correlation']
+        # SNR 0.1: a perfect reference correlates with the raw image by 0.30.
+        assert found['raw_mean'] > 0.25, found
+        assert found['mean'] > 2 * found['shuffled_mean'], found
+        self.assertSetSize(run.outputReferences, 1500)
+        assert run.outputReferences.hasCTF()

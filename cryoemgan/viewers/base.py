@@ -89,11 +89,10 @@ class FigureView(View):
         self._seen = _stamp(self._watched)
 
     def _fit(self, figure):
-        """No larger than the screen."""
-        width, height = figure.get_size_inches()
-        across, down = self._window.winfo_screenwidth() / figure.dpi, self._window.winfo_screenheight() / figure.dpi
-        factor = min(1.0, 0.95 * across / width, 0.8 * down / height)
-        figure.set_size_inches(width * factor, height * factor)
+        """No larger than the screen; text shrinks with the images."""
+        width, height = (inches * figure.dpi for inches in figure.get_size_inches())
+        across, down = self._window.winfo_screenwidth(), self._window.winfo_screenheight()
+        figure.set_dpi(figure.dpi * min(1.0, 0.95 * across / width, 0.8 * down / height))
 
     def _refresh(self):
         if not self._window.winfo_exists():

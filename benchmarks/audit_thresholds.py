@@ -1,7 +1,7 @@
 """Where the limits of the audit's traffic light come from: ``python benchmarks/audit_thresholds.py FOLDER``.
 
-For every seed a phantom is simulated (32 px, CTF, SNR 0.1, 0.05 and 0.03 in turn, poses as wrong as a refinement leaves them), references
-are projected from two noisy half maps, and a cross-fitted model is trained. It is audited as it should be used (good)
+For every seed a phantom is simulated (32 px, CTF, SNR 0.1, 0.05 and 0.03 in turn, poses as wrong as a refinement
+leaves them), references are projected from two noisy half maps, and a cross-fitted model is trained. It is audited as it should be used (good)
 and with every failure planted (bad). Printed: each measure's worst good value, and the best bad value among the
 failures that it is there to catch.
 """
@@ -26,9 +26,9 @@ CATCHES = {
     'pure noise': ('agreement', 'fidelity', 'rank', 'noise'),
     'another molecule': ('fidelity', 'rank'),
     'one network for all': ('leakage',),
-    'trained on shuffled pairs': ('rank', 'noise', 'bias'),
+    'trained on shuffled pairs': ('rank', 'bias'),
 }
-HIGHER_IS_BETTER = ('agreement', 'fidelity', 'rank')
+HIGHER_IS_BETTER = ('agreement', 'fidelity', 'rank', 'noise')
 
 
 def engine(verb, output, threads, **options):
@@ -42,10 +42,10 @@ def engine(verb, output, threads, **options):
     return json.loads((output / 'summary.json').read_text())
 
 
-def simulate(folder, seed, threads, count, conformations=1, **options):
+def simulate(folder, seed, threads, count):
     """A simulated set; its table with estimated poses."""
-    engine('simulate', folder, threads, phantom=conformations, count=count, box=BOX, pixel_size=PIXEL, ctf=True,
-           snr=SNR[(seed - 1) % len(SNR)], shift_sd=1, perturb_angles=2, perturb_shifts=0.3, seed=seed, **options)  # fmt: skip
+    engine('simulate', folder, threads, phantom=1, count=count, box=BOX, pixel_size=PIXEL, ctf=True,
+           snr=SNR[(seed - 1) % len(SNR)], shift_sd=1, perturb_angles=2, perturb_shifts=0.3, seed=seed)  # fmt: skip
     return folder / 'refined.star'
 
 
@@ -92,8 +92,8 @@ def one_seed(folder, seed, threads, count, minutes):
     shuffled = rewritten(references, folder, 'shuffled', stack(references)[rng.permutation(count)])
     images = stack(particles)
     noise = images[rng.permutation(count)]
-    noise = np.fft.irfft2(np.abs(np.fft.rfft2(noise)) * np.exp(1j * np.angle(np.fft.rfft2(rng.normal(size=noise.shape)))),
-                          s=(BOX, BOX))  # fmt: skip
+    phases = np.angle(np.fft.rfft2(rng.normal(size=noise.shape)))
+    noise = np.fft.irfft2(np.abs(np.fft.rfft2(noise)) * np.exp(1j * phases), s=(BOX, BOX))
     empty = rewritten(particles, folder, 'noise', noise.astype(np.float32))
     from cryoemgan.engine.auditing.probes import foreign_projections, like
 
@@ -103,7 +103,9 @@ def one_seed(folder, seed, threads, count, minutes):
     trained = dict(particles=particles, references=references, minutes=minutes, evaluations=5, seed=seed)
     engine('train', folder / 'train', threads, **trained)
     engine('train', folder / 'one', threads, **{**trained, 'minutes': minutes / 3}, cross_fit='none')
-    engine('train', folder / 'wrong', threads, **{**trained, 'references': shuffled, 'minutes': minutes / 2}, force=True)
+    engine(
+        'train', folder / 'wrong', threads, **{**trained, 'references': shuffled, 'minutes': minutes / 2}, force=True
+    )
     audits = {
         'good': (particles, references, 'train'),
         'shuffled pairs': (particles, shuffled, 'train'),

@@ -98,7 +98,7 @@ def examine(p, committee, seed, bar):
         'agreement': (pairs.mean - pairs.shuffled_mean) / max(pairs.error, 1e-9),
         'fidelity': float(real['own'].mean() / max(twins['own'], 1e-9)),
         'rank': float(real['rank'].mean()),
-        'noise': float(empty['nearest'].mean() / max(real['nearest'].mean(), 1e-9)),
+        'noise': measures.separation(real['nearest'], empty['nearest']),
         'bias': float(bias[resolved].sum() / max(signal[resolved].sum(), 1e-12)),
         'calibration': twins['calibration'],
     }

@@ -51,8 +51,8 @@ LIMITS = {
         'A denoised image is hardly more like its own reference than like others: it shows the training set.',
     ),
     'noise': Limit(
-        0.85, 0.95, 'Noise in',
-        'Pure noise gives images that are less like any reference than real particles are.',
+        0.85, 0.65, 'Particles are told from noise',
+        'Pure noise gives images that are less like any reference than those of particles are.',
         'Pure noise gives images as much like a reference as real particles do: what you see may come from nothing.',
     ),
     'bias': Limit(

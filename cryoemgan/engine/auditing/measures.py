@@ -30,6 +30,11 @@ def rank(images, references):
     return (table < np.diag(table)[:, None]).sum(1) / max(1, len(images) - 1)
 
 
+def separation(values, others):
+    """Probability that one of ``values`` is larger than one of ``others``: 1 = told apart, 0.5 = alike."""
+    return float((np.asarray(values)[:, None] > np.asarray(others)).mean())
+
+
 def energy(images):
     """Mean variance within the images."""
     return float(images.var((1, 2), dtype=np.float64).mean())

@@ -63,7 +63,9 @@ def write_html(path, results, judged, pictures):
     ]
     for title, picture in pictures.items():
         data = base64.b64encode(picture.read_bytes()).decode()
-        parts.append(f'<h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="data:image/png;base64,{data}">')
+        parts.append(
+            f'<h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="data:image/png;base64,{data}">'
+        )
     parts.append('</body></html>\n')
     with atomic(path) as partial:
         partial.write_text('\n'.join(parts), encoding='utf-8')

@@ -56,6 +56,11 @@ def test_rank_is_one_for_the_truth_and_half_by_chance():
     assert measures.rank(np.roll(images, 7, 0), images).mean() == pytest.approx(0.5, abs=0.1)
 
 
+def test_separation():
+    assert measures.separation([3, 4], [1, 2]) == 1
+    assert measures.separation(np.arange(99), np.arange(99)) == pytest.approx(0.5, abs=0.01)
+
+
 def test_nearest_finds_the_copy():
     images = np.random.default_rng(3).normal(size=(20, BOX, BOX)).astype(np.float32)
     np.testing.assert_allclose(measures.nearest(3 * images[5:7] + 1, images), 1, rtol=1e-5)
@@ -78,7 +83,7 @@ def test_mirrored_keeps_the_origin(box):
 def test_lights():
     limit = lights.LIMITS['rank']
     assert [limit.colour(v) for v in (1.0, (limit.green + limit.red) / 2, 0.5)] == ['green', 'yellow', 'red']
-    limit = lights.LIMITS['noise']
+    limit = lights.LIMITS['bias']
     assert [limit.colour(v) for v in (0.2, (limit.green + limit.red) / 2, 1.1)] == ['green', 'yellow', 'red']
     colours, overall = lights.judge({'leakage': 1.0, 'rank': 1.0, 'bias': None})
     assert (colours, overall) == ({'leakage': 'red', 'rank': 'green'}, 'red')

@@ -1,14 +1,16 @@
 """Settings of every verb: one dataclass a verb, each parameter declared once."""
 
+from .audit import Audit
 from .base import Settings, option
 from .denoise import Denoise
 from .evaluate import Evaluate
 from .filter import Filter
+from .originals import Originals
 from .project import Project
 from .simulate import Simulate
 from .train import Train
 
 VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate, 'simulate': Simulate,
-         'filter': Filter}
+         'filter': Filter, 'audit': Audit, 'originals': Originals}
 
-__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Filter', 'Project', 'Settings', 'Simulate', 'Train', 'option']
+__all__ = ['VERBS', 'Audit', 'Denoise', 'Evaluate', 'Filter', 'Originals', 'Project', 'Settings', 'Simulate', 'Train', 'option']

@@ -1,6 +1,7 @@
 """Settings of every verb: one dataclass a verb, each parameter declared once."""
 
 from .base import Settings, option
+from .cluster import Cluster
 from .denoise import Denoise
 from .evaluate import Evaluate
 from .filter import Filter
@@ -9,6 +10,6 @@ from .simulate import Simulate
 from .train import Train
 
 VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate, 'simulate': Simulate,
-         'filter': Filter}
+         'filter': Filter, 'cluster': Cluster}
 
-__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Filter', 'Project', 'Settings', 'Simulate', 'Train', 'option']
+__all__ = ['VERBS', 'Cluster', 'Denoise', 'Evaluate', 'Filter', 'Project', 'Settings', 'Simulate', 'Train', 'option']

@@ -135,3 +135,42 @@ def _without_ctf(items):
         yield item
         # Scipion fills this very object with the next row.
         item.setCTF(ctf)
+
+
+def original_identity(item):
+    """(name of the original image or None, position on its micrograph or None): who a denoised particle is."""
+    return item.getAttributeValue('_' + ORIGINAL), _position(item)
+
+
+def different_particle(selected, particles):
+    """Why equal ids do not mean equal particles, or None. selected: {id: ``original_identity``}; particles: a set.
+
+    The same particle extracted again has another image but the same position on its micrograph.
+    """
+    few = len(selected) <= 1
+    for item in (particles[i] for i in selected) if few else particles.iterItems():
+        if item is None or item.getObjId() not in selected:
+            continue
+        name, position = selected[item.getObjId()]
+        number, path = item.getLocation()
+        own = os.path.abspath(path)
+        same = name is None or (number, own) == _absolute(name)
+        if not same and (position is None or position != _position(item)):
+            return (
+                f'Particle {item.getObjId()} of the selection was made from {name}, but particle {item.getObjId()} of '
+                f'the originals is {number}@{path}: select the set that was denoised.'
+            )
+    return None
+
+
+def _absolute(name):
+    split = split_image_name(name)
+    return (int(split[0]), os.path.abspath(split[1])) if split else None
+
+
+def _position(item):
+    """(micrograph, x, y) or None."""
+    coordinate = item.getCoordinate() if item.hasCoordinate() else None
+    if coordinate is None:
+        return None
+    return coordinate.getMicName() or coordinate.getMicId(), coordinate.getX(), coordinate.getY()

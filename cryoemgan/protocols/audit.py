@@ -1,0 +1,94 @@
+"""Audit denoising: how far denoised particles can be believed."""
+
+import os
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfParticles
+
+from ..engine.auditing.lights import LIMITS
+from .base import CryoEMGANProtBase
+from .model_choice import ModelChoice
+from .train import check_pairs
+
+PAGE = 'audit.html'
+PICTURES = ('particles.png', 'noise.png', 'nearest.png', 'calibration.png', 'bias.png')
+VERDICTS = {
+    'green': 'GREEN: nothing was found that speaks against these denoised particles.',
+    'yellow': 'YELLOW: use these denoised particles with care.',
+    'red': 'RED: do not rely on these denoised particles.',
+}
+
+
+class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
+    """Asks a trained denoiser what it would show if there were nothing to show.
+
+    Pure noise, mirrored particles and a molecule that it never saw go in; what comes out is compared with real
+    particles. Also: does each image show its own particle or the average, is the announced uncertainty true, were
+    particles denoised by a network that had learnt them. A traffic light for each question, and a page with pictures.
+    Do this once for a model, before anything is concluded from its images.
+    """
+
+    _label = 'audit denoising'
+    _verb = 'audit'
+    _from_inputs = ('particles', 'references', 'model')
+
+    # --------------------------- DEFINE param functions ----------------------
+    def _defineParams(self, form):
+        form.addSection(label='Input')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Noisy particles',
+            help='The particles that the model is meant to denoise, not denoised.',
+        )
+        form.addParam(
+            'inputReferences',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='References',
+            help='Output of "project references" for these particles.',
+        )
+        self._add_model(form)
+        self._add_settings(form, *self._remaining())
+        self._define_machine(form)
+
+    # --------------------------- STEPS functions -----------------------------
+    def _write_inputs(self):
+        self._write_input(self.inputParticles.get(), 'particles.star')
+        self._write_input(self.inputReferences.get(), 'references.star')
+
+    def createOutputStep(self, digest):
+        """The result is the page with its pictures, and the traffic lights of the summary."""
+
+    # --------------------------- INFO functions ------------------------------
+    def _validate(self):
+        errors = super()._validate()
+        particles, references = self.inputParticles.get(), self.inputReferences.get()
+        if not all(isinstance(s, SetOfParticles) for s in (particles, references)):
+            return errors
+        return errors + check_pairs(particles, references)
+
+    def _summary_lines(self, summary):
+        lines = [VERDICTS[summary['overall']]]
+        lines += [f'{colour}: {LIMITS[name].title}' for name, colour in summary['lights'].items()]
+        return [*lines, f'{summary["sample"]} particles were looked at. "Analyze results" opens the page.']
+
+    def _methods(self):
+        summary = self.readSummary()
+        if not summary:
+            return []
+        return [
+            f'The denoiser was audited on {summary["sample"]} particles (pure noise, mirrored and foreign particles, '
+            f'calibration of the uncertainty, leakage): {summary["overall"]}.'
+        ]
+
+    # --------------------------- UTILS functions -----------------------------
+    def _input_settings(self):
+        return {
+            'particles': self._engine_path('particles.star'),
+            'references': self._engine_path('references.star'),
+            'model': os.path.abspath(self.getModel().getFolder()),
+        }

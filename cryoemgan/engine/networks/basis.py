@@ -4,7 +4,6 @@ At a signal-to-noise ratio of 0.1 only evidence from the whole image tells what 
 it slowly. The network starts as the Wiener filter of its components and learns what is left.
 """
 
-import torch
 from torch import nn
 from torch.nn import functional
 

@@ -20,7 +20,7 @@ from .test_train import rows, weights
 ROOT = Path(__file__).resolve().parents[3]
 # Everything that has a state: a GAN with two optimisers, averaging, schedule, augmentation, batches across epochs.
 OPTIONS = dict(
-    gan='beta', iterations=24, evaluations=8, batch_size=8, threads=1, precision='float32', generator_steps=2, shift=2
+    gan='beta', iterations=12, evaluations=6, batch_size=8, threads=1, precision='float32', generator_steps=2, shift=2
 )
 
 
@@ -48,7 +48,9 @@ def train(folder, data, **options):
 
 def killed(folder, data, evaluations):
     """Start a run in another process and kill it (SIGKILL) after so many evaluations."""
-    options = [x for k, v in {**OPTIONS, **data, 'output': folder}.items() for x in ('--' + k.replace('_', '-'), str(v))]
+    options = [
+        x for k, v in {**OPTIONS, **data, 'output': folder}.items() for x in ('--' + k.replace('_', '-'), str(v))
+    ]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     process = subprocess.Popen(
         [sys.executable, '-m', 'cryoemgan.engine', 'train', *options], env=environment, stderr=subprocess.DEVNULL

@@ -139,8 +139,18 @@ def test_init_starts_from_a_model_and_leaves_it_alone(tmp_path, data):
 def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data):
     folder = tmp_path / 'o'
     with pytest.raises(WorkError, match=r"iteration \d+: the term '\w+' of the generator became (nan|inf)"):
-        train(folder, data, iterations=60, evaluations=60, learning_rate_generator=1.0, p=2, clip=0.0,
-              schedule='constant', reconstruction_weight=1e30, adam_beta2=0.0)
+        train(
+            folder,
+            data,
+            iterations=60,
+            evaluations=60,
+            learning_rate_generator=1.0,
+            p=2,
+            clip=0.0,
+            schedule='constant',
+            reconstruction_weight=1e30,
+            adam_beta2=0.0,
+        )
     assert not (folder / 'summary.json').exists()
     if rows(folder):
         assert all(torch.isfinite(w).all() for w in weights(folder).values())

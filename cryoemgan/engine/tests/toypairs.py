@@ -47,8 +47,6 @@ def write(path, images, names=None, pixel_size=PIXEL_SIZE):
     return path
 
 
-
-
 def pairs(folder, count=120, box=32, seed=0, noise=1.0, order=None, gain=GAIN):
     """particles.star and references.star of the same particles; references in ``order`` (default the particles')."""
     clean, _ = blobs(count, box, seed)

@@ -32,7 +32,7 @@ class TrainingRun:
         feed = Feed(pairs, prepared.training, s.seed, s.shuffle)
         if checkpoint is None:
             self._first_weights()
-        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size)
+        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size, prepared.synthetic)
         self.validation = Validation(pairs, prepared.validation, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:
@@ -196,4 +196,5 @@ class TrainingRun:
             'validation_pairs_measured': self.validation.count,
             'train_ids': self.prepared.identity['training_particles'],
             'scale': self.prepared.pairs.scale.as_dict(),
+            'snr_measured': self.prepared.synthetic and self.prepared.synthetic.measured.snr,
         }

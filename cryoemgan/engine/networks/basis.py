@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from . import register
-from .residual import Discriminator
+from .residual import discriminator
 from .steerable import Components
 
 
 @register('basis')
 def build(box, rank=512, width=1536, blocks=3):
     """rank: components. width: of the hidden layers; blocks: residual blocks of two layers."""
-    return Generator(box, rank, width, blocks), Discriminator(32)
+    return Generator(box, rank, width, blocks), discriminator((32, 64, 128))
 
 
 class Block(nn.Module):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from . import register
-from .residual import Discriminator
+from .residual import discriminator
 from .steerable import FREQUENCIES, RADIAL, Components
 
 ANGLES = 64
@@ -24,7 +24,7 @@ ANGLES = 64
 def build(box, rank=512, width=192, blocks=1, frequencies=20):
     """rank: components. width: patterns, each seen at 64 angles. blocks: hidden layers, which keep angular
     frequencies 0 to ``frequencies``."""
-    return Generator(box, rank, width, blocks, min(frequencies, FREQUENCIES - 1)), Discriminator(32)
+    return Generator(box, rank, width, blocks, min(frequencies, FREQUENCIES - 1)), discriminator((32, 64, 128))
 
 
 class Generator(nn.Module):
@@ -42,7 +42,7 @@ class Generator(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(width) for _ in range(blocks))
         self.last = _weights(all_frequencies, width, RADIAL, 0.0)
         for name, highest in (('wide', all_frequencies), ('narrow', frequencies)):
-            self.register_buffer(name, _series(highest), persistent=False)
+            self.register_buffer(name, _series(highest))
 
     def forward(self, images):
         c = self.components

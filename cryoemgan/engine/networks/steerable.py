@@ -43,7 +43,7 @@ class Components(nn.Module):
             # Fourier resampling is linear and separable: one matrix for each direction.
             for name, source, target in (('down', box, n), ('up', n, box)):
                 matrix = resample(np.eye(source), target, axes=(0,))
-                self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32), persistent=False)
+                self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32))
 
     def analyse(self, images):
         """Coefficients [B, rank] of images [B, 1, box, box]."""
@@ -112,7 +112,7 @@ def principal_components(images, rank):
     found.sort(key=lambda item: -item[0])
     functions, slots = [], []
     for variance, m, q, values in found:
-        if variance <= 1e-9 * found[0][0] or len(slots) + (1 if m == 0 else 2) > rank:
+        if variance <= 1e-6 * found[0][0] or len(slots) + (1 if m == 0 else 2) > rank:
             break
         for part, image in enumerate(_functions(values, radii, m, side)):
             functions.append(image.ravel())

@@ -8,10 +8,12 @@ import torch
 
 from .. import checkpoints, networks, sampling
 from ..errors import InputError
+from ..job import file_identity
 from ..launching import launch, plan
 from ..model import Model
 from ..pairs import open_pairs
 from ..settings.train import LENGTHS
+from ..synthetic import Synthetic, read_volumes
 from ..trainingrun import TrainingRun
 
 # Settings in which a resumed run may differ from the interrupted one.
@@ -29,6 +31,7 @@ class Prepared:
     identity: dict
     checkpoint: dict | None
     start: Model | None
+    synthetic: Synthetic | None
 
 
 def check(settings, job):
@@ -44,6 +47,7 @@ def check(settings, job):
     _contaminate(s, job, pairs, training)
     if s.batch_size > len(training):
         job.warn(f'--batch-size: a batch of {s.batch_size} is all {len(training)} training pairs')
+    synthetic = _synthetic(s, job, pairs, training)
     names = pairs.names(training)
     identity = _identity(s, pairs, names)
     checkpoint = checkpoints.load(job.folder / 'checkpoints') if s.resume else None
@@ -51,7 +55,7 @@ def check(settings, job):
         checkpoints.check_same(checkpoint['identity'], identity)
     elif s.resume:
         job.say('no checkpoint to go on from: starting from the beginning')
-    return Prepared(pairs, training, validation, names, identity, checkpoint, start)
+    return Prepared(pairs, training, validation, names, identity, checkpoint, start, synthetic)
 
 
 def _check_start(model, s, pairs):
@@ -83,10 +87,30 @@ def _contaminate(s, job, pairs, training):
         s.exchange_noise = 0.0
 
 
+def _synthetic(s, job, pairs, training):
+    """The source of fresh pairs, when they or a noise curriculum are asked for."""
+    if s.volume and not s.fresh_fraction:
+        raise InputError('--volume is used for fresh pairs only: give --fresh-fraction too, or leave it out')
+    if not (s.fresh_fraction or s.noise_curriculum):
+        return None
+    if s.contaminate != 'none':
+        raise InputError('--contaminate is for real pairs: leave out --fresh-fraction and --noise-curriculum')
+    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job))
+    job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
+    if s.noise_curriculum and synthetic.corrects_ctf and s.fresh_fraction < 1:
+        job.warn(
+            '--noise-curriculum acts on fresh pairs only: the references have no CTF, so the noise of the real '
+            'particles cannot be told from their signal; project with --ctf, or give --fresh-fraction 1'
+        )
+    return synthetic
+
+
 def _identity(s, pairs, names):
     """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
-    kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in ('particles', 'references', 'init')}
+    files = ('particles', 'references', 'init', 'volume')
+    kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in files}
     scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
+    kept['volume'] = [file_identity(v).get('sha256', v) for v in s.volume]
     return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
 
 

@@ -419,7 +419,7 @@ def cells(values):
 
 
 def quoted(text):
-    """Text as one STAR word. gemmi's own quoting is wider than needed, and RELION keeps the quotes as part of a name."""
+    """Text as one STAR word; unlike gemmi.cif.quote only where needed: RELION keeps quotes as part of a name."""
     return text if PLAIN.fullmatch(text) else gemmi.cif.quote(text)
 
 

@@ -22,8 +22,12 @@ class Generator(EncoderDecoder):
     """Standardised particles -> network units, sides of multiples of 8 px."""
 
     def __init__(self, channels):
-        # Batch norm: without it 300 steps of the same training ended at the mean image (measured, 64 px).
+        # Measured, 2000 pairs of 64 px with CTF at SNR 0.1, 60 CPU s, error in units of the signal's variance: with
+        # batch norm 0.280, with each branch starting at zero 0.269; without batch norm it stayed at the mean image.
         super().__init__(channels, (2, 2, 3), (2, 2), _block, skips=True, last=up(channels[0], 1))
+        for block in self.modules():
+            if isinstance(block, Residual):
+                nn.init.zeros_(block.body[-1].weight)
 
     def initialise(self, noisy, clean):
         """Start at the references' mean and within their spread, instead of spending the first epoch on it."""

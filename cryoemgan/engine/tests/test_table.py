@@ -213,7 +213,7 @@ def test_names_stand_in_the_file_as_relion_reads_them(folder):
     names = ['000001@./my_stack.mrcs', '2@/abs/x.mrcs', '3@a b.mrcs', 'data_x', '#1@y', '5@plain.mrcs']
     ParticleTable.create('x', {'rlnMicrographName': names, 'rlnImageName': ['1@s.mrcs'] * 6}).write(folder / 'x.star')
     text = (folder / 'x.star').read_text()
-    assert "\n000001@./my_stack.mrcs " in text
+    assert '\n000001@./my_stack.mrcs ' in text
     assert '\n2@/abs/x.mrcs ' in text
     assert ParticleTable.read(folder / 'x.star').strings('rlnMicrographName') == names
 

@@ -146,9 +146,16 @@ def test_model_folder_holds_the_basis(tmp_path, name):
     noisy, clean = images(100, 9)
     generator = networks.create(name, 48).generator
     generator.network.initialise(noisy, clean)
-    card = {'network': {'name': name, 'options': networks.defaults(name)}, 'box': 48, 'pixel_size': 3.0, 'ctf': 'none',
-            'input': {'mean': 0.0, 'sd': 1.0}, 'grey': {'gain': 1.0, 'offset': 0.0},
-            'units': {'scale': 1.0, 'offset': 0.0}, 'settings': {}, 'data': {}, 'metrics': {}, 'versions': {}}  # fmt: skip
+    card = {
+        'network': {'name': name, 'options': networks.defaults(name)},
+        'box': 48,
+        'pixel_size': 3.0,
+        'ctf': 'none',
+        'input': {'mean': 0.0, 'sd': 1.0},
+        'grey': {'gain': 1.0, 'offset': 0.0},
+        'units': {'scale': 1.0, 'offset': 0.0},
+        **{key: {} for key in ('settings', 'data', 'metrics', 'versions')},
+    }
     save_model(tmp_path / 'model', card, {'main': generator}, {'main': ['1@a']})
     with torch.no_grad():
         expected = generator(noisy)[:, 0].numpy()

@@ -1,4 +1,4 @@
-"""Fresh pairs against what they imitate: spectrum, CTF, signal-to-noise ratio, shifts, states; and their determinism."""
+"""Fresh pairs against what they imitate: spectrum, CTF, signal-to-noise ratio, states; and their determinism."""
 
 import mrcfile
 import numpy as np
@@ -66,9 +66,10 @@ def write_data(folder, with_ctf, states=1):
     defocus = rng.uniform(*DEFOCUS, COUNT)
     signal = clean
     if with_ctf:
-        params = dict(defocus_u=defocus, defocus_v=defocus, defocus_angle=np.zeros(COUNT), voltage=np.full(COUNT, 300.0),
+        zero = np.zeros(COUNT)
+        params = dict(defocus_u=defocus, defocus_v=defocus, defocus_angle=zero, voltage=np.full(COUNT, 300.0),
                       cs=np.full(COUNT, 2.7), amplitude_contrast=np.full(COUNT, 0.1),
-                      phase_shift=np.zeros(COUNT))  # fmt: skip
+                      phase_shift=zero)  # fmt: skip
         spectrum = torch.fft.rfft2(torch.from_numpy(clean)) * ctf_rfft(BOX, PX, params)
         signal = torch.fft.irfft2(spectrum, s=(BOX, BOX)).numpy()
     noise, filt = coloured(rng, COUNT)

@@ -55,7 +55,7 @@ def verb(name, folder, **options):
 def data_set(args):
     """Folder of noisy_1.star (training), noisy_2.star (test) and their clean partners."""
     models = [args.data / 'rnap_4xln' / f'rnap_4xln_clamp_open{s}.pdb.gz' for s in STATES]
-    options = dict(model=models, count=(TRAINING + TEST) // len(STATES), box=args.box, pixel_size=192 / args.box,
+    options = dict(model=models, count=(TRAINING + TEST) // len(STATES), box=args.box, pixel_size=288 / args.box,
                    split=[TRAINING, TEST], snr=0.1, snr_per='set', scale='unit', seed=1)  # fmt: skip
     if args.ctf:
         options |= dict(ctf=True, shift_sd=1.0)

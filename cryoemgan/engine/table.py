@@ -269,6 +269,14 @@ class ParticleTable:
             f'{self.path}: image stack {name} not found beside the table, in a folder above it, or in {Path.cwd()}'
         )
 
+    def relocate(self, folder):
+        """Name the stacks as seen from ``folder``, where the table is about to be written; identity stays."""
+        index, stacks = self._row_of_image()
+        seen = {s: os.path.relpath(self._find(s).resolve(), Path(folder).resolve()) for s in dict.fromkeys(stacks)}
+        if not self.has('rlnImageOriginalName'):
+            self.set('rlnImageOriginalName', self.strings('rlnImageName'))
+        self.set('rlnImageName', [f'{i + 1:06d}@{seen[s]}' for i, s in zip(index, stacks)])
+
     def names(self):
         """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
         label = 'rlnImageOriginalName' if self.has('rlnImageOriginalName') else 'rlnImageName'

@@ -2,6 +2,7 @@
 
 from .audit import Audit
 from .base import Settings, option
+from .cluster import Cluster
 from .denoise import Denoise
 from .evaluate import Evaluate
 from .filter import Filter
@@ -10,7 +11,29 @@ from .project import Project
 from .simulate import Simulate
 from .train import Train
 
-VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate, 'simulate': Simulate,
-         'filter': Filter, 'audit': Audit, 'originals': Originals}
+VERBS = {
+    'project': Project,
+    'train': Train,
+    'denoise': Denoise,
+    'evaluate': Evaluate,
+    'audit': Audit,
+    'originals': Originals,
+    'filter': Filter,
+    'simulate': Simulate,
+    'cluster': Cluster,
+}
 
-__all__ = ['VERBS', 'Audit', 'Denoise', 'Evaluate', 'Filter', 'Originals', 'Project', 'Settings', 'Simulate', 'Train', 'option']
+__all__ = [
+    'VERBS',
+    'Audit',
+    'Cluster',
+    'Denoise',
+    'Evaluate',
+    'Filter',
+    'Originals',
+    'Project',
+    'Settings',
+    'Simulate',
+    'Train',
+    'option',
+]

@@ -82,10 +82,17 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             return []
         return [
             f'The denoiser was audited on {summary["sample"]} particles (pure noise, mirrored and foreign particles, '
-            f'calibration of the uncertainty, leakage): {summary["overall"]}.'
+            f'calibration of the uncertainty, leakage, bias [Palovcak2020]): {summary["overall"]}.'
         ]
 
+    def _citations(self):
+        return [*super()._citations(), 'Palovcak2020']
+
     # --------------------------- UTILS functions -----------------------------
+    def getPage(self):
+        """The page of the audit (HTML), relative to the project."""
+        return self.getRunDir(PAGE)
+
     def _input_settings(self):
         return {
             'particles': self._engine_path('particles.star'),

@@ -1,6 +1,8 @@
 """Cluster particles: sort denoised (or raw) particles into conformations."""
 
+import json
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 import pyworkflow.protocol.params as params
@@ -9,6 +11,7 @@ from pyworkflow.object import Float
 
 from ..convert import write_particles
 from ..engine.averages import class_averages
+from ..engine.job import write_json
 from ..engine.stacks import StackWriter
 from ..engine.table import ParticleTable
 from ..figures.style import read_columns
@@ -16,7 +19,7 @@ from ..results import Result, put_attribute
 from .base import CryoEMGANProtBase
 from .train import share_ids
 
-EMBEDDING = '_cryoemganEmbedding'
+EMBEDDING, SIZES = '_cryoemganEmbedding', 'sizes.json'
 
 
 class outputs(Enum):
@@ -67,7 +70,8 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
     def createOutputStep(self, digest):
         result = Result(self.getRunDir('clusters.star'))
         labels, points = self._read(result)
-        stack, sizes = self._write_averages(result, labels)
+        sizes = self._write_averages(result, labels)
+        places = {number: k for k, number in enumerate(sizes, 1)}
         classes = self._createSetOfClasses2D(self._members())
 
         def update(item, _):
@@ -79,7 +83,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
 
         def describe(group):
             group.setAlignment(self._members().get().getAlignment())
-            group.getRepresentative().setLocation(list(sizes).index(group.getObjId()) + 1, stack)
+            group.getRepresentative().setLocation(places[group.getObjId()], self.getAverages())
             group.getRepresentative().setSamplingRate(self._members().get().getSamplingRate())
 
         classes.classifyItems(updateItemCallback=update, updateClassCallback=describe, doClone=False)
@@ -95,7 +99,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
         return table.ints('rlnClassNumber'), [columns[n] for n in columns if n[0] == 'x' and n[1:].isdigit()]
 
     def _write_averages(self, result, labels):
-        """(stack, {class: size}) of the averages of the classes' members."""
+        """Write the averages of the classes' members; {class: size} in the order of the stack."""
         path = self._getExtraPath('members.star')
         write_particles(self._members().get(), path)
         table = ParticleTable.read(path)
@@ -103,10 +107,11 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
         kept = np.array([k for k, row in enumerate(rows) if row is not None])
         own = labels[[rows[k] for k in kept]]
         numbers, averages, sizes = class_averages(table.subset(kept), own)
-        stack = self._getExtraPath('averages.mrcs')
-        with StackWriter(stack, len(averages), averages.shape[1], table.pixel_size) as writer:
+        with StackWriter(self.getAverages(), len(averages), averages.shape[1], table.pixel_size) as writer:
             writer.append(averages)
-        return stack, dict(zip(numbers.tolist(), sizes.tolist()))
+        found = dict(zip(numbers.tolist(), sizes.tolist()))
+        write_json(self._getExtraPath(SIZES), found)
+        return found
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -153,6 +158,14 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
         ]
 
     # --------------------------- UTILS functions -----------------------------
+    def getAverages(self):
+        """The stack of the classes' averages, relative to the project."""
+        return self._getExtraPath('averages.mrcs')
+
+    def readSizes(self):
+        """{class number: members}, in the order of the averages."""
+        return json.loads(Path(self._getExtraPath(SIZES)).read_text(encoding='utf-8'))
+
     def _members(self):
         """Pointer to the particles that the classes hold."""
         return self.inputOriginals if self.inputOriginals.get() is not None else self.inputParticles

@@ -1,7 +1,9 @@
 """Maps of a form: written for the engine, and the particles of a 3D classification as one set."""
 
 import os
+import shutil
 
+import mrcfile
 from pwem.emlib.image import ImageHandler
 from pwem.objects import SetOfParticles
 from pyworkflow.utils import cleanPath
@@ -9,8 +11,11 @@ from pyworkflow.utils import cleanPath
 HALF_SET = '_rlnRandomSubset'
 
 
-def write_map(location, path):
-    """A map as an MRC file at ``path``: a link where it is one already, else converted. location: (index, file)."""
+def write_map(location, path, pixel_size=None):
+    """A map as an MRC file at ``path``: a link where it is one already, else converted. location: (index, file).
+
+    pixel_size: A, for programs that read it from the header; a header that says otherwise is corrected in a copy.
+    """
     source = location[1].replace(':mrc', '')
     if os.path.lexists(path):
         os.remove(path)
@@ -18,6 +23,20 @@ def write_map(location, path):
         os.symlink(os.path.abspath(source), path)
     else:
         ImageHandler().convert((location[0], source), path)
+    if pixel_size:
+        _correct_header(path, pixel_size)
+
+
+def _correct_header(path, pixel_size):
+    with mrcfile.open(path, permissive=True, header_only=True) as mrc:
+        if abs(float(mrc.voxel_size.x) - pixel_size) < 1e-3 * pixel_size:
+            return
+    source = os.path.realpath(path)
+    if os.path.islink(path):
+        os.remove(path)
+        shutil.copyfile(source, path)
+    with mrcfile.open(path, 'r+', permissive=True) as mrc:
+        mrc.voxel_size = pixel_size
 
 
 def own_half_maps(volume):

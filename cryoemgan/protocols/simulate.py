@@ -91,7 +91,7 @@ class CryoEMGANProtSimulate(CryoEMGANProtBase):
     # --------------------------- STEPS functions -----------------------------
     def _write_inputs(self):
         for path, volume in self._volumes():
-            write_map(volume.getLocation(), path)
+            write_map(volume.getLocation(), path, volume.getSamplingRate())
 
     def createOutputStep(self, digest):
         made = {}

@@ -176,7 +176,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         self._write_input(self.inputParticles.get(), 'particles.star')
         self._write_input(self.inputReferences.get(), 'references.star')
         for path, volume in self._maps():
-            write_map(volume.getLocation(), path)
+            write_map(volume.getLocation(), path, volume.getSamplingRate())
 
     def createOutputStep(self, digest):
         model = DenoiserModel.fromFolder(self.getModelDir())

@@ -23,12 +23,30 @@ class CryoEMGANProtAudit(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='Noisy particles', help='The particles that are to be denoised.')
-        form.addParam('inputReferences', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='References', help='Output of "project references" for these particles.')
-        form.addParam('inputModel', params.PointerParam, pointerClass='DenoiserModel', important=True, label='Model',
-                      help='Output of "train denoiser".')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Noisy particles',
+            help='The particles that are to be denoised.',
+        )
+        form.addParam(
+            'inputReferences',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='References',
+            help='Output of "project references" for these particles.',
+        )
+        form.addParam(
+            'inputModel',
+            params.PointerParam,
+            pointerClass='DenoiserModel',
+            important=True,
+            label='Model',
+            help='Output of "train denoiser".',
+        )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
 
@@ -58,8 +76,10 @@ class CryoEMGANProtAudit(CryoEMGANProtBase):
     def _methods(self):
         if not self.isFinished():
             return []
-        return ['The denoiser was audited with noise, simulated particles and another molecule; bias was estimated '
-                'without ground truth [Palovcak2020].']
+        return [
+            'The denoiser was audited with noise, simulated particles and another molecule; bias was estimated '
+            'without ground truth [Palovcak2020].'
+        ]
 
     def _citations(self):
         return [*super()._citations(), 'Palovcak2020']
@@ -70,5 +90,8 @@ class CryoEMGANProtAudit(CryoEMGANProtBase):
         return self.getRunDir('audit.html')
 
     def _input_settings(self):
-        return {'particles': self._engine_path('particles.star'), 'references': self._engine_path('references.star'),
-                'model': os.path.abspath(self.inputModel.get().getFolder())}
+        return {
+            'particles': self._engine_path('particles.star'),
+            'references': self._engine_path('references.star'),
+            'model': os.path.abspath(self.inputModel.get().getFolder()),
+        }

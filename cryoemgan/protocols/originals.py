@@ -27,10 +27,22 @@ class CryoEMGANProtOriginals(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='Selected denoised particles', help='Any subset of a denoised set.')
-        form.addParam('inputSource', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='Original particles', help='The set that was denoised, or one that contains it.')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Selected denoised particles',
+            help='Any subset of a denoised set.',
+        )
+        form.addParam(
+            'inputSource',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Original particles',
+            help='The set that was denoised, or one that contains it.',
+        )
         self._add_settings(form, *self._remaining())
         self._define_machine(form, threads=1)
 

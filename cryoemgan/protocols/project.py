@@ -154,7 +154,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         particles, volume = self.inputParticles.get(), self.inputVolume.get()
         if particles is None or volume is None:
             return []
-        lowpass = f', low-pass {self.lowpass.get():g} Å' if self.lowpass.get() else ''
+        lowpass = f', low-pass {summary["lowpass"]:.1f} Å' if summary.get('lowpass') else ''
         found = summary.get('correlation') or {}
         agreement = (
             [
@@ -194,9 +194,11 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
 
     def _half_maps(self):
         """{half1, half2: path}: the map's own half maps, when it has them and the particles know their half set."""
-        volume, first = self.inputVolume.get(), self.inputParticles.get().getFirstItem()
+        volume, particles = self.inputVolume.get(), self.inputParticles.get()
         given = self.half1.get() or self.half2.get()
-        if given or not volume.hasHalfMaps() or not first.hasAttribute('_rlnRandomSubset'):
+        if given or volume is None or not volume.hasHalfMaps():
+            return {}
+        if not particles.getFirstItem().hasAttribute('_rlnRandomSubset'):
             return {}
         paths = [p.strip().replace(':mrc', '') for p in volume.getHalfMaps().split(',')]
         if len(paths) != 2 or not all(os.path.exists(p) for p in paths):

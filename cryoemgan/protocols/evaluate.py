@@ -7,8 +7,8 @@ from .base import CryoEMGANProtBase
 from .train import share_ids
 
 RAW = 'raw'
-# (key of the summary, name, digits)
-SHOWN = (('mse', 'MSE', 5), ('psnr', 'PSNR', 2), ('ssim', 'SSIM', 3), ('ncc', 'NCC', 3))
+# (key of the summary, name, format)
+SHOWN = (('mse', 'MSE', '.3g'), ('psnr', 'PSNR', '.2f'), ('ssim', 'SSIM', '.3f'))
 
 
 class CryoEMGANProtEvaluate(CryoEMGANProtBase):
@@ -26,14 +26,33 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputDenoised', params.MultiPointerParam, pointerClass='SetOfParticles', important=True,
-                      minNumObjects=1, label='Denoised particles', help='One set or more, e.g. of several models; '
-                      'each becomes a row of the table. Only particles that all sets share are compared.')
-        form.addParam('inputReferences', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='References', help='Output of "project references", or the clean images of a simulation.')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', allowsNull=True,
-                      label='Raw particles', help='Optional: the noisy particles, as the first row of the table and '
-                      'the first picture of each row in the gallery.')
+        form.addParam(
+            'inputDenoised',
+            params.MultiPointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            minNumObjects=1,
+            label='Denoised particles',
+            help='One set or more, e.g. of several models; '
+            'each becomes a row of the table. Only particles that all sets share are compared.',
+        )
+        form.addParam(
+            'inputReferences',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='References',
+            help='Output of "project references", or the clean images of a simulation.',
+        )
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            allowsNull=True,
+            label='Raw particles',
+            help='Optional: the noisy particles, as the first row of the table and '
+            'the first picture of each row in the gallery.',
+        )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
 
@@ -45,7 +64,6 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
 
     def createOutputStep(self, digest):
         """The result is the summary, the tables and the pictures; there is no set to define."""
-        self.summaryVar.set('\n'.join(self._summary_lines(self.readSummary())))
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -59,29 +77,33 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             if not isinstance(item, SetOfParticles):
                 continue
             if abs(item.getXDim() * item.getSamplingRate() - width) > 0.02 * width:
-                errors.append(f'{name} ({item.getXDim()} px of {item.getSamplingRate():g} Å) and the references '
-                              f'({references.getXDim()} px of {references.getSamplingRate():g} Å) show fields of '
-                              'different width.')
+                errors.append(
+                    f'{name} ({item.getXDim()} px of {item.getSamplingRate():g} Å) and the references '
+                    f'({references.getXDim()} px of {references.getSamplingRate():g} Å) show fields of '
+                    'different width.'
+                )
             if not share_ids(item, references):
                 errors.append(f'{name} and the references have no particle in common (by id).')
         return errors
 
     def _summary_lines(self, summary):
         lines = []
-        for name, values in method_results(summary).items():
-            said = [f'{label} {mean(values[key]):.{digits}f}' for key, label, digits in SHOWN
-                    if values.get(key) is not None]
-            resolution = values.get('frc_0.5')
-            if resolution:
-                said.append(f'FRC 0.5 at {resolution:.1f} Å')
-            lines.append(f'{name}: ' + ', '.join(said))
+        for name, values in (summary.get('methods') or {}).items():
+            fitted = ', '.join(f'{label} {values["affine"][key]["mean"]:{form}}' for key, label, form in SHOWN)
+            raw = ', '.join(f'{label} {values[key]["mean"]:{form}}' for key, label, form in SHOWN)
+            cut = f'{values["frc_0.5"]:.1f} Å' if values.get('frc_0.5') else 'never reached'
+            lines.append(
+                f'{name}: {fitted} after an affine fit (raw: {raw}); NCC {values["ncc"]["mean"]:.3f}; FRC 0.5: {cut}'
+            )
         return lines
 
     def _methods(self):
         if not self.isFinished():
             return []
-        return ['Denoised particles were compared with the references by MSE, PSNR, SSIM, normalised '
-                'cross-correlation and Fourier ring correlation.']
+        return [
+            'Denoised particles were compared with the references by MSE, PSNR, SSIM, normalised '
+            'cross-correlation and Fourier ring correlation.'
+        ]
 
     # --------------------------- UTILS functions -----------------------------
     def _sets(self):
@@ -93,15 +115,7 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
         return sets
 
     def _input_settings(self):
-        return {'references': self._engine_path('references.star'),
-                'particles': [f'{name}={self._engine_path(f"{name}.star")}' for name, _ in self._sets()]}
-
-
-def method_results(summary):
-    """{method: {metric: value}} of an evaluation's summary."""
-    return summary.get('methods') or {}
-
-
-def mean(value):
-    """Mean of a metric, which the summary gives as a number or as {mean, sd}."""
-    return value['mean'] if isinstance(value, dict) else value
+        return {
+            'references': self._engine_path('references.star'),
+            'particles': [f'{name}={self._engine_path(f"{name}.star")}' for name, _ in self._sets()],
+        }

@@ -9,11 +9,12 @@ import platform
 import numpy as np
 from matplotlib.figure import Figure
 
-NOTES = """Noise is not clipped and every method is told or measures the true noise level: the paper's classical rows are
-6 to 20 times worse because its noisy images were clipped to [0, 1]. MSE and PSNR are over the range of all references (one
-scale for the set), SSIM has data range that of the references. "affine": after the best gain and offset of each image.
-"limit" is the posterior mean that knows the maps and the noise: no method has a lower MSE in expectation. Scores are of
-test particles that no method learned from, in evaluation mode; mean over seeds, and s.d. between seeds."""
+NOTES = """Noise is not clipped, and every method is told or measures the true noise level: the paper's classical rows
+are 6 to 20 times worse because its noisy images were clipped to [0, 1]. MSE, PSNR and SSIM are over the range of all
+references (one scale for the set). "affine": after the best gain and offset of each image. "limit" is the posterior
+mean that knows the maps and the noise: no method has a lower MSE in expectation. Scores are of test particles that no
+network learned from, in evaluation mode; classical methods learn from noisy particles, test particles too, as they need no
+reference. Mean over seeds, and s.d. between seeds."""
 
 
 def write_page(folder, scale, results):
@@ -24,7 +25,9 @@ def write_page(folder, scale, results):
         writer.writeheader()
         writer.writerows(results)
     picture = _picture(folder / 'tables.png', results)
-    parts = [_table(name, [r for r in results if r['table'] == name]) for name in dict.fromkeys(r['table'] for r in results)]
+    parts = [
+        _table(name, [r for r in results if r['table'] == name]) for name in dict.fromkeys(r['table'] for r in results)
+    ]
     date = datetime.date.today().isoformat()
     page = f"""<!doctype html><meta charset="utf-8"><title>The paper's tables, scale {scale}</title>
 <style>body{{font:15px sans-serif;max-width:70em;margin:2em auto}}td,th{{padding:.2em .7em;text-align:right}}

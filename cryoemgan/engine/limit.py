@@ -49,7 +49,9 @@ class Limit:
         rank = min(rank, *some.shape)
         self._axes = torch.svd_lowrank(some - self._mean, rank, niter=3)[2]
         parts = np.array_split(np.arange(len(self.rotations)), max(1, len(self.rotations) // 2000))
-        self._bank = torch.cat([(self._draw(self.rotations[p], self.state[p]) - self._mean) @ self._axes for p in parts])
+        self._bank = torch.cat(
+            [(self._draw(self.rotations[p], self.state[p]) - self._mean) @ self._axes for p in parts]
+        )
         self._norms = (self._bank**2).sum(1)
 
     def denoise(self, images, rounds=4, samples=150, start_degrees=12.0):
@@ -91,13 +93,15 @@ class Limit:
         return score.view(len(self.projectors), -1).numpy()
 
     def _mean_of_posterior(self, y, rotations, degrees, samples):
-        """Importance sampling: orientations from a mixture of clouds about the candidates, weighed by what they undo."""
+        """Importance sampling: orientations from clouds about the candidates, weighed by what they undo."""
         scores = self._scores(y, rotations)
         candidates = rotations[scores.max(0) > scores.max() - NEGLIGIBLE]
         drawn = self._around(candidates, 2 * degrees, 2 * samples)
         t = self._templates(drawn)
         score = (t @ y - (t**2).sum(1) / 2) / self.noise_sd**2
-        log_weight = score - torch.from_numpy(np.tile(_log_density(drawn, candidates, 2 * degrees), len(self.projectors)))
+        log_weight = score - torch.from_numpy(
+            np.tile(_log_density(drawn, candidates, 2 * degrees), len(self.projectors))
+        )
         weight = torch.softmax(log_weight.double(), 0).float()
         return weight @ t
 

@@ -27,15 +27,16 @@ L1, BETA = dict(p=1), dict(gan='beta', p=1, generator_steps=2)
 WGAN = dict(gan='wgan-gp', p=1, generator_steps=2)
 WRONG = dict(contaminate='references', contaminate_fraction=0.3)
 
-HEADER = '''# The family at equal CPU cost
+HEADER = """# The family at equal CPU cost
 
     python benchmarks/family.py --data ../shared/data --work WORK --cpu {cpu} --seeds 1 2 3
 
-Five-state RNA polymerase (4XLN), {box} px, SNR 0.1 of the set, white noise, each clean image in [0, 1]: {training} training
-pairs, {validation} validation (they choose the checkpoint), {test} test images, measured once. {cpu} CPU seconds a cell on one
-thread (training, validation and reading; not the imports), whatever the number of iterations that buys. Python {python},
-torch {torch}, numpy {numpy}; shared machine, load {load}. Where a member has one seed, differences under 5 % mean nothing.
-'''
+Five-state RNA polymerase (4XLN), {box} px, SNR 0.1 of the set, white noise, each clean image in [0, 1]: {training}
+training pairs, {validation} validation (they choose the checkpoint), {test} test images, measured once. {cpu} CPU seconds
+a cell on one thread (training, validation and reading; not the imports), whatever the number of iterations that buys.
+Python {python}, torch {torch}, numpy {numpy}; shared machine, load {load}. Where a member has one seed, differences
+under 5 % mean nothing.
+"""
 
 
 def rule(alpha, beta):

@@ -5,6 +5,7 @@ import numpy as np
 
 from . import uncertainty
 from .frc import RingCorrelation, resolution
+from .shown import Shown
 
 # Correlation of an image with a noise-free one at which signal and error are equally strong on the scale of the
 # half-set FSC of 0.143 (Rosenthal and Henderson 2003).
@@ -13,7 +14,8 @@ LARGEST_COUNT, LARGEST_BYTES, CHUNK = 500, 2**27, 32
 
 
 def assess(model, pairs, members):
-    """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles}}.
+    """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles},
+    'shown': what `Shown.measured` gives}.
 
     Every member's validation particles are denoised by members that know nothing of them. cut: where the mean FRC of
     output and reference falls below FRC_LIMIT. scale: expected error / disagreement of the members, both r.m.s.;
@@ -25,6 +27,7 @@ def assess(model, pairs, members):
         positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
     weights = _blind(model, pairs, positions)
     rings, curve, errors, spreads = RingCorrelation(pairs.box), 0.0, [], []
+    shown = Shown()
     gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
@@ -32,6 +35,7 @@ def assess(model, pairs, members):
         found = uncertainty.answers(model, particles)
         images = np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]])
         truth = gain * references + offset
+        shown.add(images, truth)
         curve = curve + rings(images, truth).sum(0)
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
         spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
@@ -47,6 +51,7 @@ def assess(model, pairs, members):
             'measure': 'members' if len(model.members) > 1 else 'turn',
             'particles': len(positions),
         },
+        'shown': shown.measured(),
     }
 
 

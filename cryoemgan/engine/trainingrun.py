@@ -191,7 +191,7 @@ class TrainingRun:
             'network': {'name': s.network, 'options': networks.options(s.network, s.gan)},
             'box': p.pairs.box,
             'pixel_size': p.pairs.pixel_size,
-            'ctf': p.pairs.references.provenance.get('ctf', 'none'),
+            'ctf': p.pairs.references.provenance.get('ctf', 'unknown'),
             'input': {'mean': scale.mean, 'sd': scale.sd},
             'grey': {'gain': scale.gain, 'offset': scale.offset},
             'units': {'scale': 1 / scale.unit_scale, 'offset': -scale.unit_offset / scale.unit_scale},

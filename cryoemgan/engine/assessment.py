@@ -5,6 +5,7 @@ import numpy as np
 
 from . import uncertainty
 from .frc import RingCorrelation, resolution
+from .maps import lowpass
 from .shown import Shown
 
 # Correlation of an image with a noise-free one at which signal and error are equally strong on the scale of the
@@ -26,25 +27,15 @@ def assess(model, pairs, members):
     if len(positions) > most:
         positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
     weights = _blind(model, pairs, positions)
-    rings, curve, errors, spreads = RingCorrelation(pairs.box), 0.0, [], []
-    shown = Shown()
-    gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
-    for start in range(0, len(positions), CHUNK):
-        here = slice(start, start + CHUNK)
-        particles, references = pairs.raw(positions[here])
-        found = uncertainty.answers(model, particles)
-        images = np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]])
-        truth = gain * references + offset
+    cut = _cut(model, pairs, positions, weights)
+    errors, spreads, shown = [], [], Shown()
+    for images, found, truth in _answers(model, pairs, positions, weights, cut):
         shown.add(images, truth)
-        curve = curve + rings(images, truth).sum(0)
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
         spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
     return {
-        'resolution': {
-            'frc_limit': FRC_LIMIT,
-            'cut': resolution(curve / len(positions), FRC_LIMIT, pairs.pixel_size, pairs.box),
-        },
+        'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
         'uncertainty': {
             'scale': _ratio(errors, spreads),
             'correlation': _correlation(errors, spreads),
@@ -53,6 +44,25 @@ def assess(model, pairs, members):
         },
         'shown': shown.measured(),
     }
+
+
+def _answers(model, pairs, positions, weights, cut=None):
+    """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N]), chunk by chunk."""
+    gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
+    for start in range(0, len(positions), CHUNK):
+        here = slice(start, start + CHUNK)
+        particles, references = pairs.raw(positions[here])
+        found = uncertainty.answers(model, particles)
+        if cut and cut > 2 * pairs.pixel_size:
+            found = lowpass(found, pairs.pixel_size, cut, axes=(-2, -1))
+        yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), found, gain * references + offset
+
+
+def _cut(model, pairs, positions, weights):
+    """Resolution (A) where the mean FRC of output and reference falls below FRC_LIMIT, or None."""
+    rings = RingCorrelation(pairs.box)
+    curve = sum(rings(images, truth).sum(0) for images, _, truth in _answers(model, pairs, positions, weights))
+    return resolution(curve / len(positions), FRC_LIMIT, pairs.pixel_size, pairs.box)
 
 
 def sentence(measured):

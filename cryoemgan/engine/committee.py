@@ -45,8 +45,10 @@ class Committee:
         if not self.with_errors:
             return Denoised(noisy, self._finished(self._routed(particles, weights)), None, None)
         found = uncertainty.answers(self.model, particles, self.precision)
-        images = self._finished(np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]]))
-        spreads = self.scale * resample(uncertainty.spread(found), self.plan.box)
+        # The cut comes first: detail that is not shown cannot be wrong.
+        found = np.stack([self._finished(answer) for answer in found])
+        images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
+        spreads = self.scale * uncertainty.spread(found)
         return Denoised(noisy, images, uncertainty.relative(spreads, images), spreads)
 
     def _routed(self, particles, weights):

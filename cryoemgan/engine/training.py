@@ -28,15 +28,22 @@ def cosine(progress, warmup):
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
+def noise_level(progress, curriculum):
+    """S.d. of the noise, in units of the data's, at progress 0..1: from 0.25 to 1 over the part ``curriculum``."""
+    return 1.0 if not curriculum else min(1.0, 0.25 + 0.75 * progress / curriculum)
+
+
 class Training:
     """Networks, optimisers and running average, and the iteration that moves them.
 
     pair: networks.Pair. feed: Feed. settings: Train, filled. fabric: Lightning Fabric, launched. signal: (a, b) of
-    Scale.signal. terms: sums of every loss term since they were last cleared.
+    Scale.signal. synthetic: Synthetic, needed for fresh pairs and for a noise curriculum. terms: sums of every loss
+    term since they were last cleared.
     """
 
-    def __init__(self, pair, feed, settings, fabric, signal, batch_size):
+    def __init__(self, pair, feed, settings, fabric, signal, batch_size, synthetic=None):
         self.pair, self.feed, self.settings, self.fabric, self.signal = pair, feed, settings, fabric, signal
+        self.synthetic = synthetic
         self.batch_size, self.iteration, self.draws, self.progress = batch_size, 0, 0, 0.0
         self.generator, self.discriminator = (m.to(fabric.device) for m in (pair.generator, pair.discriminator))
         if fabric.world_size > 1:
@@ -107,16 +114,29 @@ class Training:
 
     def _batch(self):
         """The next augmented pairs (particle, reference), [B, 1, N, N] on the device; this process's share of them."""
-        s = self.settings
-        _, noisy, clean = self.feed.next(self.batch_size)
+        s, synthetic = self.settings, self.synthetic
         rng = sampling.generator(s.seed, 'augmentation', self.draws)
+        level = noise_level(self.progress, s.noise_curriculum)
+        fresh = round(s.fresh_fraction * self.batch_size)
+        parts = []
+        if fresh < self.batch_size:
+            _, *pair = self.feed.next(self.batch_size - fresh)
+            parts.append(self._augment(pair, rng, s.exchange_noise, level))
+        if fresh:
+            parts.append(self._augment(synthetic.draw(self.draws, fresh, level), rng))
         self.draws += 1
-        noisy, clean = (torch.from_numpy(np.ascontiguousarray(x))[:, None] for x in (noisy, clean))
-        noisy, clean = augment(
-            noisy, clean, rng, turns=s.turns, shift=s.shift, exchange=s.exchange_noise, signal=self.signal
-        )
+        noisy, clean = (torch.cat(x) for x in zip(*parts))
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         return tuple(x[mine].to(self.fabric.device, memory_format=torch.channels_last) for x in (noisy, clean))
+
+    def _augment(self, pair, rng, exchange=0.0, level=1.0):
+        """Pairs [B, N, N] as tensors [B, 1, N, N], moved; their noise exchanged and weakened."""
+        s = self.settings
+        noisy, clean = (torch.from_numpy(np.ascontiguousarray(x))[:, None] for x in pair)
+        if level < 1 and not self.synthetic.corrects_ctf:
+            a, b = self.signal
+            noisy = torch.lerp(a * clean + b, noisy, level)
+        return augment(noisy, clean, rng, turns=s.turns, shift=s.shift, exchange=exchange, signal=self.signal)
 
     def _denoise(self, noisy):
         with self.fabric.autocast():

@@ -28,7 +28,8 @@ class Member:
     """One network to train: its pairs, its settings, and where it stands.
 
     place: its sub-folder of the run ('' or 'members/NAME/'). all_names: of every member of the run. names: identities
-    of the particles it knows of. identity: what a resumed run must share. start: generator to begin with, or None.
+    of the particles it knows of. identity: what a resumed run must share. start: generator to begin with, or None. synthetic:
+    source of fresh pairs, or None.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Member:
     identity: dict
     checkpoint: dict | None
     start: object
+    synthetic: object
 
 
 class TrainingRun:
@@ -57,7 +59,7 @@ class TrainingRun:
         feed = Feed(pairs, prepared.training, s.seed, s.shuffle)
         if checkpoint is None:
             self._first_weights()
-        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size)
+        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size, prepared.synthetic)
         self.validation = Validation(pairs, prepared.validation, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:
@@ -234,4 +236,5 @@ class TrainingRun:
             'validation_pairs_measured': self.validation.count,
             'train_ids': self.prepared.identity['training_particles'],
             'scale': self.prepared.pairs.scale.as_dict(),
+            'snr_measured': self.prepared.synthetic and self.prepared.synthetic.measured.snr,
         }

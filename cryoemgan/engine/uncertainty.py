@@ -6,6 +6,10 @@ asked twice, the second time with the particle turned by 180 degrees. Disagreeme
 """
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+
+# Two answers say little about one pixel: the variance is averaged over its neighbours (Gaussian, px).
+NEIGHBOURS = 2.0
 
 
 def turned(images):
@@ -23,9 +27,13 @@ def answers(model, particles, precision='float32'):
 
 
 def spread(found):
-    """Standard deviation over answers [k, n, N, N] of each pixel: float32 [n, N, N]; the mean grey does not count."""
+    """Standard deviation over answers [k, n, N, N] about each pixel: float32 [n, N, N]; the mean grey does not count.
+
+    Its mean square is that of the single pixels.
+    """
     found = found - found.mean(axis=(2, 3), keepdims=True)
-    return found.std(axis=0, ddof=1)
+    variance = gaussian_filter(found.var(axis=0, ddof=1), (0, NEIGHBOURS, NEIGHBOURS), mode='wrap')
+    return np.sqrt(np.maximum(variance, 0))
 
 
 def relative(spreads, images):

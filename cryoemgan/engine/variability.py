@@ -20,7 +20,9 @@ class Slices:
 
     def __init__(self, box, detail):
         self.box, self.detail = box, min(detail, box // 2 - 1)
-        ky, kx = torch.meshgrid(torch.arange(-self.detail, self.detail + 1), torch.arange(self.detail + 1), indexing='ij')
+        ky, kx = torch.meshgrid(
+            torch.arange(-self.detail, self.detail + 1), torch.arange(self.detail + 1), indexing='ij'
+        )
         # Half a plane, each pair of opposite coefficients once.
         keep = (kx**2 + ky**2 <= self.detail**2) & ((kx > 0) | (ky >= 0))
         self.kx, self.ky = kx[keep], ky[keep]

@@ -50,7 +50,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     _label = 'train denoiser'
     _possibleOutputs = outputs
     _verb = 'train'
-    _from_inputs = ('particles', 'references', 'init', 'devices', 'nodes')
+    _from_inputs = ('particles', 'references', 'init', 'volume', 'devices', 'nodes')
     # A longer training goes on from the checkpoint of the shorter one.
     _may_change = (*LENGTHS, 'keep', 'patience')
 

@@ -1,7 +1,7 @@
 """Generators and discriminators by name.
 
 A network is one file of this folder that registers a function ``build(**options) -> (generator,
-discriminator)``:
+discriminator)`` (with a first argument ``box`` if its weights depend on the box):
 
 * generator: standardised particles [B, 1, N, N] -> images in network units [B, 1, N, N];
 * discriminator: images in network units [B, 1, N, N] -> scores (logits, no sigmoid) [B, 1, n, n], one a
@@ -11,6 +11,7 @@ patch.
 end, and its name to ``settings/networks.py``.
 """
 
+import functools
 import inspect
 from dataclasses import dataclass
 
@@ -90,7 +91,10 @@ def create(name, box, **options):
             raise InputError(f'network {name}: option {key} = {value!r} should be like {known[key]!r}')
         if isinstance(value, int) and not 1 <= value <= 4096:
             raise InputError(f'network {name}: option {key} = {value} is out of range (1 to 4096)')
-    generator, discriminator = (m.to(memory_format=torch.channels_last) for m in _BUILDERS[name](**options))
+    build = _BUILDERS[name]
+    if 'box' in inspect.signature(build).parameters:
+        build = functools.partial(build, box)
+    generator, discriminator = (m.to(memory_format=torch.channels_last) for m in build(**options))
     return Pair(Fitted(generator, crop=True), Fitted(discriminator, crop=False))
 
 
@@ -98,7 +102,7 @@ def defaults(name):
     """The options of a network with their defaults. InputError for an unknown name."""
     if name not in _BUILDERS:
         raise InputError(f'unknown network {name!r} (known: {", ".join(_BUILDERS)})')
-    return {p.name: p.default for p in inspect.signature(_BUILDERS[name]).parameters.values()}
+    return {p.name: p.default for p in inspect.signature(_BUILDERS[name]).parameters.values() if p.name != 'box'}
 
 
 def options(name, gan):
@@ -133,4 +137,4 @@ def parameter_count(module):
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-from . import paper128, paper256, pggan, plain, residual  # noqa: E402, F401
+from . import basis, equivariant, paper128, paper256, pggan, plain, residual  # noqa: E402, F401

@@ -15,7 +15,7 @@ from .layers import EncoderDecoder, PatchDiscriminator, Residual, down, up
 def build(width=32):
     """width: channels at half resolution; two and four times as many at a quarter and an eighth."""
     channels = (width, 2 * width, 4 * width)
-    return Generator(channels), _discriminator(channels)
+    return Generator(channels), discriminator(channels)
 
 
 class Generator(EncoderDecoder):
@@ -46,7 +46,7 @@ def _block(channels):
     )
 
 
-def _discriminator(channels):
+def discriminator(channels):
     """Scores of 1/8 of the side; each channel group is normalised within its image, never across images."""
     layers = []
     for previous, width in zip((1, *channels), channels):

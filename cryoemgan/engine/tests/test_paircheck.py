@@ -161,7 +161,7 @@ def test_each_particle_is_projected_from_its_own_half_map(tmp_path, blobs, parti
 
 def test_half_maps_set_the_low_pass(tmp_path, blobs, particles):
     """References hold nothing beyond the FSC 0.143 of the half maps, which is that of the closed form."""
-    _, noisy, paths = half_maps(tmp_path, blobs, noise=1.0)
+    _, _, paths = half_maps(tmp_path, blobs, noise=1.0)
     out = tmp_path / 'out'
     words = ['project', '--particles', particles, '--half1', paths[0], '--half2', paths[1], '--output', out,
              '--ctf', 'none', '--threads', '1']  # fmt: skip

@@ -8,10 +8,12 @@ import torch
 
 from .. import assessment, checkpoints, crossfitting, networks, sampling, shown
 from ..errors import InputError
+from ..job import file_identity
 from ..launching import launch, plan
 from ..model import Model, amend_card
 from ..pairs import open_pairs
 from ..settings.train import LENGTHS
+from ..synthetic import Synthetic, read_volumes
 from ..trainingrun import Member, TrainingRun
 
 # Settings in which a resumed run may differ from the interrupted one.
@@ -42,7 +44,7 @@ def check(settings, job):
     halves = pairs.half_sets()
     mode = crossfitting.choose(s.cross_fit, len(pairs), halves)
     if mode == 'halves':
-        _tell_half_maps(job, pairs)
+        _tell_half_maps(s, job, pairs)
     parts = crossfitting.parts(mode, len(pairs), halves, s.folds, s.validation_fraction, s.seed)
     _contaminate(s, job, pairs, np.unique(np.concatenate([p.training for p in parts])))
     members = [_member(s, job, pairs, parts, k, start) for k in range(len(parts))]
@@ -64,8 +66,9 @@ def _member(s, job, pairs, parts, k, start):
     if checkpoint:
         checkpoints.check_same(checkpoint['identity'], identity)
     first = None if start is None else _first_weights(start, s, pairs, parts, part)
+    synthetic = _synthetic(own, job, pairs, part.training)
     return Member(part.name, place, [p.name for p in parts], own, pairs, part.training, part.validation, names,
-                  identity, checkpoint, first)  # fmt: skip
+                  identity, checkpoint, first, synthetic)  # fmt: skip
 
 
 def _first_weights(start, s, pairs, parts, part):
@@ -91,7 +94,9 @@ def _tell_ctf(job, pairs):
         )
 
 
-def _tell_half_maps(job, pairs):
+def _tell_half_maps(s, job, pairs):
+    if s.volume:
+        job.say('fresh pairs of both half sets come from --volume, which holds the noise of both')
     if pairs.references.provenance.get('half_maps') != 'yes':
         job.say(
             'references of both half sets come from one map, which holds the noise of both: project with --half1 and '
@@ -128,10 +133,30 @@ def _contaminate(s, job, pairs, training):
         s.exchange_noise = 0.0
 
 
+def _synthetic(s, job, pairs, training):
+    """The source of fresh pairs, when they or a noise curriculum are asked for."""
+    if s.volume and not s.fresh_fraction:
+        raise InputError('--volume is used for fresh pairs only: give --fresh-fraction too, or leave it out')
+    if not (s.fresh_fraction or s.noise_curriculum):
+        return None
+    if s.contaminate != 'none':
+        raise InputError('--contaminate is for real pairs: leave out --fresh-fraction and --noise-curriculum')
+    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job))
+    job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
+    if s.noise_curriculum and synthetic.corrects_ctf and s.fresh_fraction < 1:
+        job.warn(
+            '--noise-curriculum acts on fresh pairs only: the references have no CTF, so the noise of the real '
+            'particles cannot be told from their signal; project with --ctf, or give --fresh-fraction 1'
+        )
+    return synthetic
+
+
 def _identity(s, pairs, names):
     """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
-    kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in ('particles', 'references', 'init')}
+    files = ('particles', 'references', 'init', 'volume')
+    kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in files}
     scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
+    kept['volume'] = [file_identity(v).get('sha256', v) for v in s.volume]
     return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
 
 

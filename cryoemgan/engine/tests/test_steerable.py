@@ -1,0 +1,162 @@
+"""Steerable components and the networks on them: reconstruction, turns, the Wiener start, boxes."""
+
+import numpy as np
+import pytest
+import torch
+
+from .. import networks
+from ..augmentation import turn
+from ..model import Model, save_model
+from ..networks.steerable import Components, principal_components
+from . import toypairs
+
+# Mirrors and turns of `augmentation.turn` that are proper turns: code -> code of the turn back.
+TURNS = {3: 3, 5: 6, 6: 5}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def images(count, seed, box=48):
+    clean = torch.from_numpy(toypairs.blobs(count, box, seed, off_centre=0.18)[0])[:, None]
+    return clean + 1.5 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)), clean
+
+
+@pytest.fixture(scope='module')
+def fitted():
+    components = Components(48, 160)
+    components.fit(*images(300, 1))
+    return components
+
+
+def test_basis_is_orthonormal_and_explains_new_images(fitted):
+    flat = fitted.basis.flatten(1)
+    flat = flat[flat.any(1)]
+    torch.testing.assert_close(flat @ flat.T, torch.eye(len(flat)), atol=2e-4, rtol=0)
+    _, new = images(100, 2)
+    error = fitted.synthesise(fitted.analyse(new - fitted.mean)) - new
+    assert error.square().mean() < 5e-3 * new.var()
+
+
+def test_components_are_as_good_as_those_of_all_turned_images():
+    """Against numpy's SVD of the images in many orientations: nearly the least error of any basis of this size."""
+    _, clean = images(60, 3, box=32)
+    turned = torch.cat([turn(clean, code) for code in range(8)])[:, 0].numpy().reshape(480, -1)
+    basis, slots, mean = principal_components(clean[:, 0].numpy(), 40)
+    centred = turned - mean.ravel()
+    ours = np.square(centred).sum() - np.square(centred @ basis.reshape(len(basis), -1).T).sum()
+    centred = turned - turned.mean(axis=0)
+    best = np.square(np.linalg.svd(centred, compute_uv=False)[len(slots) :]).sum()
+    assert best <= ours < 2 * best + 0.002 * np.square(centred).sum()
+
+
+def test_a_turn_is_a_phase(fitted):
+    """A quarter turn multiplies frequency m by a power of i: the energy of each component stays."""
+    _, new = images(20, 4)
+    before, after = fitted.analyse(new - fitted.mean), fitted.analyse(turn(new, 5) - fitted.mean)
+    slot = fitted.slot.numpy()
+    used = np.flatnonzero(slot < 32 * 2 * 24)
+    component = slot[used] // 48 * 24 + slot[used] % 24
+    energy = [np.zeros((20, 32 * 24)) for _ in range(2)]
+    for total, coefficients in zip(energy, (before, after)):
+        np.add.at(total, (slice(None), component), coefficients[:, used].numpy() ** 2)
+    assert np.abs(energy[0] - energy[1]).sum() < 0.03 * energy[0].sum()
+    assert not np.allclose(before, after, atol=0.1)
+
+
+@pytest.mark.parametrize('name', ['equivariant', 'basis'])
+def test_starts_as_the_wiener_filter_of_the_components(name):
+    noisy, clean = images(400, 5)
+    pair = networks.create(name, 48, rank=100)
+    pair.initialise(noisy, clean)
+    new, truth = images(200, 6)
+    with torch.no_grad():
+        error = (pair.generator(new) - truth).square().mean().item()
+    # What the filter leaves of each component, from its own variances, and what the components do not hold.
+    c = pair.generator.network.components
+    x = c.analyse(truth - c.mean)
+    variance = x.square().mean(0)
+    left = (variance * 2.25 / (variance + 2.25)).sum().item() + (
+        (truth - c.mean).square().sum((1, 2, 3)).mean() - x.square().sum(1).mean()
+    ).item()
+    assert error == pytest.approx(left / 48**2, rel=0.08)
+
+
+@pytest.mark.parametrize('name', ['equivariant', 'basis'])
+def test_fits_a_batch_beyond_the_filter_with_every_weight(name):
+    noisy, clean = images(64, 10)
+    torch.manual_seed(0)
+    generator = networks.create(name, 48, rank=60, width=32).generator
+    generator.network.initialise(noisy, clean)
+    optimiser = torch.optim.Adam(generator.parameters(), 1e-2)
+    losses = []
+    for _ in range(25):
+        loss = (generator(noisy[:16]) - clean[:16]).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+    assert all(p.grad.abs().max() > 0 for p in generator.parameters())
+
+
+def perturbed(width=16):
+    torch.manual_seed(1)
+    pair = networks.create('equivariant', 48, rank=160, width=width)
+    pair.initialise(*images(300, 1))
+    for p in pair.generator.parameters():
+        p.data += 0.5 * p.std() * torch.randn_like(p) if p.any() else 0.3 * torch.randn_like(p)
+    return pair.generator
+
+
+def test_equivariant_network_turns_with_the_particle():
+    generator = perturbed()
+    noisy, _ = images(10, 7)
+    # The row and column at -N/2 have no counterpart at +N/2: a turn cannot take them along.
+    noisy[..., 0, :] = noisy[..., :, 0] = 0
+    with torch.no_grad():
+        plain = generator(noisy)
+        start = generator.network.components
+        linear = start.synthesise(start.wiener * (start.analyse(noisy) - start.centre))
+        assert (plain - linear).norm() > 0.2 * linear.norm(), 'the network part does nothing: the test is blind'
+        for code, back in TURNS.items():
+            error = (turn(generator(turn(noisy, code)), back) - plain)[..., 1:, 1:]
+            assert error.norm() < 0.03 * plain.norm()
+
+
+@pytest.mark.parametrize('name', ['equivariant', 'basis'])
+@pytest.mark.parametrize('box', [34, 160])
+def test_other_boxes(name, box):
+    """Above 128 px the inside works on a coarser grid; the image keeps its place and scale."""
+    noisy, clean = images(60, 8, box)
+    pair = networks.create(name, box, rank=80, width=16)
+    pair.initialise(clean + 0.01 * noisy, clean)
+    with torch.no_grad():
+        output = pair.generator(clean)
+    assert (output - clean).square().mean() < 0.03 * clean.var()
+
+
+@pytest.mark.parametrize('name', ['equivariant', 'basis'])
+def test_model_folder_holds_the_basis(tmp_path, name):
+    noisy, clean = images(100, 9)
+    generator = networks.create(name, 48).generator
+    generator.network.initialise(noisy, clean)
+    card = {
+        'network': {'name': name, 'options': networks.defaults(name)},
+        'box': 48,
+        'pixel_size': 3.0,
+        'ctf': 'none',
+        'input': {'mean': 0.0, 'sd': 1.0},
+        'grey': {'gain': 1.0, 'offset': 0.0},
+        'units': {'scale': 1.0, 'offset': 0.0},
+        **{key: {} for key in ('settings', 'data', 'metrics', 'versions')},
+    }
+    save_model(tmp_path / 'model', card, {'main': generator}, {'main': ['1@a']})
+    with torch.no_grad():
+        expected = generator(noisy)[:, 0].numpy()
+    np.testing.assert_allclose(Model.load(tmp_path / 'model').denoise(noisy[:, 0].numpy()), expected, atol=1e-5)

@@ -1,0 +1,256 @@
+"""Fresh pairs against what they imitate: spectrum, CTF, signal-to-noise ratio, states; and their determinism."""
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from .. import maps
+from ..__main__ import run
+from ..errors import InputError
+from ..pairs import Pairs
+from ..settings.train import Train
+from ..stacks import StackWriter
+from ..synthetic import Synthetic, coloured_noise, radial_power
+from ..table import ParticleTable
+from ..training import noise_level
+from . import toypairs
+from .test_train import weights
+
+BOX, PX, COUNT, SD = 32, 4.0, 160, 3.0
+DEFOCUS = (12000.0, 24000.0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def volume(seed):
+    """Gaussian blobs in a cube; float32 [BOX]*3."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.mgrid[:BOX, :BOX, :BOX] - BOX // 2
+    centres = rng.uniform(-6, 6, (6, 3))
+    return sum(np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / 8) for a, b, c in centres).astype(np.float32)
+
+
+def coloured(rng, count):
+    """Noise whose s.d. falls from SD at frequency 0 to SD/3 at Nyquist, made by a filter independent of ours."""
+    k = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.fftfreq(BOX))
+    filt = SD * (1 - 4 / 3 * np.minimum(k, 0.5))
+    return np.fft.ifft2(np.fft.fft2(rng.standard_normal((count, BOX, BOX))) * filt).real, filt
+
+
+def write_data(folder, with_ctf, states=1):
+    """particles.star and references.star by this test's own image formation, and maps."""
+    from ..ctf import ctf_rfft
+    from ..geometry import matrix_to_euler, random_matrices
+    from ..projection import FourierProjector
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    matrices, shifts = random_matrices(COUNT, 1), rng.uniform(-2, 2, (COUNT, 2))
+    clean = np.empty((COUNT, BOX, BOX), np.float32)
+    paths = []
+    for i in range(states):
+        data = volume(i)
+        mine = np.arange(COUNT) % states == i
+        clean[mine] = FourierProjector(data).project(matrices[mine], shifts[mine]).numpy()
+        paths.append(folder / f'map{i}.mrc')
+        with mrcfile.new(paths[-1], overwrite=True) as mrc:
+            mrc.set_data(data)
+            mrc.voxel_size = PX
+    defocus = rng.uniform(*DEFOCUS, COUNT)
+    signal = clean
+    if with_ctf:
+        zero = np.zeros(COUNT)
+        params = dict(defocus_u=defocus, defocus_v=defocus, defocus_angle=zero, voltage=np.full(COUNT, 300.0),
+                      cs=np.full(COUNT, 2.7), amplitude_contrast=np.full(COUNT, 0.1),
+                      phase_shift=zero)  # fmt: skip
+        spectrum = torch.fft.rfft2(torch.from_numpy(clean)) * ctf_rfft(BOX, PX, params)
+        signal = torch.fft.irfft2(spectrum, s=(BOX, BOX)).numpy()
+    noise, filt = coloured(rng, COUNT)
+    noisy = (2.0 * signal + 5.0 + noise).astype(np.float32)
+    rot, tilt, psi = matrix_to_euler(matrices)
+    columns = dict(rlnAngleRot=rot, rlnAngleTilt=tilt, rlnAnglePsi=psi, rlnOriginXAngst=PX * shifts[:, 0],
+                   rlnOriginYAngst=PX * shifts[:, 1])  # fmt: skip
+    if with_ctf:
+        columns |= dict(rlnDefocusU=defocus, rlnDefocusV=defocus, rlnDefocusAngle=np.zeros(COUNT))
+    optics = {'rlnOpticsGroupName': ['g'], 'rlnOpticsGroup': [1], 'rlnImagePixelSize': [PX], 'rlnImageSize': [BOX]}
+    if with_ctf:
+        optics |= {'rlnVoltage': [300.0], 'rlnSphericalAberration': [2.7], 'rlnAmplitudeContrast': [0.1]}
+    for name, images in (('particles', noisy), ('references', clean)):
+        with StackWriter(folder / f'{name}.mrcs', COUNT, BOX, PX) as w:
+            w.append(images)
+        names = [f'{i + 1:06d}@{name}.mrcs' for i in range(COUNT)]
+        table = ParticleTable.create(
+            folder / f'{name}.star',
+            {'rlnImageName': names, 'rlnOpticsGroup': [1] * COUNT,
+             'rlnImageOriginalName': [f'{i + 1:06d}@raw.mrcs' for i in range(COUNT)], **columns}, optics)  # fmt: skip
+        table.write(folder / f'{name}.star')
+    return folder, paths, filt, signal
+
+
+@pytest.fixture(scope='module')
+def bare(tmp_path_factory):
+    """Particles with CTF, references without."""
+    return write_data(tmp_path_factory.mktemp('bare') / 'd', with_ctf=True)
+
+
+def opened(folder):
+    pairs = Pairs(ParticleTable.read(folder / 'particles.star'), ParticleTable.read(folder / 'references.star'))
+    pairs.measure(force=True)
+    return pairs
+
+
+def fresh(pairs, paths=(), seed=3):
+    return Synthetic(pairs, np.arange(COUNT), seed, [maps.read_map(p) for p in paths])
+
+
+def raw(pairs, noisy):
+    return noisy * pairs.scale.sd + pairs.scale.mean
+
+
+def test_noise_has_the_spectrum_of_the_data(bare):
+    """Fresh particles minus the noise-free images of the same draw, against the filter that made the data's noise."""
+    folder, paths, filt, _ = bare
+    pairs = opened(folder)
+    source = fresh(pairs, paths)
+    noise = raw(pairs, source.draw(0, 200)[0] - source.draw(0, 200, level=0.0)[0]) - pairs.scale.mean
+    found = np.mean(np.abs(np.fft.fft2(noise)) ** 2, axis=0) / BOX**2
+    k = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.fftfreq(BOX)) * BOX
+    for low, high in ((2, 5), (5, 9), (9, 13), (13, 16)):
+        ring = (k >= low) & (k < high)
+        assert found[ring].mean() == pytest.approx((filt[ring] ** 2).mean(), rel=0.08)
+
+
+def test_signal_to_noise_ratio_of_the_data(bare):
+    folder, _, filt, signal = bare
+    source = fresh(opened(folder))
+    truth = (2 * signal).var(axis=(1, 2)).mean() / (filt**2).mean()
+    assert source.measured.snr == pytest.approx(truth, rel=0.08)
+    assert source.measured.gain == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize('with_maps', [True, False])
+def test_signal_is_the_reference_through_a_ctf_of_the_table(bare, with_maps):
+    """Without noise: the ratio of the spectra is the CTF of one of the particles, by its textbook formula."""
+    folder, paths, _, _ = bare
+    pairs = opened(folder)
+    source = fresh(pairs, paths if with_maps else ())
+    noisy, clean = source.draw(5, 12, level=0.0)
+    seen = (raw(pairs, noisy) - source.measured.offset) / source.measured.gain
+    reference = (clean - pairs.scale.unit_offset) / pairs.scale.unit_scale
+    s = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.rfftfreq(BOX)) / PX
+    wavelength = 12.2643 / np.sqrt(3e5 + 0.978466e-6 * 3e5**2)
+    defocus = ParticleTable.read(folder / 'particles.star').ctf()['defocus_u'][:, None, None]
+    chi = np.pi * wavelength * defocus * s**2 - np.pi / 2 * 2.7e7 * wavelength**3 * s**4
+    candidates = np.sin(chi + np.arctan(0.1 / np.sqrt(1 - 0.01)))
+    wave = np.fft.rfft2(reference)
+    for image, spectrum in zip(seen, wave):
+        wrong = np.linalg.norm(candidates * spectrum - np.fft.rfft2(image), axis=(1, 2))
+        assert wrong.min() < 0.03 * np.linalg.norm(spectrum)
+
+
+def test_projections_are_new_and_in_the_references_grey_values(bare):
+    folder, paths, _, _ = bare
+    pairs = opened(folder)
+    _, clean = fresh(pairs, paths).draw(0, 60)
+    _, known = pairs.read(np.arange(COUNT))
+    assert clean.mean() == pytest.approx(known.mean(), rel=0.05)
+    assert clean.std() == pytest.approx(known.std(), rel=0.05)
+    assert clean.max() == pytest.approx(1.0, abs=0.15)
+    flat = [x.reshape(len(x), -1) - x.mean(axis=(1, 2))[:, None] for x in (clean, known)]
+    flat = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in flat]
+    assert (flat[0] @ flat[1].T).max() < 0.9999
+
+
+def test_states_are_equally_likely(tmp_path):
+    folder, paths, _, _ = write_data(tmp_path / 'd', with_ctf=False, states=2)
+    pairs = opened(folder)
+    both = fresh(pairs, paths)
+    calls = []
+    both._maps = [lambda m, s, f=f, i=i: (calls.append((i, len(m))), f(m, s))[1] for i, f in enumerate(both._maps)]
+    both.draw(0, 100)
+    shown = dict(calls)
+    assert abs(shown[0] - shown[1]) < 5 * sum(shown.values()) ** 0.5
+
+
+def test_another_map_is_refused(tmp_path, bare):
+    folder, _, _, _ = bare
+    with mrcfile.new(tmp_path / 'other.mrc') as mrc:
+        mrc.set_data(np.random.default_rng(1).standard_normal((BOX, BOX, BOX)).astype(np.float32))
+        mrc.voxel_size = PX
+    with pytest.raises(InputError, match='correlate with the references only by'):
+        fresh(opened(folder), [tmp_path / 'other.mrc'])
+
+
+def test_draws_depend_on_seed_and_number_only(bare):
+    folder, paths, _, _ = bare
+    pairs = opened(folder)
+    one, two = fresh(pairs, paths), fresh(pairs, paths)
+    one.draw(0, 16)
+    for a, b in zip(one.draw(40, 16), two.draw(40, 16)):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(one.draw(41, 16)[0], one.draw(40, 16)[0])
+    assert not np.array_equal(fresh(pairs, paths, seed=4).draw(40, 16)[1], one.draw(40, 16)[1])
+
+
+def test_radial_power_of_white_noise_is_its_variance():
+    noise = np.random.default_rng(0).normal(0, 2, (400, 16, 16))
+    np.testing.assert_allclose(radial_power(noise), 4.0, rtol=0.2)
+    made = coloured_noise(np.random.default_rng(1), 400, np.full((16, 9), 4.0, np.float32))
+    assert made.var() == pytest.approx(4.0, rel=0.03)
+
+
+def test_curriculum_starts_at_a_quarter_and_reaches_the_data():
+    assert noise_level(0.0, 0.4) == pytest.approx(0.25)
+    assert noise_level(0.2, 0.4) == pytest.approx(0.625)
+    assert noise_level(0.4, 0.4) == noise_level(1.0, 0.4) == noise_level(0.0, 0.0) == 1.0
+
+
+OPTIONS = dict(iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32', network='equivariant')
+
+
+def train(folder, data, **options):
+    return run('train', Train(output=str(folder), **{**OPTIONS, **data, **options}))
+
+
+def test_trains_on_fresh_pairs_and_resumes_exactly(tmp_path, bare):
+    folder, paths, _, _ = bare
+    data = dict(particles=str(folder / 'particles.star'), references=str(folder / 'references.star'), force=True,
+                volume=[str(p) for p in paths], fresh_fraction=0.5, noise_curriculum=0.5)  # fmt: skip
+    train(tmp_path / 'whole', data)
+
+    class Killed(BaseException):
+        pass
+
+    from ..trainingrun import TrainingRun
+
+    original = TrainingRun._save
+
+    def save_and_die(self):
+        original(self)
+        raise Killed
+
+    TrainingRun._save = save_and_die
+    try:
+        with pytest.raises(Killed):
+            train(tmp_path / 'broken', data)
+    finally:
+        TrainingRun._save = original
+    train(tmp_path / 'broken', data, resume=True)
+    for a, b in zip(weights(tmp_path / 'whole').values(), weights(tmp_path / 'broken').values()):
+        assert torch.equal(a, b)
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    particles, references = toypairs.pairs(tmp_path / 'data')
+    data = dict(particles=str(particles), references=str(references))
+    with pytest.raises(InputError, match='--contaminate is for real pairs'):
+        train(tmp_path / 'a', data, fresh_fraction=0.5, contaminate='references', contaminate_fraction=0.1)
+    with pytest.raises(InputError, match='--fresh-fraction'):
+        train(tmp_path / 'b', data, volume=[str(particles)])

@@ -22,7 +22,7 @@ import numpy as np
 
 RESULTS = Path(__file__).parent / 'results'
 STATES = ('00', '05', '10', '15', '20')
-TRAINING, TEST, BOX, FIELD = 3000, 300, 64, 288.0  # a tenth of the first is validation; field of view in A
+TRAINING, VALIDATION, TEST, BOX, FIELD = 3000, 150, 300, 64, 288.0  # field of view in A
 L1, BETA = dict(p=1), dict(gan='beta', p=1, generator_steps=2)
 WGAN = dict(gan='wgan-gp', p=1, generator_steps=2)
 WRONG = dict(contaminate='references', contaminate_fraction=0.3)
@@ -142,7 +142,7 @@ def train_cell(args, data, name, seed):
     cost = args.cpu * options.pop('cost', 1)
     folder = args.work / 'runs' / f'{name.replace(" ", "_")}_{cost:g}_{seed}'
     settings = Train(output=str(folder), particles=str(data / 'noisy_1.star'), references=str(data / 'clean_1.star'),
-                     cross_fit='none', minutes=cost / 60, evaluations=10, seed=seed, threads=1, keep=1,
+                     cross_fit='none', minutes=cost / 60, evaluations=4, validation_fraction=VALIDATION / TRAINING, seed=seed, threads=1, keep=1,
                      resume=folder.exists(), **options)  # fmt: skip
     settings.validate()
     found = run('train', settings)
@@ -203,7 +203,7 @@ def write(rows, args):
     load = ' '.join(f'{v:.0f}' for v in os.getloadavg())
     text = HEADER.format(
         cpu=f'{args.cpu:g}', torch=torch.__version__, numpy=np.__version__, python=platform.python_version(), load=load,
-        training=TRAINING - TRAINING // 10, validation=TRAINING // 10, test=TEST, box=BOX,
+        training=TRAINING - VALIDATION, validation=VALIDATION, test=TEST, box=BOX,
     )  # fmt: skip
     (RESULTS / 'family.md').write_text(f'{text}\n{table(rows)}\n')
 

@@ -59,11 +59,24 @@ def sample_rows(count, box):
     return np.unique(np.linspace(0, count - 1, min(size, count)).round().astype(np.int64))
 
 
+def correlations(references, particles, pixel_size):
+    """Normalised correlation float64[n] of each reference with its particle (float32[n, N, N] both), low-passed,
+    within a soft circle; 0 for a constant image."""
+    a, b = _comparable(references, particles, pixel_size)
+    return np.einsum('nij,nij->n', a, b, dtype=np.float64)
+
+
+def _comparable(references, particles, pixel_size):
+    circle = soft_circle(references.shape[-1])
+    resolution = max(RESOLUTION, PIXELS * pixel_size)
+    return (_standardised(lowpass(x, pixel_size, resolution, axes=(-2, -1)), circle) for x in (references, particles))
+
+
 def measure(references, particles, pixel_size, seed=1):
     """Agreement of references with particles, float32[n, N, N] both, in the same order; pixel_size in A."""
     resolution = max(RESOLUTION, PIXELS * pixel_size)
     circle = soft_circle(references.shape[-1])
-    a, b = (_standardised(lowpass(x, pixel_size, resolution, axes=(-2, -1)), circle) for x in (references, particles))
+    a, b = _comparable(references, particles, pixel_size)
     own = np.einsum('nij,nij->n', a, b)
     flat = np.ones_like(circle)
     raw = np.einsum('nij,nij->n', _standardised(references, flat), _standardised(particles, flat))

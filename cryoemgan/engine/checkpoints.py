@@ -17,6 +17,7 @@ from .job import atomic
 LAST = 'last.pt'
 FORMAT = 1
 COLUMNS = (
+    'member',
     'iteration',
     'epoch',
     'seconds',
@@ -39,7 +40,7 @@ COLUMNS = (
 
 def save(folder, state):
     """Write the checkpoint of a run."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / LAST) as partial:
         torch.save({'format': FORMAT, **state}, partial)
 
@@ -72,25 +73,28 @@ def check_same(saved, now):
 
 
 class MetricsLog:
-    """metrics.csv: a row an evaluation, on disk when `append` returns."""
+    """metrics.csv: a row an evaluation of one member, on disk when `append` returns."""
 
-    def __init__(self, path, iteration=0):
-        """Start the table, or keep the rows up to ``iteration`` of an interrupted run."""
-        self.path = path
+    def __init__(self, path, iteration=0, member='main', others=()):
+        """Start the table, or keep what an interrupted run wrote: this member's rows up to ``iteration`` and those of
+        ``others``, the members that the run has started already."""
+        self.path, self.member = path, member
         rows = []
-        if iteration and path.exists():
+        if (iteration or others) and path.exists():
             with path.open(newline='', encoding='utf-8') as f:
                 # A line cut short by a killed run has empty cells.
                 rows = [
                     r
                     for r in csv.DictReader(f)
-                    if r['learning_rate_discriminator'] and int(r['iteration']) <= iteration
+                    if r['learning_rate_discriminator']
+                    and (r['member'] in others or (r['member'] == member and int(r['iteration']) <= iteration))
                 ]
         with atomic(path) as partial:
             partial.write_text(_lines([dict(zip(COLUMNS, COLUMNS)), *rows]), encoding='utf-8')
 
     def append(self, row):
         """Add a row (column -> value; what is missing stays empty, numbers with 7 digits)."""
+        row = {'member': self.member, **row}
         text = {k: f'{v:.7g}' if isinstance(v, float) else v for k, v in row.items()}
         with self.path.open('a', encoding='utf-8', newline='') as f:
             f.write(_lines([text]))
@@ -117,7 +121,7 @@ class Best:
         """Offer weights with their score {iteration, mse, psnr, ssim}; True when they are the best so far."""
         ranked = sorted([*self.scores, score], key=lambda s: s['mse'])[: self.keep]
         if score in ranked and self.writes:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             with atomic(self._path(score)) as partial:
                 torch.save(weights, partial)
         self.scores = ranked

@@ -1,4 +1,4 @@
-"""Denoising a stream of particles with a model: batch by batch, resampled where the model has another box."""
+"""Whether a model fits particles: field of view, box, grey scale; and the boxes on the way through it."""
 
 from dataclasses import dataclass
 
@@ -43,14 +43,6 @@ def plan(table, model, output_box, batch_size):
     result = model.box if output_box == 'model' else box
     at_once = max(1, PIXELS_AT_ONCE // max(box, model.box) ** 2)
     return Plan(box, model.box, result, pixel_size * box / result, min(batch_size, at_once))
-
-
-def denoise_stream(model, images, plan, precision, member=None):
-    """Yield (noisy, denoised) batches in order: float32 [b, input box, input box], [b, box, box]."""
-    for start in range(0, len(images), plan.batch_size):
-        noisy = images.read(np.arange(start, min(start + plan.batch_size, len(images))))
-        denoised = model.denoise(resample(noisy, plan.model_box), member, precision)
-        yield noisy, resample(denoised, plan.box)
 
 
 def grey_scale_warning(model, images, plan):

@@ -79,12 +79,13 @@ class Model:
         return {m['name']: np.isin(asked, _read_ids(self.folder, m)) for m in self.card['members']}
 
 
-def save_model(folder, card, generators, trained_names):
+def save_model(folder, card, generators, trained_names, about=None, kept=()):
     """Write a model folder, or replace the model in one.
 
     card: the entries of `card.CARD` that describe the model; format, version, members, created, statement
     and licence are filled in here. generators: {member: networks.Pair.generator}. trained_names: {member:
-    names of its training particles}. Gives the card as written.
+    names of its training particles}. about: {member: more entries of it in the card}. kept: entries, in the folder's
+    card, of members that stay as they are. Gives the card as written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,14 +96,31 @@ def save_model(folder, card, generators, trained_names):
         hashes = torch.from_numpy(np.unique(name_hashes(trained_names[name])))
         ids, ids_digest = _save(folder, name, '.ids', {'ids': hashes})
         members.append(
-            dict(name=name, weights=weights, sha256=digest, ids=ids, ids_sha256=ids_digest, particles=len(hashes))
+            dict(
+                (about or {}).get(name, {}),
+                name=name,
+                weights=weights,
+                sha256=digest,
+                ids=ids,
+                ids_sha256=ids_digest,
+                particles=len(hashes),
+            )
         )
+    members = sorted([*members, *kept], key=lambda m: m['name'])
     written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'), statement=STATEMENT)
     written |= {'licence': 'as the data it was trained on', **card, 'members': members}
     check_card(written, folder)
     write_json(folder / CARD, written)
     _remove_stale(folder, members)
     return written
+
+
+def amend_card(folder, **entries):
+    """Add entries to the card of a model folder."""
+    card, _ = read_card(folder)
+    card |= entries
+    check_card(card, folder)
+    write_json(Path(folder) / CARD, card)
 
 
 def name_hashes(names):

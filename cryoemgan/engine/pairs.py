@@ -15,6 +15,7 @@ from .resample import resample
 from .table import ParticleTable, match
 
 CHUNK = 256
+AGREEMENT = 'cryoemganCorrelation'  # column of project: correlation of each particle with its reference
 FIELD_TOLERANCE = 2e-3  # relative difference of box x pixel size that still counts as the same field of view
 SIGNIFICANT = 3.0  # standard errors
 
@@ -72,6 +73,15 @@ class Pairs:
 
     def __len__(self):
         return len(self.rows)
+
+    def half_sets(self):
+        """int64 [len] (1 or 2) of the particles, or None when a refinement left none."""
+        halves = self.particles.half_sets()
+        return None if halves is None else halves[self.rows]
+
+    def keep(self, kept):
+        """Leave out the pairs where ``kept`` (bool [len]) is False."""
+        self.rows, self.reference_rows = self.rows[kept], self.reference_rows[kept]
 
     def names(self, positions):
         """Identities of the particles at these positions."""
@@ -159,7 +169,7 @@ class Pairs:
             which, rows = next((k, v) for k, v in constant.items() if v.any())
             table = self.particles if which == 'particles' else self.references
             raise InputError(f'{table.path}: {rows.sum()} of {len(self)} {which} are constant images; no pair is left')
-        self.rows, self.reference_rows = self.rows[~left_out], self.reference_rows[~left_out]
+        self.keep(~left_out)
         return left_out
 
 
@@ -219,6 +229,36 @@ def _fit(m, n, invert, own, other):
     )
 
 
+def _leave_out_misaligned(pairs, limit, job):
+    """Leave out pairs whose correlation is ``limit`` robust s.d. below the median of the set."""
+    if not limit or not pairs.references.has(AGREEMENT):
+        return
+    found = pairs.references.floats(AGREEMENT)[pairs.reference_rows]
+    kept = ~outlying(found, limit)
+    if not kept.all():
+        job.warn(
+            f'{(~kept).sum()} of {len(kept)} pairs agree far less than the others (correlation below '
+            f'{found[kept].min():.3f}, median {np.median(found):.3f}) and are not trained on: wrong angles or junk'
+        )
+        pairs.keep(kept)
+
+
+def outlying(values, limit):
+    """bool [n]: values more than ``limit`` robust s.d. (1.4826 x median absolute deviation) below the median."""
+    away = values - np.median(values)
+    return away < -limit * max(1.4826 * np.median(np.abs(away)), 1e-6)
+
+
+def _check_projection(references, force):
+    """InputError when ``project`` found something wrong with these pairs and named it."""
+    better = references.provenance.get('pair_check', 'given')
+    if better != 'given' and not force:
+        raise InputError(
+            f'{references.path}: project found that these references fit their particles better with {better}. '
+            'Project again with that set right; --force trains in spite of it'
+        )
+
+
 def open_pairs(settings, job):
     """Pairs of ``settings.particles`` and ``settings.references``, checked and measured; warnings go to the job."""
     particles, references = (ParticleTable.read(job.input(p)) for p in (settings.particles, settings.references))
@@ -228,6 +268,8 @@ def open_pairs(settings, job):
             job.warn(f'{table.path}: {missing} of {len(table)} rows have no {partner} and are not used')
     if len(pairs) < 2:
         raise InputError(f'{particles.path}: training needs at least 2 pairs, there is {len(pairs)}')
+    _leave_out_misaligned(pairs, settings.min_agreement, job)
+    _check_projection(references, settings.force)
     with job.progress(len(pairs), 'checking pairs') as bar:
         left_out = pairs.measure(settings.invert_contrast, settings.force, bar)
     if left_out:

@@ -269,6 +269,14 @@ class ParticleTable:
             f'{self.path}: image stack {name} not found beside the table, in a folder above it, or in {Path.cwd()}'
         )
 
+    def relocate(self, folder):
+        """Name the stacks as seen from ``folder``, where the table is about to be written; identity stays."""
+        index, stacks = self._row_of_image()
+        seen = {s: os.path.relpath(self._find(s).resolve(), Path(folder).resolve()) for s in dict.fromkeys(stacks)}
+        if not self.has('rlnImageOriginalName'):
+            self.set('rlnImageOriginalName', self.strings('rlnImageName'))
+        self.set('rlnImageName', [f'{i + 1:06d}@{seen[s]}' for i, s in zip(index, stacks)])
+
     def names(self):
         """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
         label = 'rlnImageOriginalName' if self.has('rlnImageOriginalName') else 'rlnImageName'
@@ -312,11 +320,9 @@ class ParticleTable:
         stack: file name of the new images, beside the new table. box (px), pixel_size (A): when they change, shifts
         in px change with them (those in A stay). rows: subset, in order.
         """
-        new = ParticleTable(gemmi.cif.read_string(self._document.as_string()), self.path.with_name(stack))
+        new = self._copy(stack)
         if rows is not None:
-            loop = new._loop
-            columns = [list(new._particles.find_loop(tag)) for tag in loop.tags]
-            loop.set_all_values([[column[row] for row in rows] for column in columns])
+            new._keep(rows)
         new.set('rlnImageOriginalName', new.strings('rlnImageName'))
         new.set('rlnImageName', [f'{i + 1:06d}@{stack}' for i in range(len(new))])
         if pixel_size is not None:
@@ -324,6 +330,29 @@ class ParticleTable:
         if box is not None and new._optics is not None and new._optics.find_loop('_rlnImageSize'):
             _fill(new._optics.find_loop('_rlnImageSize'), str(box))
         return new
+
+    def subset(self, rows):
+        """The table of some of these particles, in the order of ``rows``: same images, all columns.
+
+        A stack that a table elsewhere would not find is named by its absolute path.
+        """
+        new = self._copy(self.path.name)
+        new._keep(rows)
+        split = [split_image_name(n) for n in new.strings('rlnImageName')]
+        found = {name: name if Path(name).exists() else self._find(name).resolve() for _, name in split}
+        new.set('rlnImageName', [f'{index:06d}@{found[name]}' for index, name in split])
+        if any(found[name] != name for name in found) and not new.has('rlnImageOriginalName'):
+            # The name is the identity: it must survive the longer path.
+            new.set('rlnImageOriginalName', [f'{index:06d}@{name}' for index, name in split])
+        return new
+
+    def _copy(self, name):
+        return ParticleTable(gemmi.cif.read_string(self._document.as_string()), self.path.with_name(name))
+
+    def _keep(self, rows):
+        loop = self._loop
+        columns = [list(self._particles.find_loop(tag)) for tag in loop.tags]
+        loop.set_all_values([[column[row] for row in rows] for column in columns])
 
     def _rescale(self, new_size, old_size):
         ratio = new_size / old_size

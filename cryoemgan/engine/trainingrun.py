@@ -2,12 +2,14 @@
 
 import math
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .. import __version__
 from . import checkpoints, networks
+from .card import CARD, read_card
 from .errors import InputError, WorkError
 from .feeding import Feed
 from .model import save_model
@@ -19,8 +21,31 @@ from .validation import Validation
 CHECKPOINT_SECONDS = 600
 
 
+@dataclass
+class Member:
+    """One network to train: its pairs, its settings, and where it stands.
+
+    place: its sub-folder of the run ('' or 'members/NAME/'). all_names: of every member of the run. names: identities
+    of the particles it knows of. identity: what a resumed run must share. start: generator to begin with, or None. synthetic:
+    source of fresh pairs, or None.
+    """
+
+    name: str
+    place: str
+    all_names: list
+    settings: object
+    pairs: object
+    training: np.ndarray
+    validation: np.ndarray
+    names: list
+    identity: dict
+    checkpoint: dict | None
+    start: object
+    synthetic: object
+
+
 class TrainingRun:
-    """One attempt at a run, with one batch size. settings: Train, filled. prepared: what the verb's check found."""
+    """One attempt at a run, with one batch size. settings: Train, filled. prepared: the Member to train."""
 
     def __init__(self, settings, job, prepared, fabric, precision, batch_size, checkpoint):
         self.s, self.job, self.prepared, self.fabric, self.precision = settings, job, prepared, fabric, precision
@@ -40,14 +65,16 @@ class TrainingRun:
         self.seconds, self.stale = saved['seconds'], saved['stale']
         self.total = self._iterations(len(prepared.training))
         if fabric.is_global_zero:
-            self.log = checkpoints.MetricsLog(job.output('metrics.csv'), self.training.iteration)
-        self.best = checkpoints.Best(job.output('checkpoints'), s.keep, saved['scores'], fabric.is_global_zero)
+            others = [n for n in prepared.all_names if n != prepared.name]
+            self.log = checkpoints.MetricsLog(job.output('metrics.csv'), self.training.iteration, prepared.name, others)
+        folder = job.output(prepared.place + 'checkpoints')
+        self.best = checkpoints.Best(folder, s.keep, saved['scores'], fabric.is_global_zero)
         self._measured = self.training.iteration
 
     def _first_weights(self):
         """A look at the data for networks that want one, or the weights of another model."""
         if self.prepared.start is not None:
-            self.pair.generator.load_state_dict(next(iter(self.prepared.start.members.values())).state_dict())
+            self.pair.generator.load_state_dict(self.prepared.start.state_dict())
             return
         some = self.prepared.training
         some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]
@@ -73,7 +100,7 @@ class TrainingRun:
         ) as bar:
             while True:
                 t.progress = self.fabric.broadcast(self._progress())
-                if t.progress >= 1 and t.iteration > 0:
+                if (t.progress >= 1 and t.iteration > 0) or self._stopped():
                     break
                 self._iterate()
                 self.seconds = before + time.monotonic() - clock
@@ -82,9 +109,6 @@ class TrainingRun:
                 if self._evaluation_due(t.progress):
                     self._evaluate(bar)
                     saved = time.monotonic()
-                    if self.s.patience and self.stale >= self.s.patience:
-                        self.job.say(f'no improvement in {self.stale} evaluations: stopping early')
-                        break
                 elif self.fabric.is_global_zero and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.monotonic()
@@ -95,6 +119,12 @@ class TrainingRun:
     def _progress(self):
         """Part of the run that is done, 0..1."""
         return self.training.iteration / self.total if self.total else self.seconds / (60 * self.s.minutes)
+
+    def _stopped(self):
+        if not self.s.patience or self.stale < self.s.patience:
+            return False
+        self.job.say(f'no improvement in {self.stale} evaluations: stopping early')
+        return True
 
     def _iterate(self):
         try:
@@ -143,7 +173,7 @@ class TrainingRun:
     def _save(self):
         """Write the checkpoint (one process only)."""
         checkpoints.save(
-            self.job.output('checkpoints'),
+            self.job.output(self.prepared.place + 'checkpoints'),
             {
                 **self.training.state(),
                 'seconds': self.seconds,
@@ -165,19 +195,27 @@ class TrainingRun:
             'input': {'mean': scale.mean, 'sd': scale.sd},
             'grey': {'gain': scale.gain, 'offset': scale.offset},
             'units': {'scale': 1 / scale.unit_scale, 'offset': -scale.unit_offset / scale.unit_scale},
-            'settings': s.as_dict(),
+            'settings': self.job.settings.as_dict(),
             'data': {'inputs': self.job.inputs, 'training_particles': p.identity['training_particles']},
             'metrics': score,
             'versions': {'cryoemgan': __version__, 'torch': torch.__version__},
         }
-        save_model(self.job.output('model'), card, {'main': self.training.average}, {'main': p.training_names})
+        folder = self.job.output('model')
+        others = read_card(folder)[0]['members'] if (folder / CARD).exists() else []
+        others = [m for m in others if m['name'] != p.name and m['name'] in p.all_names]
+        if others:
+            every = [score, *(m['metrics'] for m in others)]
+            card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in ('mse', 'psnr', 'ssim')}
+        save_model(
+            folder, card, {p.name: self.training.average}, {p.name: p.names}, {p.name: {'metrics': score}}, others
+        )
 
     def _results(self):
-        t, s = self.training, self.s
+        t = self.training
         scores = self.best.scores
         mse = np.array([x['mse'] for x in scores])
         return {
-            'settings': s.as_dict(),
+            'settings': self.job.settings.as_dict(),
             'generator_parameters': parameter_count(self.pair.generator),
             'discriminator_parameters': parameter_count(self.pair.discriminator),
             'iterations': t.iteration,

@@ -4,9 +4,10 @@ Needs matplotlib, numpy and the readers of tables and stacks; neither torch nor 
 returns a matplotlib Figure without pyplot's global state: ``save`` writes it, a viewer embeds it.
 """
 
+from . import audit
 from .curves import frc_curves, training_curves
 from .distributions import distributions
 from .gallery import Gallery
 from .style import save
 
-__all__ = ['Gallery', 'distributions', 'frc_curves', 'save', 'training_curves']
+__all__ = ['Gallery', 'audit', 'distributions', 'frc_curves', 'save', 'training_curves']

@@ -23,9 +23,11 @@ def training_curves(path):
     """Figure of a training run's metrics.csv: losses, validation metrics with their best values, the adversary.
 
     path: CSV with a column ``iteration`` (else ``epoch``, else rows are counted) and any of the columns of PANELS;
-    those without a number in them are left out. It may still be written to.
+    those without a number in them are left out. A column ``member`` tells the networks of a cross-fitted run apart:
+    each has its own curve. It may still be written to.
     """
-    columns = read_columns(path)
+    columns = read_columns(path, text=('member',))
+    members = np.array(columns.pop('member', []))
     along = next((name for name in ('iteration', 'epoch') if name in columns), None)
     x = columns[along] if along else np.arange(1, 1 + len(next(iter(columns.values()), [])))
     panels = [(panel, names) for panel in PANELS if (names := _columns_of(panel, columns))]
@@ -36,11 +38,19 @@ def training_curves(path):
     figure = new_figure(4.4 * across, 3.3 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes, (panel, names) in zip(grid, panels):
-        _training_panel(axes, x, {name: columns[name] for name in names}, panel)
+        _training_panel(axes, x, _by_member({name: columns[name] for name in names}, members), panel)
         axes.set_xlabel(along or 'evaluation')
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     return figure
+
+
+def _by_member(curves, members):
+    """A curve a member, NaN in the others' rows; curves as they are when there is only one."""
+    names = list(dict.fromkeys(members))
+    if len(names) < 2:
+        return curves
+    return {f'{c} {m}': np.where(members == m, values, np.nan) for c, values in curves.items() for m in names}
 
 
 def _columns_of(panel, columns):

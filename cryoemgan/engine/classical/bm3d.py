@@ -17,10 +17,10 @@ class Denoiser(Method):
     blocks: their side in the first and second pass, px (8 takes the biorthogonal wavelet first, others the cosine
     transform, as in the paper's setting for strong noise). threshold: of the first pass, in units of the noise's s.d.
     groups: how many alike blocks make a group, powers of two. step: distance of reference blocks, px. window: how far
-    alike blocks are looked for, px.
+    alike blocks are looked for, px. The larger blocks, groups and window than the paper's pay at the noise of cryo-EM.
     """
 
-    def __init__(self, box, blocks=(12, 12), threshold=2.8, step=3, window=19, groups=(64, 64)):
+    def __init__(self, box, blocks=(8, 16), threshold=2.8, step=4, window=32, groups=(64, 64)):
         super().__init__(box)
         self.threshold, self.step, self.window, self.groups = threshold, step, window, groups
         self.blocks = tuple(min(b, box // 2) for b in blocks)

@@ -1,14 +1,39 @@
 """Settings of every verb: one dataclass a verb, each parameter declared once."""
 
+from .audit import Audit
 from .base import Settings, option
+from .cluster import Cluster
 from .denoise import Denoise
 from .evaluate import Evaluate
 from .filter import Filter
+from .originals import Originals
 from .project import Project
 from .simulate import Simulate
 from .train import Train
 
-VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate, 'simulate': Simulate,
-         'filter': Filter}
+VERBS = {
+    'project': Project,
+    'train': Train,
+    'denoise': Denoise,
+    'evaluate': Evaluate,
+    'audit': Audit,
+    'originals': Originals,
+    'filter': Filter,
+    'simulate': Simulate,
+    'cluster': Cluster,
+}
 
-__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Filter', 'Project', 'Settings', 'Simulate', 'Train', 'option']
+__all__ = [
+    'VERBS',
+    'Audit',
+    'Cluster',
+    'Denoise',
+    'Evaluate',
+    'Filter',
+    'Originals',
+    'Project',
+    'Settings',
+    'Simulate',
+    'Train',
+    'option',
+]

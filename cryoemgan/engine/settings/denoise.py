@@ -43,3 +43,17 @@ class Denoise(Settings):
         expert=True,
         label='Output box',
     )
+    cut: str = option(
+        'auto',
+        'Resolution (A) at which the output is cut softly: beyond it a denoised image shows what the network thinks '
+        'likely, not what the particle says. auto: where the FRC with the references of particles kept out of '
+        'training fell below 0.5 (in the model card); none: no cut; or a number.',
+        label='Resolution cut-off',
+    )
+    uncertainty: bool = option(
+        True,
+        'Ask every member of the model (a single network twice, the second time with the particle turned) and write '
+        'the expected error of each image, in standard deviations of it, as cryoemganUncertainty: 0.3 = a third of '
+        'what is seen. Doubles the time with two members.',
+        label='Uncertainty',
+    )

@@ -18,11 +18,20 @@ class Project(Settings):
     )
     volume: str | None = option(
         None,
-        "Refined map (MRC). Box and pixel size may differ from the particles'; the pixel size is read from the header.",
-        required=True,
+        "Refined map (MRC). Box and pixel size may differ from the particles'; the pixel size is read from the header. "
+        'Beside half maps it serves only particles without half set.',
         path=True,
         label='Refined map',
     )
+    half1: str | None = option(
+        None,
+        'Half map 1 (MRC, unfiltered) of the same refinement. With both, each particle is projected from the map of '
+        'its own half set (_rlnRandomSubset), so that a denoiser trained on half 1 never meets the noise of half 2; '
+        'and the references are low-passed where the FSC of the two falls below 0.143.',
+        path=True,
+        label='Half map 1',
+    )
+    half2: str | None = option(None, 'Half map 2; see half map 1.', path=True, label='Half map 2')
     volume_pixel_size: float | None = option(
         None,
         'Pixel size of the map, when its header is wrong or empty.',
@@ -41,7 +50,8 @@ class Project(Settings):
     lowpass: float | None = option(
         None,
         'Low-pass the map at this resolution (raised-cosine edge). Use the FSC 0.143 '
-        'resolution of the refinement: detail beyond it is noise of the map.',
+        'resolution of the refinement: detail beyond it is noise of the map. Left open: the FSC 0.143 of the half '
+        'maps (within the mask) when they are given, else the map as it is.',
         unit='A',
         gt=0,
         label='Low-pass',

@@ -253,6 +253,34 @@ class Train(Settings):
         unit='px',
         label='Box',
     )
+    cross_fit: str = option(
+        'auto',
+        'Members, each trained without a part of the particles, so that denoise never shows a network a particle '
+        '(or a half map) that it has learnt. halves: one member for each half set of the refinement (the references '
+        'should come from project --half1 --half2); folds: --folds members; auto: halves where the particles have '
+        'them, else folds; none: one network for all, whose output on its own training particles repeats part of '
+        'their noise. --minutes is shared among the members, --iterations and --epochs count for each: two members '
+        'cost twice the iterations but the same epochs, since each has half of the pairs.',
+        choices=('auto', 'none', 'halves', 'folds'),
+        label='Cross-fitting',
+    )
+    folds: int = option(
+        2,
+        'Members of --cross-fit folds. More give each member more pairs ((K-1)/K of them) at K times the cost.',
+        ge=2,
+        le=20,
+        expert=True,
+        label='Folds',
+    )
+    min_agreement: float = option(
+        4.0,
+        'Leave out training pairs whose correlation (column cryoemganCorrelation of project) lies more than this many '
+        'robust standard deviations below the median of the set: particles with wrong angles, junk. 0 keeps all.',
+        ge=0,
+        le=100,
+        expert=True,
+        label='Outlier limit of agreement',
+    )
     precision: str = option(
         'auto',
         'Arithmetic of the networks. auto: bfloat16 where the processor has it (about '
@@ -264,8 +292,8 @@ class Train(Settings):
     )
     validation_fraction: float | None = option(
         None,
-        'Part of the particles kept out of training, chosen at random by the seed (not by micrograph), to '
-        'choose the best checkpoint. At least 1; more than 2,000 are not used at each evaluation.',
+        'Part of the particles (of each member) kept out of training, chosen at random by the seed (not by '
+        'micrograph), to choose the best checkpoint. At least 1; more than 2,000 are not used at each evaluation.',
         gt=0,
         le=0.5,
         expert=True,

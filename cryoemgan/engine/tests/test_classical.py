@@ -239,6 +239,24 @@ def test_bm3d_of_a_constant_keeps_it():
     assert np.abs(create('bm3d', 32).denoise(whole(image, 0.1)) - 7).max() < 1e-4
 
 
+# MSE of bm3d 4.0.1 (four images) and of ASPIRE 0.14.3's covariance Wiener filter (1200 images), measured by
+# benchmarks/reference_filters.py on the phantom that the test makes again.
+REFERENCE = {('bm3d', 0.1): 0.09327, ('bm3d', 0.5): 0.03024, ('cwf', 0.1): 0.09333, ('cwf', 0.5): 0.03105}
+
+
+@pytest.mark.parametrize('snr', [0.1, 0.5])
+def test_as_good_as_the_reference_implementations(snr):
+    rotations = Rotation.random(1200, random_state=0).as_matrix()
+    clean = np.concatenate([p.project(64, rotations[i::2]) for i, p in enumerate(claw(2))])
+    clean = clean / clean.std()
+    noisy = whole(clean + snr**-0.5 * np.random.default_rng(1).normal(size=clean.shape), snr**-0.5)
+    method = create('cwf', 64)
+    method.fit(lambda: iter([noisy]))
+    assert ((method.denoise(noisy) - clean) ** 2).mean() < 1.02 * REFERENCE['cwf', snr]
+    few = Batch(noisy.images[:4], noisy.noise_sd[:4])
+    assert ((create('bm3d', 64).denoise(few) - clean[:4]) ** 2).mean() < 1.02 * REFERENCE['bm3d', snr]
+
+
 @pytest.mark.parametrize('method', METHODS)
 def test_grey_scale_of_the_result(method, phantom):
     """a y + b gives a x + b: nothing depends on the grey scale."""

@@ -20,7 +20,15 @@ from .test_train import rows, weights
 ROOT = Path(__file__).resolve().parents[3]
 # Everything that has a state: a GAN with two optimisers, averaging, schedule, augmentation, batches across epochs.
 OPTIONS = dict(
-    gan='beta', iterations=12, evaluations=6, batch_size=8, threads=1, precision='float32', generator_steps=2, shift=2
+    cross_fit='none',
+    gan='beta',
+    iterations=12,
+    evaluations=6,
+    batch_size=8,
+    threads=1,
+    precision='float32',
+    generator_steps=2,
+    shift=2,
 )
 
 

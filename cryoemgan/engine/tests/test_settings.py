@@ -55,8 +55,8 @@ def test_damaged_settings_file(tmp_path, inputs, text):
 
 
 def test_missing_input_and_required_option(inputs):
-    with pytest.raises(InputError, match='--volume is missing'):
-        parse(['project', *inputs[:2], *inputs[4:]])
+    with pytest.raises(InputError, match='--particles is missing'):
+        parse(['project', *inputs[2:]])
     with pytest.raises(InputError, match='gone.star does not exist'):
         parse(['project', '--particles', 'gone.star', *inputs[2:]])
 

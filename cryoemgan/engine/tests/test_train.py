@@ -14,7 +14,7 @@ from ..settings.train import Train, preset_values
 from ..validation import Validation
 from . import toypairs
 
-SHORT = dict(iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')
+SHORT = dict(cross_fit='none', iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -127,8 +127,8 @@ def _check_scale(references, name, table):
 
 def _warn_about_origin(job, references, name, table):
     leakage = table.provenance.get('leakage')
-    if leakage:
-        job.warn(f'{name}: {leakage}')
+    if leakage not in (None, '0'):
+        job.warn(f'{name}: {leakage} particles were denoised by a model that was trained on them')
     ctf, expected = table.provenance.get('ctf'), references.provenance.get('ctf')
     if ctf and expected and ctf != expected:
         job.warn(

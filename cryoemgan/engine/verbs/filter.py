@@ -139,5 +139,7 @@ def _ctf_kept(settings, prepared):
 def _warn_constant(job, noise):
     constant = int((noise <= 1e-6 * np.median(noise)).sum())
     if constant:
-        job.warn(f'{constant} particles are constant outside the inscribed circle (masked, or empty): their noise '
-                 'level could not be measured and they were left as they are; give --noise-sd')
+        job.warn(
+            f'{constant} particles are constant outside the inscribed circle (masked, or empty): their noise '
+            'level could not be measured and they were left as they are; give --noise-sd'
+        )

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import agreement, maps, resample
-from ..ctf import apply_ctf, ctf_rfft
+from .. import agreement, alternatives, fsc, maps, resample
 from ..devices import choose_device
 from ..errors import InputError
-from ..projection import FourierProjector
+from ..pairs import AGREEMENT
+from ..rendering import Renderer
 from ..stacks import StackWriter
 from ..table import ParticleTable
 
@@ -20,11 +20,14 @@ STACK, TABLE = 'references.mrcs', 'references.star'
 
 @dataclass
 class Prepared:
-    """Checked input of a run; arrays have a row a particle."""
+    """Checked input of a run; arrays have a row a particle. maps: the map, or both half maps (and the map, if given,
+    for particles without half set); map_of_row: which of them. resolution: A, of the half maps' FSC, or None."""
 
     table: ParticleTable
-    volume: maps.Map
+    maps: list
+    map_of_row: np.ndarray
     mask: np.ndarray | None
+    resolution: float | None
     plan: resample.Plan
     matrices: np.ndarray
     shifts: np.ndarray
@@ -36,7 +39,9 @@ class Prepared:
 def check(settings, job):
     """Every check of input; nothing is written. Returns Prepared."""
     table = ParticleTable.read(job.input(settings.particles))
-    volume = maps.read_map(job.input(settings.volume), settings.volume_pixel_size)
+    volumes = _read_maps(settings, job)
+    volume = volumes[0]
+    map_of_row = _map_of_row(settings, table)
     mask = maps.read_mask(job.input(settings.mask), volume) if settings.mask else None
     _check_lowpass(settings, volume)
     matrices = table.rotations()
@@ -49,10 +54,63 @@ def check(settings, job):
             'more than 10 percent apart; project one optics group at a time'
         )
     plan = resample.plan(volume.box, volume.pixel_size, box, float(np.median(pixel_sizes)))
+    resolution = _half_map_resolution(settings, volumes, mask)
     # Shifts in px of the references, whose box may differ.
     shifts = table.shifts() * box / table.box
     ctf = table.ctf() if settings.ctf != 'none' or table.has('rlnDefocusU') else None
-    return Prepared(table, volume, mask, plan, matrices, shifts, pixel_sizes, ctf, choose_device(settings.device))
+    return Prepared(table, volumes, map_of_row, mask, resolution, plan, matrices, shifts, pixel_sizes, ctf,
+                    choose_device(settings.device))  # fmt: skip
+
+
+def _read_maps(settings, job):
+    """[map], or [half map 1, half map 2] and the map if it is given; all of one box and pixel size."""
+    halves = [settings.half1, settings.half2]
+    if any(halves) and not all(halves):
+        raise InputError(f'--half{2 if settings.half1 else 1} is missing: both half maps are needed, or none')
+    paths = [p for p in (*halves, settings.volume) if p]
+    if not paths:
+        raise InputError('--volume is missing: give the refined map, or both half maps (--half1, --half2)')
+    found = [maps.read_map(job.input(p), settings.volume_pixel_size) for p in paths]
+    for other in found[1:]:
+        if other.box != found[0].box or abs(other.pixel_size / found[0].pixel_size - 1) > 1e-3:
+            raise InputError(
+                f'{other.path} has {other.box} px of {other.pixel_size:g} A, {found[0].path} {found[0].box} px of '
+                f'{found[0].pixel_size:g} A: map and half maps must come from one refinement'
+            )
+    if any(halves) and np.array_equal(found[0].data, found[1].data):
+        raise InputError(f'{settings.half1} and {settings.half2} hold the same map: two half maps are needed')
+    return found
+
+
+def _map_of_row(settings, table):
+    """int64[n]: index of the map that each particle is projected from."""
+    if not settings.half1:
+        return np.zeros(len(table), np.int64)
+    halves = table.half_sets()
+    if halves is None:
+        raise InputError(
+            f'{table.path}: no half sets (_rlnRandomSubset): take the particles of the refinement that made the half '
+            'maps, or give only --volume'
+        )
+    strange = ~np.isin(halves, (1, 2))
+    if strange.any() and not settings.volume:
+        raise InputError(
+            f'{table.path}: {strange.sum()} particles are in neither half set (_rlnRandomSubset is not 1 or 2); '
+            'leave them out, or give --volume for them'
+        )
+    return np.where(strange, 2, halves - 1)
+
+
+def _half_map_resolution(settings, volumes, mask):
+    if not settings.half1:
+        return None
+    found = fsc.half_map_resolution(volumes[0].data, volumes[1].data, volumes[0].pixel_size, mask)
+    if found is None:
+        raise InputError(
+            f'{settings.half1} and {settings.half2} share no detail at all (FSC below {fsc.FSC_LIMIT} everywhere): '
+            'they are not half maps of one refinement'
+        )
+    return found
 
 
 def _check_lowpass(settings, volume):
@@ -75,18 +133,31 @@ def _check_projection_angles(table, matrices):
 
 def run(settings, job, prepared):
     """Project, batch by batch; returns the summary's fields."""
-    renderer = _Renderer(settings, prepared)
-    found = _compare(settings, job, prepared, renderer)
     count, p = len(prepared.table), prepared
+    lowpass = settings.lowpass or p.resolution
+    if p.resolution:
+        by = 'half maps' if lowpass == p.resolution else f'--lowpass (half maps: {p.resolution:.1f} A)'
+        job.say(f'references are low-passed at {lowpass:.1f} A, by {by}')
+    renderer = Renderer(settings, p, lowpass)
+    # Bare references are compared through the CTF that the particles have.
+    mode = 'full' if settings.ctf == 'none' and p.ctf else settings.ctf
+    found, other = _compare(settings, job, p, renderer, mode)
     pixel_size = float(np.median(p.pixel_sizes))
     writer = StackWriter(job.output(STACK), count, p.plan.box, pixel_size)
+    images, agreements = p.table.images(), np.empty(count)
     with writer, job.progress(count, 'projecting') as bar:
         for start in range(0, count, settings.batch_size):
             rows = np.arange(start, min(start + settings.batch_size, count))
-            writer.append(renderer(rows, settings.ctf))
+            spectra = renderer.spectra(rows)
+            references = renderer.images(spectra, rows, settings.ctf)
+            compared = references if mode == settings.ctf else renderer.images(spectra, rows, mode)
+            particles = resample.resample(images.read(rows), p.plan.box)
+            agreements[rows] = agreement.correlations(compared, particles, pixel_size)
+            writer.append(references)
             bar.update(len(rows))
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
-    references.set_provenance(**_provenance(settings, p))
+    references.set(AGREEMENT, agreements)
+    references.set_provenance(**_provenance(settings, p, lowpass, other.best))
     references.write(job.output(TABLE))
     return {
         'particles': count,
@@ -95,64 +166,54 @@ def run(settings, job, prepared):
         'ctf': settings.ctf,
         'map_resampled_box': p.plan.resampled,
         'map_resampled_pixel_size': p.plan.pixel_size,
+        'half_map_resolution': p.resolution,
+        'lowpass': lowpass,
         'correlation': found.as_dict(),
+        'alternatives': other.as_dict(),
     }
 
 
-class _Renderer:
-    """References of given particles."""
-
-    def __init__(self, settings, prepared):
-        self._p, self._device = prepared, prepared.device
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        data = _filtered(settings, prepared)
-        pad = settings.pad or (2.5 if prepared.plan.box <= 256 else 2.0)
-        self._projector = FourierProjector(data, pad, settings.interpolation, self._device)
-        scale = prepared.pixel_sizes / prepared.plan.pixel_size
-        self._scale = None if np.abs(scale - 1).max() < 1e-5 else scale
-
-    def __call__(self, rows, mode):
-        """float32[n, box, box], with the CTF as ``mode`` says."""
-        p = self._p
-        scale = None if self._scale is None else self._scale[rows]
-        spectrum = self._projector.project_rfft(p.matrices[rows], p.shifts[rows], scale)
-        if mode != 'none':
-            params = {name: values[rows] for name, values in p.ctf.items()}
-            spectrum = apply_ctf(spectrum, ctf_rfft(p.plan.box, p.pixel_sizes[rows], params, self._device), mode)
-        return torch.fft.irfft2(spectrum, s=(p.plan.box, p.plan.box)).cpu().numpy()
-
-
-def _filtered(settings, prepared):
-    """The map as it is projected: low-passed, masked, resampled, in units of line integrals of the input's voxels."""
-    volume = prepared.volume
-    data = volume.data
-    if settings.lowpass:
-        data = maps.lowpass(data, volume.pixel_size, settings.lowpass)
-    if prepared.mask is not None:
-        data = data * prepared.mask
-    if settings.invert:
-        data = -data
-    return prepared.plan.apply(data) * (prepared.plan.pixel_size / volume.pixel_size)
-
-
-def _compare(settings, job, prepared, renderer):
-    """Agreement of the references with the particles on a sample; warns of what must not pass unseen."""
-    table = prepared.table
-    rows = agreement.sample_rows(len(table), max(table.box, prepared.plan.box))
-    # Bare references are compared through the CTF that the particles have.
-    mode = 'full' if settings.ctf == 'none' and prepared.ctf else settings.ctf
-    batches = np.array_split(rows, -(-len(rows) // settings.batch_size))
-    references = np.concatenate([renderer(batch, mode) for batch in batches])
-    particles = resample.resample(table.images().read(rows), prepared.plan.box)
-    found = agreement.measure(references, particles, float(np.median(prepared.pixel_sizes)), settings.seed)
+def _compare(settings, job, p, renderer, mode):
+    """Agreement of the references with a sample of particles, and whether another reading of the table fits better;
+    warns of what must not pass unseen."""
+    table, pixel_size = p.table, float(np.median(p.pixel_sizes))
+    rows = agreement.sample_rows(len(table), max(table.box, p.plan.box))
+    particles = resample.resample(table.images().read(rows), p.plan.box)
+    found = agreement.measure(
+        _render(settings, renderer, rows, mode, alternatives.Pose(p.matrices[rows], p.shifts[rows])),
+        particles, pixel_size, settings.seed,
+    )  # fmt: skip
     job.say(
         f'correlation with the particles: {found.mean:.3f} (s.d. {found.sd:.3f}, {found.count} particles, '
         f"{found.resolution:.0f} A); with another particle's reference: {found.shuffled_mean:.3f}"
     )
-    constant = int((np.ptp(particles, axis=(1, 2)) == 0).sum())
+    few = np.linspace(0, len(rows) - 1, min(len(rows), alternatives.SAMPLE)).round().astype(int)
+    some = rows[few]
+    other = alternatives.compare(
+        lambda pose: _render(settings, renderer, some, mode, pose),
+        particles[few],
+        alternatives.Pose(p.matrices[some], p.shifts[some]),
+        alternatives.poses(p.matrices[some], p.shifts[some], mode, bool(p.ctf)),
+        pixel_size,
+    )
+    _warn(job, found, other, int((np.ptp(particles, axis=(1, 2)) == 0).sum()))
+    return found, other
+
+
+def _render(settings, renderer, rows, mode, pose):
+    """References of rows in another pose."""
+    batches = np.array_split(np.arange(len(rows)), -(-len(rows) // settings.batch_size))
+    return np.concatenate([
+        renderer.images(
+            renderer.spectra(rows[b], pose.matrices[b], pose.shifts[b], pose.scale), rows[b], pose.ctf or mode
+        )
+        for b in batches
+    ])  # fmt: skip
+
+
+def _warn(job, found, other, constant):
     if constant:
-        job.warn(f'{constant} of {len(rows)} sampled particles are constant images: leave them out.')
+        job.warn(f'{constant} of {found.count} sampled particles are constant images: leave them out.')
     if found.inverted:
         job.warn(
             f'INVERTED CONTRAST: references and particles correlate negatively ({found.mean:.3f}). Particles are '
@@ -166,20 +227,31 @@ def _compare(settings, job, prepared, renderer):
             'these particles: take particles and map of the same refinement. (Particles that look alike from '
             'everywhere at this resolution, such as apoferritin, may be right nevertheless.)'
         )
-    return found
+    if other.best not in (alternatives.GIVEN, 'inverted contrast'):
+        job.warn(
+            f'The particles agree better with {other.best}: correlation {other.means[other.best]:.3f} instead of '
+            f'{other.means.get(alternatives.GIVEN, found.mean):.3f}. Set that right and project again.'
+        )
 
 
-def _provenance(settings, prepared):
+def _provenance(settings, p, lowpass, best):
     """What was done, for the output table."""
-    digest = hashlib.sha256(Path(settings.volume).read_bytes()).hexdigest()
+    named = {'volume': settings.volume, 'half1': settings.half1, 'half2': settings.half2}
+    files = {}
+    for name, path in named.items():
+        if path:
+            files[name] = Path(path).name
+            files[f'{name}_sha256'] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return {
         'verb': 'project',
         'ctf': settings.ctf,
-        'volume': Path(settings.volume).name,
-        'volume_sha256': digest,
-        'volume_pixel_size': prepared.volume.pixel_size,
+        **files,
+        'volume_pixel_size': p.maps[0].pixel_size,
+        'half_maps': 'yes' if settings.half1 else 'no',
+        'half_map_resolution': f'{p.resolution:.3f}' if p.resolution else 'none',
         'mask': Path(settings.mask).name if settings.mask else 'none',
-        'lowpass': settings.lowpass or 'none',
+        'lowpass': lowpass or 'none',
         'interpolation': settings.interpolation,
         'inverted': 'yes' if settings.invert else 'no',
+        'pair_check': best,
     }

@@ -1,37 +1,34 @@
 """``train``: pairs in, model folder out."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from .. import checkpoints, networks, sampling
+from .. import assessment, checkpoints, crossfitting, networks, sampling
 from ..errors import InputError
 from ..job import file_identity
 from ..launching import launch, plan
-from ..model import Model
+from ..model import Model, amend_card
 from ..pairs import open_pairs
 from ..settings.train import LENGTHS
 from ..synthetic import Synthetic, read_volumes
-from ..trainingrun import TrainingRun
+from ..trainingrun import Member, TrainingRun
 
 # Settings in which a resumed run may differ from the interrupted one.
 FREE = {'output', 'settings', 'threads', 'device', 'resume', 'overwrite', 'keep', 'patience', *LENGTHS}
+# Members start from other weights: where they agree, it is not because they began alike.
+SEED_STEP = 7919
 
 
 @dataclass
 class Prepared:
-    """What the checks found: the pairs, which of them train, and where to start."""
+    """What the checks found: the pairs, the cross-fitting that was chosen, and its members."""
 
     pairs: object
-    training: np.ndarray
-    validation: np.ndarray
-    training_names: list
-    identity: dict
-    checkpoint: dict | None
-    start: Model | None
-    synthetic: Synthetic | None
+    mode: str
+    members: list
 
 
 def check(settings, job):
@@ -43,19 +40,59 @@ def check(settings, job):
     networks.create(s.network, pairs.box)
     if start is not None:
         _check_start(start, s, pairs)
-    training, validation = sampling.split(len(pairs), s.validation_fraction, s.seed)
-    _contaminate(s, job, pairs, training)
-    if s.batch_size > len(training):
-        job.warn(f'--batch-size: a batch of {s.batch_size} is all {len(training)} training pairs')
-    synthetic = _synthetic(s, job, pairs, training)
-    names = pairs.names(training)
-    identity = _identity(s, pairs, names)
-    checkpoint = checkpoints.load(job.folder / 'checkpoints') if s.resume else None
+    halves = pairs.half_sets()
+    mode = crossfitting.choose(s.cross_fit, len(pairs), halves)
+    if mode == 'halves':
+        _tell_half_maps(s, job, pairs)
+    parts = crossfitting.parts(mode, len(pairs), halves, s.folds, s.validation_fraction, s.seed)
+    _contaminate(s, job, pairs, np.unique(np.concatenate([p.training for p in parts])))
+    members = [_member(s, job, pairs, parts, k, start) for k in range(len(parts))]
+    if s.batch_size > min(len(p.training) for p in parts):
+        job.warn(f'--batch-size: a batch of {s.batch_size} is all training pairs of a member')
+    if s.resume and not any(m.checkpoint for m in members):
+        job.say('no checkpoint to go on from: starting from the beginning')
+    return Prepared(pairs, mode, members)
+
+
+def _member(s, job, pairs, parts, k, start):
+    """The Member of a part: its settings, identity and checkpoint."""
+    part = parts[k]
+    names = pairs.names(part.touched)
+    place = f'members/{part.name}/' if len(parts) > 1 else ''
+    own = replace(s, seed=(s.seed + SEED_STEP * k) % 2**32, minutes=s.minutes and s.minutes / len(parts))
+    identity = _identity(s, pairs, pairs.names(part.training))
+    checkpoint = checkpoints.load(job.folder / place / 'checkpoints') if s.resume else None
     if checkpoint:
         checkpoints.check_same(checkpoint['identity'], identity)
-    elif s.resume:
-        job.say('no checkpoint to go on from: starting from the beginning')
-    return Prepared(pairs, training, validation, names, identity, checkpoint, start, synthetic)
+    first = None if start is None else _first_weights(start, s, pairs, parts, part)
+    synthetic = _synthetic(own, job, pairs, part.training)
+    return Member(part.name, place, [p.name for p in parts], own, pairs, part.training, part.validation, names,
+                  identity, checkpoint, first, synthetic)  # fmt: skip
+
+
+def _first_weights(start, s, pairs, parts, part):
+    """The generator of --init that a member may start from: one that saw nothing the member must not know."""
+    if len(parts) == 1:
+        return next(iter(start.members.values()))
+    hidden = pairs.names(np.setdiff1d(np.arange(len(pairs)), part.touched))
+    seen = start.trained_on(hidden)
+    for name in sorted(start.members, key=lambda n: n != part.name):
+        if not seen[name].any():
+            return start.members[name]
+    raise InputError(
+        f'--init: every member of {s.init} was trained on particles that member {part.name} must not know; start '
+        'without --init, or give up cross-fitting with --cross-fit none'
+    )
+
+
+def _tell_half_maps(s, job, pairs):
+    if s.volume:
+        job.say('fresh pairs of both half sets come from --volume, which holds the noise of both')
+    if pairs.references.provenance.get('half_maps') != 'yes':
+        job.say(
+            'references of both half sets come from one map, which holds the noise of both: project with --half1 and '
+            '--half2 to keep them apart'
+        )
 
 
 def _check_start(model, s, pairs):
@@ -115,21 +152,56 @@ def _identity(s, pairs, names):
 
 
 def run(settings, job, prepared):
-    """Train; returns the summary's results. WorkError when a loss term is no longer a number."""
+    """Train every member; returns the summary's results. WorkError when a loss term is no longer a number."""
     fabric, precision = launch(settings)
-    checkpoint = prepared.checkpoint
-    batch_size = checkpoint['batch_size'] if checkpoint else settings.batch_size
+    found = {member.name: _train(job, member, fabric, precision) for member in prepared.members}
+    results = _merged(found)
+    results['cross_fit'] = {'mode': prepared.mode, 'members': list(found)}
+    if fabric.is_global_zero:
+        measured = assessment.assess(Model.load(job.folder / 'model', fabric.device), prepared.pairs, prepared.members)
+        half_maps = prepared.pairs.references.provenance.get('half_maps') == 'yes'
+        amend_card(job.folder / 'model', cross_fit={'mode': prepared.mode, 'own_half_map': half_maps}, **measured)
+        results |= measured
+        job.say(assessment.sentence(measured))
+    return results
+
+
+def _train(job, member, fabric, precision):
+    """Results of one member. A member that an interrupted run had finished is not trained again."""
+    if len(member.all_names) > 1:
+        job.say(f'member {member.name}: {len(member.training)} training pairs')
+    checkpoint = member.checkpoint
+    batch_size = checkpoint['batch_size'] if checkpoint else member.settings.batch_size
     while True:
         try:
-            return TrainingRun(settings, job, prepared, fabric, precision, batch_size, checkpoint).go()
+            return TrainingRun(member.settings, job, member, fabric, precision, batch_size, checkpoint).go()
         except (torch.OutOfMemoryError, RuntimeError) as e:
             if not _out_of_memory(e) or batch_size < 2 or fabric.world_size > 1:
                 raise
             batch_size //= 2
             job.warn(f'out of memory: going on with batches of {batch_size} instead of {2 * batch_size}')
-            checkpoint = checkpoints.load(job.folder / 'checkpoints')
+            checkpoint = checkpoints.load(job.folder / member.place / 'checkpoints')
             torch.cuda.empty_cache()
 
 
 def _out_of_memory(error):
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _merged(found):
+    """Results of one member as they are; of several: sums of what was spent, means of what was reached, and each."""
+    first = next(iter(found.values()))
+    if len(found) == 1:
+        return first
+    every = list(found.values())
+    sums = {
+        k: sum(f[k] for f in every) for k in ('iterations', 'training_seconds', 'training_pairs', 'validation_pairs')
+    }
+    best = {k: float(np.mean([f['best'][k] for f in every])) for k in ('mse', 'psnr', 'ssim')}
+    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids')
+    return {
+        **first,
+        **sums,
+        'best': {'iteration': max(f['best']['iteration'] for f in every), **best},
+        'members': {name: {k: f[k] for k in own} for name, f in found.items()},
+    }

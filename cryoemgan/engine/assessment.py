@@ -1,0 +1,93 @@
+"""What a trained model can do on particles that it never saw: the resolution up to which its images hold, and how
+far its members' disagreement tells the error."""
+
+import numpy as np
+
+from . import uncertainty
+from .frc import RingCorrelation, resolution
+from .maps import lowpass
+
+# Correlation of an image with a noise-free one at which signal and error are equally strong on the scale of the
+# half-set FSC of 0.143 (Rosenthal and Henderson 2003).
+FRC_LIMIT = 0.5
+LARGEST_COUNT, LARGEST_BYTES, CHUNK = 500, 2**27, 32
+
+
+def assess(model, pairs, members):
+    """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles}}.
+
+    Every member's validation particles are denoised by members that know nothing of them. cut: where the mean FRC of
+    output and reference falls below FRC_LIMIT. scale: expected error / disagreement of the members, both r.m.s.;
+    correlation: of the two over particles.
+    """
+    positions = np.unique(np.concatenate([m.validation for m in members]))
+    most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (2 + len(members)) * pairs.box**2)))
+    if len(positions) > most:
+        positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
+    weights = _blind(model, pairs, positions)
+    cut = _cut(model, pairs, positions, weights)
+    errors, spreads = [], []
+    for images, found, truth in _answers(model, pairs, positions, weights, cut):
+        errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
+        spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
+    errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
+    return {
+        'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
+        'uncertainty': {
+            'scale': _ratio(errors, spreads),
+            'correlation': _correlation(errors, spreads),
+            'measure': 'members' if len(model.members) > 1 else 'turn',
+            'particles': len(positions),
+        },
+    }
+
+
+def _answers(model, pairs, positions, weights, cut=None):
+    """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N]), chunk by chunk."""
+    gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
+    for start in range(0, len(positions), CHUNK):
+        here = slice(start, start + CHUNK)
+        particles, references = pairs.raw(positions[here])
+        found = uncertainty.answers(model, particles)
+        if cut and cut > 2 * pairs.pixel_size:
+            found = lowpass(found, pairs.pixel_size, cut, axes=(-2, -1))
+        yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), found, gain * references + offset
+
+
+def _cut(model, pairs, positions, weights):
+    """Resolution (A) where the mean FRC of output and reference falls below FRC_LIMIT, or None."""
+    rings = RingCorrelation(pairs.box)
+    curve = sum(rings(images, truth).sum(0) for images, _, truth in _answers(model, pairs, positions, weights))
+    return resolution(curve / len(positions), FRC_LIMIT, pairs.pixel_size, pairs.box)
+
+
+def sentence(measured):
+    """What `assess` found, for the log."""
+    cut, found = measured['resolution']['cut'], measured['uncertainty']
+    where = f'down to {cut:.1f} A' if cut else 'nowhere'
+    return (
+        f'on {found["particles"]} particles kept out of training the output agrees with the references {where} (FRC '
+        f'{FRC_LIMIT}); the error is {found["scale"]:.2f} times the disagreement of the answers (correlation '
+        f'{found["correlation"]:.2f})'
+    )
+
+
+def _blind(model, pairs, positions):
+    """float32 [n, members]: equal weights of the members that do not know the particle."""
+    unseen = ~np.stack(list(model.trained_on(pairs.names(positions)).values()), axis=1)
+    return (unseen / unseen.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _centred(images):
+    return images - images.mean(axis=(1, 2), keepdims=True)
+
+
+def _ratio(errors, spreads):
+    size = np.sqrt(np.mean(spreads**2))
+    return float(np.sqrt(np.mean(errors**2)) / size) if size > 0 else 1.0
+
+
+def _correlation(errors, spreads):
+    if len(errors) < 3 or min(errors.std(), spreads.std()) == 0:
+        return 0.0
+    return float(np.corrcoef(errors, spreads)[0, 1])

@@ -1,0 +1,1 @@
+"""What ``audit`` puts in and what it measures on what comes out."""

@@ -1,0 +1,25 @@
+"""Parameters of ``originals``."""
+
+from dataclasses import dataclass
+
+from .base import Settings, option
+
+
+@dataclass
+class Originals(Settings):
+    """The original particles of any selection of denoised ones, by identity: for the final reconstruction."""
+
+    particles: str | None = option(
+        None,
+        'Selected denoised particles (STAR): any subset, in any order, of what denoise wrote.',
+        required=True,
+        path=True,
+        label='Selected denoised particles',
+    )
+    source: str | None = option(
+        None,
+        'The particles that were denoised (STAR), or any set that contains them.',
+        required=True,
+        path=True,
+        label='Original particles',
+    )

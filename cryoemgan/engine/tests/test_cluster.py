@@ -1,0 +1,128 @@
+"""Clustering against planted clusters, and a claw in three states seen from everywhere."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.transform import Rotation
+from sklearn.neighbors import kneighbors_graph
+
+from cryoemgan.engine import clustering
+from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.phantom import claw
+from cryoemgan.engine.settings import Cluster, Simulate
+from cryoemgan.engine.table import ParticleTable, match
+
+
+def blobs(count, distance, seed=0):
+    """Three clouds of unit s.d. in five dimensions, ``distance`` apart; (features, truth)."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, count)
+    return rng.normal(size=(count, 5)) + distance * np.eye(5)[truth], truth
+
+
+@pytest.mark.parametrize('embedding', ['pca', 'isomap', 'spectral', 'mds', 'tsne'])
+def test_separate_clouds_are_found(embedding):
+    features, truth = blobs(150, 12)
+    found = clustering.learn(features, embedding, clusters=3)
+    _, labels = found.place(features)
+    assert clustering.agreement(truth, labels)['adjusted_rand_index'] == 1
+    assert sorted(np.unique(labels)) == [1, 2, 3]
+
+
+def test_number_of_clusters_by_silhouette():
+    found = clustering.learn(blobs(150, 12)[0], clusters='auto')
+    assert len(found.means.cluster_centers_) == 3
+    assert max(found.silhouettes, key=found.silhouettes.get) == 3
+
+
+def test_graph_in_pieces_is_joined():
+    features = np.concatenate([blobs(40, 0)[0], blobs(40, 0, 1)[0] + 500])
+    assert connected_components(kneighbors_graph(features, 5), directed=False)[0] == 2
+    used = clustering.connected_neighbours(features, 5)
+    assert connected_components(kneighbors_graph(features, used), directed=False)[0] == 1
+    assert used > 39
+
+
+def test_others_are_placed_among_the_landmarks():
+    features, truth = blobs(600, 10)
+    found = clustering.learn(features[:200], 'isomap', clusters=3)
+    points, labels = found.place(features)
+    # A landmark stays where it was; a stranger goes to the cluster of its kind.
+    assert np.abs(points[:200] - found.points).max() < 1e-3 * np.abs(found.points).max()
+    assert clustering.agreement(truth, labels)['accuracy'] > 0.99
+
+
+def test_agreement_ignores_names_and_knows_chance():
+    truth = np.repeat([4, 7, 9], 40)
+    renamed = np.repeat([2, 1, 3], 40)
+    perfect = clustering.agreement(truth, renamed)
+    assert perfect['accuracy'] == 1
+    assert perfect['adjusted_rand_index'] == 1
+    random = clustering.agreement(truth, np.random.default_rng(0).permutation(renamed))
+    assert abs(random['accuracy'] - random['chance_accuracy']) < 4 * random['chance_sd']
+    assert abs(random['adjusted_rand_index']) < 0.05
+
+
+def test_in_plane_alignment_makes_turned_copies_alike():
+    """One view turned by up to 20 degrees: features agree to a fiftieth of what they differ by without alignment."""
+    turns = np.random.default_rng(0).uniform(-20, 20, 40)
+    images = claw(1)[0].project(48, Rotation.from_euler('z', turns, degrees=True).as_matrix())
+    images /= images.std()
+    with_alignment = clustering.AlignedImages(48, 45.0).learn(images)
+    without = clustering.AlignedImages(48, 0).learn(images)
+    assert with_alignment.std(0).max() < without.std(0).max() / 10
+
+
+@pytest.fixture(scope='module')
+def claws(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('claws') / 'set'
+    settings = Simulate(
+        output=str(folder), phantom=3, box=32, count=250, snr=1.0, shift_sd=1.0, ctf=True, pixel_size=6.0
+    )
+    settings.validate()
+    run('simulate', settings)
+    return folder
+
+
+def cluster(folder, **options):
+    settings = Cluster(output=str(folder), threads=1, **options)
+    settings.validate()
+    run('cluster', settings)
+    return json.loads((folder / 'summary.json').read_text())
+
+
+def test_three_states_at_random_views(claws, tmp_path):
+    """Noise, CTF, shifts, uniformly random views, and a third of the particles outside the landmarks."""
+    summary = cluster(tmp_path / 'v', particles=str(claws / 'noisy.star'), clusters='3', truth='rlnClassNumber',
+                      landmarks=500, detail=7)  # fmt: skip
+    assert summary['compare'] == 'variability'
+    assert summary['adjusted_rand_index'] > 0.6
+    assert summary['chance_accuracy'] < 0.4
+    source, found = (ParticleTable.read(p) for p in (claws / 'noisy.star', tmp_path / 'v' / 'clusters.star'))
+    assert (match(source, found)[1] == np.arange(750)).all()
+    assert np.array_equal(found.images().read([5, 700]), source.images().read([5, 700]))
+    with open(tmp_path / 'v' / 'embedding.csv', newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r['cluster']) for r in rows] == found.ints('rlnClassNumber').tolist()
+    assert [int(r['truth']) for r in rows] == source.ints('rlnClassNumber').tolist()
+
+
+def test_images_alone_are_chance_at_random_views(claws, tmp_path):
+    summary = cluster(tmp_path / 'i', particles=str(claws / 'clean.star'), clusters='3', truth='rlnClassNumber',
+                      compare='images')  # fmt: skip
+    assert summary['adjusted_rand_index'] < 0.2
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [({'clusters': '1'}, '--clusters'), ({'clusters': 'many'}, '--clusters'), ({'truth': 'rlnNothing'}, 'rlnNothing'),
+     ({'embedding': 'tsne', 'dimensions': 5}, '--dimensions')],
+)  # fmt: skip
+def test_wrong_input(claws, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        cluster(tmp_path / 'x', particles=str(claws / 'noisy.star'), **options)
+    assert not (tmp_path / 'x').exists()

@@ -1,0 +1,165 @@
+"""Modes of change of a 3D map, found from particles at known angles: features that mean the same at every view.
+
+Probabilistic PCA of volumes seen through their projections (Tagare et al., J. Struct. Biol. 191 (2015) 245; Punjani and
+Fleet, J. Struct. Biol. 213 (2021) 107702): image_i = CTF_i P_i (U_0 + sum_j z_ij U_j) + noise, z ~ N(0, 1). Expectation
+maximisation in Fourier space: given the volumes, each z_i is a small linear system; given the z, each Fourier voxel is one.
+"""
+
+import math
+
+import torch
+
+OVERSAMPLING = 2
+
+
+class Slices:
+    """Images as low-frequency slices: coefficients complex64 [n, m], positions float32 [n, 3, m] in the 3D grid.
+
+    detail: radius of the disc, in Fourier rings. Origin of the particles in the middle, shifts undone.
+    """
+
+    def __init__(self, box, detail):
+        self.box, self.detail = box, min(detail, box // 2 - 1)
+        ky, kx = torch.meshgrid(
+            torch.arange(-self.detail, self.detail + 1), torch.arange(self.detail + 1), indexing='ij'
+        )
+        # Half a plane, each pair of opposite coefficients once.
+        keep = (kx**2 + ky**2 <= self.detail**2) & ((kx > 0) | (ky >= 0))
+        self.kx, self.ky = kx[keep], ky[keep]
+        self.size = 2 * (OVERSAMPLING * self.detail + 2)
+
+    def of(self, images, shifts):
+        """Coefficients of images float32 [n, box, box] whose particles are centred by ``shifts`` [n, 2] (x, y) px."""
+        spectrum = torch.fft.rfft2(torch.as_tensor(images))[:, self.ky % self.box, self.kx] / self.box
+        centre = torch.as_tensor(shifts, dtype=torch.float32) - self.box // 2
+        turns = (centre[:, :1] * self.kx + centre[:, 1:] * self.ky) / self.box
+        return spectrum * torch.polar(torch.ones_like(turns), -2 * math.pi * (turns % 1))
+
+    def positions(self, matrices):
+        """Where the coefficients lie in the grid, float32 [n, 3, m]; matrices [n, 3, 3] of p_img = A p_vol."""
+        matrices = torch.as_tensor(matrices, dtype=torch.float32) * OVERSAMPLING
+        k = matrices[:, 0, :, None] * self.kx + matrices[:, 1, :, None] * self.ky
+        return k + self.size // 2
+
+
+class Modes:
+    """Mean and ``count`` modes on a Fourier grid [1 + count, size^3]; learned by ``learn``, found again by ``locate``."""
+
+    def __init__(self, slices, count, seed=0):
+        self.slices, self.count = slices, count
+        self.noise = None
+        self._generator = torch.Generator().manual_seed(seed)
+        self.volumes = None
+
+    def learn(self, batches, rounds=25):
+        """batches: list of (coefficients [n, m], matrices [n, 3, 3], ctf [n, m] or None), in memory: the landmarks."""
+        total = sum(len(b[0]) for b in batches)
+        z = torch.randn(total, self.count, generator=self._generator)
+        spread = torch.eye(self.count).expand(total, -1, -1) * 0.1
+        power = sum(float((b[0].abs() ** 2).sum()) for b in batches) / sum(b[0].numel() for b in batches)
+        for _ in range(rounds):
+            self.volumes = self._volumes(batches, z, spread, power)
+            found = [self._latent(*b) for b in batches]
+            z, spread = (torch.cat([f[i] for f in found]) for i in (0, 1))
+            self.noise = sum(float(f[2]) for f in found) / total
+            # The model says z has unit covariance; telling it so speeds convergence.
+            scale = torch.linalg.cholesky(torch.cov(z.T).reshape(self.count, self.count) + 1e-6 * torch.eye(self.count))
+            inverse = torch.linalg.inv(scale)
+            z = (z - z.mean(0)) @ inverse.T
+            spread = inverse @ spread @ inverse.T
+        self.volumes = self._volumes(batches, z, spread, power)
+        return self
+
+    def locate(self, coefficients, matrices, ctf):
+        """z float32 [n, count]: the most likely coordinates of particles."""
+        return self._latent(coefficients, matrices, ctf)[0]
+
+    def _latent(self, coefficients, matrices, ctf):
+        """Posterior mean and covariance of z, and the mean squared residual, summed over particles."""
+        seen = self._project(matrices)
+        if ctf is not None:
+            seen = seen * ctf[:, None]
+        rest = coefficients - seen[:, 0]
+        modes = seen[:, 1:]
+        gram = (modes.conj() @ modes.transpose(1, 2)).real
+        towards = (modes.conj() @ rest[:, :, None]).real[:, :, 0]
+        noise = self.noise or float((rest.abs() ** 2).mean())
+        # Half a plane of complex numbers: twice as many real ones, each with half the noise.
+        precision = 2 * gram / noise + torch.eye(self.count)
+        covariance = torch.linalg.inv(precision)
+        z = (covariance @ (2 * towards / noise)[:, :, None])[:, :, 0]
+        left = rest - (z[:, :, None].to(modes.dtype) * modes).sum(1)
+        return z, covariance, (left.abs() ** 2).mean(1).sum()
+
+    def _corners(self, matrices):
+        """Indices int64 [n, 8, m] and weights float32 [n, 8, m] of trilinear interpolation."""
+        p = self.slices.positions(matrices)
+        low = p.floor()
+        f, low, size = p - low, low.long(), self.slices.size
+        index, weight = [], []
+        for corner in range(8):
+            bits = [(corner >> a) & 1 for a in range(3)]
+            x, y, z = (low[:, a] + b for a, b in enumerate(bits))
+            index.append((z * size + y) * size + x)
+            w = [f[:, a] if b else 1 - f[:, a] for a, b in enumerate(bits)]
+            weight.append(w[0] * w[1] * w[2])
+        return torch.stack(index, 1), torch.stack(weight, 1)
+
+    def _project(self, matrices):
+        index, weight = self._corners(matrices)
+        values = self.volumes[:, index]
+        return (values * weight).sum(2).transpose(0, 1)
+
+    def _volumes(self, batches, z, spread, power):
+        """The volumes that fit best given z, voxel by voxel, cut to the sphere that the box can hold."""
+        k, points, start = self.count + 1, self.slices.size**3, 0
+        right = torch.zeros(k, points, 2)
+        left = torch.zeros(k, k, points)
+        for coefficients, matrices, ctf in batches:
+            n = len(coefficients)
+            ones = torch.ones(n, 1)
+            full = torch.cat([ones, z[start : start + n]], 1)
+            second = full[:, :, None] * full[:, None]
+            second[:, 1:, 1:] += spread[start : start + n]
+            index, weight = self._corners(matrices)
+            flat = index.flatten()
+            seen = torch.ones_like(coefficients.real) if ctf is None else ctf
+            data = torch.view_as_real(coefficients * seen)
+            for i in range(k):
+                part = weight[..., None] * (full[:, i, None, None] * data)[:, None]
+                right[i].index_add_(0, flat, part.reshape(-1, 2))
+                for j in range(i + 1):
+                    part = weight * (second[:, i, j, None] * seen**2)[:, None]
+                    left[i, j].index_add_(0, flat, part.flatten())
+                    left[j, i] = left[i, j]
+            start += n
+        return self._solve(right, left, start)
+
+    def _solve(self, right, left, count):
+        right = torch.complex(right[..., 0], right[..., 1])
+        size, k = self.slices.size, self.count + 1
+        # A density is real: what one half of Fourier space knows, the other does.
+        right = (right + self._mirror(right).conj()).T
+        left = (left + self._mirror(left)).permute(2, 0, 1)
+        met = left[:, 0, 0] > 1e-3
+        ridge = 0.02 * left[met, 0, 0].mean() * torch.eye(k)
+        volumes = torch.zeros(k, size**3, dtype=torch.complex64)
+        solved = torch.linalg.solve((left[met] + ridge).to(torch.complex64), right[met][:, :, None])[:, :, 0]
+        volumes[:, met] = solved.T
+        return self._inside(volumes.view(k, size, size, size)).reshape(k, -1)
+
+    def _mirror(self, values):
+        """Value at -k; the grid's origin is at size // 2 and its first planes are empty."""
+        size = self.slices.size
+        cube = values.reshape(*values.shape[:-1], size, size, size)
+        return torch.roll(cube.flip(-1, -2, -3), (1, 1, 1), (-1, -2, -3)).reshape(values.shape)
+
+    def _inside(self, volumes):
+        """Zero outside the sphere inscribed in the box: half the radius of the oversampled grid."""
+        size = self.slices.size
+        axis = torch.arange(size) - size // 2
+        radius = (axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2).sqrt()
+        mask = ((size / (2 * OVERSAMPLING) - radius) / 2 + 1).clamp(0, 1)
+        dims = (-3, -2, -1)
+        real = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(volumes, dims), dim=dims), dims)
+        return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(real * mask, dims), dim=dims), dims)

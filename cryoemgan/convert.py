@@ -14,7 +14,7 @@ import numpy as np
 from pwem.constants import NO_INDEX
 from pyworkflow.object import Float
 
-from .constants import CTF_FLIP, CTF_FULL, CTF_NONE
+from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_UNKNOWN
 from .engine.errors import InputError
 from .engine.geometry import matrix_to_euler
 from .engine.job import atomic
@@ -241,7 +241,8 @@ def fill_particles(output, particles, result, ctf=None):
     """Fill an empty SetOfParticles with the items of ``particles``, now showing the images of ``result``.
 
     Everything but location, pixel size, shifts (px) and CTF state is the input's. ctf: what the new images hold of
-    it ('none', 'phase-flip', 'full'; None = as the input). Items without a result are left out; returns how many.
+    it ('none', 'phase-flip', 'full'; None or 'unknown' = as the input). Items without a result are left out; returns
+    how many.
     """
     output.copyInfo(particles)
     scale = particles.getSamplingRate() / result.pixel_size
@@ -271,7 +272,7 @@ def fill_particles(output, particles, result, ctf=None):
 
 def _state_ctf(output, particles, ctf):
     """Say in the set what its images hold of the CTF."""
-    if ctf is None:
+    if ctf in (None, CTF_UNKNOWN):
         return
     output.setHasCTF(ctf != CTF_NONE and particles.hasCTF())
     output.setIsPhaseFlipped(ctf in (CTF_FLIP, CTF_NONE))

@@ -13,8 +13,8 @@ NOTES = """Noise is not clipped, and every method is told or measures the true n
 are 6 to 20 times worse because its noisy images were clipped to [0, 1]. MSE, PSNR and SSIM are over the range of all
 references (one scale for the set). "affine": after the best gain and offset of each image. "limit" is the posterior
 mean that knows the maps and the noise: no method has a lower MSE in expectation. Scores are of test particles that no
-network learned from, in evaluation mode; classical methods learn from noisy particles, test particles too, as they need no
-reference. Mean over seeds, and s.d. between seeds."""
+network learned from, in evaluation mode; classical methods learn from noisy particles, test particles too, as they
+need no reference. Mean over seeds, and s.d. between seeds."""
 
 
 def write_page(folder, scale, results):

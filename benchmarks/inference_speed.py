@@ -18,7 +18,7 @@ import numpy as np
 
 BATCH, ROUNDS = 32, 5
 
-PEER = '''
+PEER = """
 import sys, time, json
 import numpy as np
 import onnxruntime
@@ -36,7 +36,7 @@ for _ in range(repeats):
     times.append(time.process_time() - start)
 np.save(output, y)
 print(json.dumps({'seconds': min(times), 'version': onnxruntime.__version__}))
-'''
+"""
 
 
 def ours(generator, images, precision):

@@ -40,7 +40,7 @@ SCALES = {
     'cpu': Scale(64, 4.5, 860, 300, (1, 2, 3), ('--minutes', '3')),
     'paper': Scale(128, 2.25, 5300, 1500, (1, 2, 3, 4, 5), ('--epochs', '20'), clusters=5000),
 }
-# Minutes of a cell, measured once where the scale was run; paper: from measurements of a step on one GPU-less machine.
+# Minutes of a cell, for the estimate: guesses until a scale has been run through.
 MINUTES = {'smoke': 0.1, 'cpu': 4, 'paper': 60}
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from pwem.objects import EMObject
 from pyworkflow.object import Float, Integer, String
 
+from .constants import CTF_UNKNOWN
+
 CARD = 'card.json'
 
 
@@ -34,7 +36,7 @@ class DenoiserModel(EMObject):
         model._network.set(_name(card['network']))
         model._box.set(int(card['box']))
         model._pixelSize.set(float(card['pixel_size']))
-        model._ctf.set(card.get('ctf') or 'none')
+        model._ctf.set(card.get('ctf') or CTF_UNKNOWN)
         for name in ('mse', 'psnr', 'ssim'):
             value = (card.get('metrics') or {}).get(name)
             if value is not None:
@@ -54,7 +56,7 @@ class DenoiserModel(EMObject):
         return self._pixelSize.get()
 
     def getCtfState(self):
-        """What its references held of the CTF: 'none', 'phase-flip' or 'full'."""
+        """What its references held of the CTF: 'none', 'phase-flip', 'full' or 'unknown'."""
         return self._ctf.get()
 
     def getNetwork(self):

@@ -9,7 +9,7 @@ import numpy as np
 from pwem.constants import NO_INDEX
 from pyworkflow.object import Float, Integer, String
 
-from .constants import CTF_FLIP, CTF_FULL, CTF_NONE
+from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_UNKNOWN
 from .convert import ORIGINAL, OURS
 from .engine.errors import InputError
 from .engine.table import ParticleTable, split_image_name
@@ -85,7 +85,7 @@ def fill_particles(output, particles, result, ctf=None):
 
     Everything but location, pixel size, shifts (px) and CTF state is the input's; what the engine found about single
     particles and the name of the original image are added as attributes. ctf: what the new images hold of
-    it ('none', 'phase-flip', 'full'; None = as the input). Items without a result are left out; returns how many.
+    it ('none', 'phase-flip', 'full'; None or 'unknown' = as the input). Items without a result are left out; returns how many.
     """
     output.copyInfo(particles)
     scale = particles.getSamplingRate() / result.pixel_size
@@ -119,7 +119,7 @@ def fill_particles(output, particles, result, ctf=None):
 
 def _state_ctf(output, particles, ctf):
     """Say in the set what its images hold of the CTF."""
-    if ctf is None:
+    if ctf in (None, CTF_UNKNOWN):
         return
     output.setHasCTF(ctf != CTF_NONE and particles.hasCTF())
     output.setIsPhaseFlipped(ctf in (CTF_FLIP, CTF_NONE))

@@ -6,6 +6,7 @@ import numpy as np
 from . import uncertainty
 from .frc import RingCorrelation, resolution
 from .maps import lowpass
+from .shown import Shown
 
 # Correlation of an image with a noise-free one at which signal and error are equally strong on the scale of the
 # half-set FSC of 0.143 (Rosenthal and Henderson 2003).
@@ -14,7 +15,8 @@ LARGEST_COUNT, LARGEST_BYTES, CHUNK = 500, 2**27, 32
 
 
 def assess(model, pairs, members):
-    """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles}}.
+    """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles},
+    'shown': what `Shown.measured` gives}.
 
     Every member's validation particles are denoised by members that know nothing of them. cut: where the mean FRC of
     output and reference falls below FRC_LIMIT. scale: expected error / disagreement of the members, both r.m.s.;
@@ -26,8 +28,9 @@ def assess(model, pairs, members):
         positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
     weights = _blind(model, pairs, positions)
     cut = _cut(model, pairs, positions, weights)
-    errors, spreads = [], []
+    errors, spreads, shown = [], [], Shown()
     for images, found, truth in _answers(model, pairs, positions, weights, cut):
+        shown.add(images, truth)
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
         spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
@@ -39,6 +42,7 @@ def assess(model, pairs, members):
             'measure': 'members' if len(model.members) > 1 else 'turn',
             'particles': len(positions),
         },
+        'shown': shown.measured(),
     }
 
 

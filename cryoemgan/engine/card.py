@@ -22,7 +22,7 @@ ENTRIES = {
     'network': (dict, 'name and options of the network'),
     'box': (int, 'px'),
     'pixel_size': (float, 'A'),
-    'ctf': (str, 'CTF in the references, hence in the output: none, phase-flip or full'),
+    'ctf': (str, 'CTF in the references, hence in the output: none, phase-flip, full or unknown'),
     'input': (dict, 'mean and sd of the training particles'),
     'grey': (dict, 'gain and offset from reference to particle grey'),
     'units': (dict, 'scale and offset from network unit to reference grey'),
@@ -90,7 +90,7 @@ def _check_values(path, card):
         ('box', card['box'] % 2 or not SMALLEST_BOX <= card['box'] <= LARGEST_BOX),
         ('pixel_size', not 0.01 <= card['pixel_size'] <= 1000),
         ('input', card['input']['sd'] <= 0),
-        ('ctf', card['ctf'] not in ('none', 'phase-flip', 'full')),
+        ('ctf', card['ctf'] not in ('none', 'phase-flip', 'full', 'unknown')),
         ('members', not card['members']),
     ):
         if bad:

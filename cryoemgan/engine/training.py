@@ -55,6 +55,8 @@ class Training:
         self.optimise_d = torch.optim.Adam(self.discriminator.parameters(), settings.learning_rate_discriminator, betas)
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.ema else self.generator
         self.terms = {}
+        # The iteration from which the running average counts.
+        self.average_since = 0
 
     # Algorithm 1
 
@@ -107,6 +109,9 @@ class Training:
         if self.pair.stages > 1:
             # Equal time for each resolution, the first half of it fading in.
             stage, inside = divmod(min(self.progress, 1 - 1e-9) * self.pair.stages, 1)
+            if self.pair.generator.network.stage()[0] != stage:
+                # The layers of a new resolution are untrained: an old average would hold on to them.
+                self.average_since = self.iteration
             self.pair.set_stage(int(stage), min(1.0, 2 * inside))
         torch.manual_seed(int(sampling.generator(s.seed, 'weights', self.iteration, 1).integers(2**63)))
         self.generator.train()
@@ -192,7 +197,7 @@ class Training:
         if self.average is self.generator:
             return
         # Young averages forget fast, or the first weights would stay in them.
-        steps = self.iteration * self.settings.generator_steps
+        steps = (self.iteration - self.average_since) * self.settings.generator_steps
         decay = min(self.settings.ema, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
         for mean, value in zip(self.average.buffers(), self.generator.buffers()):
@@ -209,6 +214,7 @@ class Training:
             'optimise_g': self.optimise_g.state_dict(),
             'optimise_d': self.optimise_d.state_dict(),
             'iteration': self.iteration,
+            'average_since': self.average_since,
             'draws': self.draws,
             'epoch': self.feed.epoch,
             'offset': self.feed.offset,
@@ -221,5 +227,6 @@ class Training:
         for name in ('generator', 'discriminator', 'average', 'optimise_g', 'optimise_d'):
             getattr(self, name).load_state_dict(state[name])
         self.iteration, self.draws = state['iteration'], state['draws']
+        self.average_since = state['average_since']
         self.feed.epoch, self.feed.offset = state['epoch'], state['offset']
         self.terms = {k: tuple(v) for k, v in state['terms'].items()}

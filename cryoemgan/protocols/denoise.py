@@ -6,7 +6,7 @@ from enum import Enum
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
-from ..constants import CTF_FLIP, CTF_FULL, PURPOSE
+from ..constants import CTF_FLIP, CTF_FULL, CTF_UNKNOWN, PURPOSE
 from ..results import Result
 from .base import CryoEMGANProtBase
 from .model_choice import FROM_PROJECT, ModelChoice
@@ -65,7 +65,7 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         state = result.ctf or model.getCtfState()
         # "As the input" when references were the input's own kind: flags stay what they are.
         as_input = CTF_FLIP if particles.isPhaseFlipped() else CTF_FULL
-        return None if state in (as_input, 'unknown', None, '') else state
+        return None if state in (as_input, CTF_UNKNOWN, None, '') else state
 
     # --------------------------- INFO functions ------------------------------
     def _warnings(self):

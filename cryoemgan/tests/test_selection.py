@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import mrcfile
 import numpy as np
 import pytest
+import pyworkflow as pw
 from pwem.objects import SetOfClasses3D, SetOfParticles, Volume
 from pwem.protocols import EMProtocol, ProtImportParticles, ProtImportVolumes
 
@@ -257,6 +258,7 @@ class TestSimulation(ProjectTest):
     def subset(self, particles, name, chosen):
         """A run whose output is a part of a set, as Scipion's subset protocol makes it."""
         path = self.getOutputPath(f'{name}.sqlite')
+        pw.utils.cleanPath(path)
         part = SetOfParticles(filename=path)
         part.copyInfo(particles)
         for k, item in enumerate(particles.iterItems()):

@@ -105,6 +105,18 @@ def defaults(name):
     return {p.name: p.default for p in inspect.signature(_BUILDERS[name]).parameters.values() if p.name != 'box'}
 
 
+def options(name, gan):
+    """The options to train a network with under an adversary (a name of ``losses.adversary``).
+
+    The defaults, but a discriminator without batch statistics for wgan-gp: its penalty is a statement about the slope
+    at single images, and batch norm makes each score a function of the whole batch.
+    """
+    found = defaults(name)
+    if gan == 'wgan-gp' and 'norm_discriminator' in found:
+        found['norm_discriminator'] = 'group'
+    return found
+
+
 def outline(name, box, **options):
     """The Pair of `create` on the meta device: shapes without numbers, in no time and memory however wide."""
     with torch.device('meta'), _Unfilled():

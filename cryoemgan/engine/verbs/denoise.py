@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import card, crossfitting, inference
+from .. import card, crossfitting, inference, shown
 from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
 from ..model import Model
@@ -101,6 +101,9 @@ def _warn_before(job, prepared):
             f'the model was trained on {routing.leakage} of these {len(table)} particles: their images look better '
             'than the denoiser is; judge it on the others, or train with cross-fitting'
         )
+    blank = shown.warning(model.card)
+    if blank:
+        job.warn(blank)
     if table.provenance.get('verb') == 'denoise':
         job.warn(f'{table.path} holds denoised particles already; the model was trained on noisy ones')
     grey = inference.grey_scale_warning(model, table.images(), prepared.plan)

@@ -130,7 +130,7 @@ def _warn_about_origin(job, references, name, table):
     if leakage not in (None, '0'):
         job.warn(f'{name}: {leakage} particles were denoised by a model that was trained on them')
     ctf, expected = table.provenance.get('ctf'), references.provenance.get('ctf')
-    if ctf and expected and ctf != expected:
+    if ctf and expected and ctf != expected and 'unknown' not in (ctf, expected):
         job.warn(
             f'{name}: its images have the CTF treated as "{ctf}", the references as "{expected}": part of the '
             'difference is the CTF, not noise'

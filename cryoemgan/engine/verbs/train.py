@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .. import assessment, checkpoints, crossfitting, networks, sampling
+from .. import assessment, checkpoints, crossfitting, networks, sampling, shown
 from ..errors import InputError
 from ..job import file_identity
 from ..launching import launch, plan
@@ -40,6 +40,7 @@ def check(settings, job):
     networks.create(s.network, pairs.box)
     if start is not None:
         _check_start(start, s, pairs)
+    _tell_ctf(job, pairs)
     halves = pairs.half_sets()
     mode = crossfitting.choose(s.cross_fit, len(pairs), halves)
     if mode == 'halves':
@@ -83,6 +84,14 @@ def _first_weights(start, s, pairs, parts, part):
         f'--init: every member of {s.init} was trained on particles that member {part.name} must not know; start '
         'without --init, or give up cross-fitting with --cross-fit none'
     )
+
+
+def _tell_ctf(job, pairs):
+    if 'ctf' not in pairs.references.provenance:
+        job.warn(
+            f'{pairs.references.path} does not say what its images hold of the CTF (project writes it): the model '
+            'and what it denoises are marked "unknown"'
+        )
 
 
 def _tell_half_maps(s, job, pairs):
@@ -163,6 +172,9 @@ def run(settings, job, prepared):
         amend_card(job.folder / 'model', cross_fit={'mode': prepared.mode, 'own_half_map': half_maps}, **measured)
         results |= measured
         job.say(assessment.sentence(measured))
+        blank = shown.warning(measured)
+        if blank:
+            job.warn(blank)
     return results
 
 

@@ -1,0 +1,166 @@
+"""Every member of the family trains: presets, adversaries, growing; what the card says; models that show nothing."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from .. import networks
+from ..__main__ import run
+from ..model import Model
+from ..networks import Pair
+from ..settings.denoise import Denoise
+from ..shown import Shown, warning
+from ..table import ParticleTable
+from ..training import Training
+from . import toypairs
+from .test_train import data, one_thread, train  # noqa: F401  two of them are fixtures
+
+
+def card(folder):
+    return json.loads((folder / 'model' / 'card.json').read_text())
+
+
+def warnings(folder):
+    return json.loads((folder / 'summary.json').read_text())['warnings']
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('recommended', {}),
+        ('paper', {}),
+        ('authors', {}),
+        ('paper', {'gan': 'wgan-gp'}),
+        ('recommended', {'gan': 'wgan-gp', 'critic_scale': 'literal', 'network': 'plain'}),
+    ],
+)
+def test_preset_runs_end_to_end(tmp_path, data, name, options):  # noqa: F811
+    found = train(tmp_path / 'o', data, preset=name, iterations=2, evaluations=1, **options)
+    assert np.isfinite(found['best']['mse'])
+    saved = card(tmp_path / 'o')
+    gan = options.get('gan') or {'recommended': 'none'}.get(name, 'beta')
+    assert saved['settings']['gan'] == gan
+    assert saved['network']['options'] == networks.options(saved['network']['name'], gan)
+    images = Model.load(tmp_path / 'o' / 'model').denoise(np.zeros((2, 32, 32), np.float32))
+    assert np.isfinite(images).all()
+
+
+@pytest.mark.parametrize('name', networks.names())
+def test_critic_of_wgan_does_not_couple_the_images_of_a_batch(name):
+    """Whatever network is chosen: what train builds for it scores an image alone as among others."""
+    options = {**networks.options(name, 'wgan-gp'), 'width': 4}
+    torch.manual_seed(0)
+    critic = networks.create(name, 64, **options).discriminator
+    images = torch.randn(3, 1, 64, 64)
+    torch.testing.assert_close(critic(images)[:1], critic(images[:1]), rtol=1e-4, atol=1e-5)
+
+
+def test_other_adversaries_keep_the_discriminator_of_the_paper():
+    assert networks.options('paper128', 'beta')['norm_discriminator'] == 'batch'
+    assert networks.options('paper128', 'wgan-gp')['norm_discriminator'] == 'group'
+
+
+def test_pure_gan_runs_without_a_pull_to_the_references(tmp_path, data, monkeypatch):  # noqa: F811
+    """lambda = 0: the reconstruction term is told but does not act: other references, the same generator gradients."""
+    found = train(tmp_path / 'o', data, gan='beta', reconstruction_weight=0.0)
+    assert found['iterations'] == 6
+    assert np.isfinite(found['best']['mse'])
+    loss = []
+    descend = Training._descend
+
+    def spy(self, optimiser, network, total, **terms):
+        if network is self.generator:
+            loss.append((float(total.detach()), float(terms['adversary'].detach())))
+        descend(self, optimiser, network, total, **terms)
+
+    monkeypatch.setattr(Training, '_descend', spy)
+    train(tmp_path / 'p', data, gan='beta', reconstruction_weight=0.0, iterations=2, evaluations=1)
+    assert loss
+    assert all(total == adversary for total, adversary in loss)
+
+
+def test_growing_network_grows_and_ends_denoising(tmp_path, data, monkeypatch):  # noqa: F811
+    stages = []
+    set_stage = Pair.set_stage
+
+    def spy(self, stage, alpha=1.0):
+        stages.append((stage, alpha))
+        set_stage(self, stage, alpha)
+
+    monkeypatch.setattr(Pair, 'set_stage', spy)
+    train(tmp_path / 'o', data, network='pggan', iterations=150, evaluations=3, learning_rate_generator=3e-3)
+    counts = {k: len(list(g)) for k, g in itertools.groupby(stage for stage, _ in stages)}
+    # Five stages of equal length, each faded in and then whole.
+    assert counts == dict.fromkeys(range(5), 30)
+    fading = [alpha for stage, alpha in stages if stage == 3]
+    assert fading == sorted(fading)
+    assert fading[0] == 0 < fading[7] < fading[20] == 1
+    model = Model.load(tmp_path / 'o' / 'model')
+    assert model.members['main'].network.stage() == (4, 1.0)
+    clean, _ = toypairs.blobs(60, 32, 99)
+    particles = toypairs.GAIN * clean + toypairs.OFFSET
+    noisy = (particles + np.random.default_rng(9).standard_normal(clean.shape)).astype(np.float32)
+    error = np.mean((model.denoise(noisy) - particles) ** 2)
+    assert error < 0.2 * np.mean((noisy - particles) ** 2)
+    assert error < 0.9 * np.mean((particles - particles.mean(0)) ** 2), 'no better than the mean image'
+
+
+def denoised_warnings(tmp_path, data, model):  # noqa: F811
+    run('denoise', Denoise(output=str(tmp_path / 'd'), particles=data['particles'], model=str(model), threads=1))
+    return warnings(tmp_path / 'd')
+
+
+@pytest.mark.parametrize(('state', 'why'), [('mean image', 'the same image'), ('untrained', 'times as far')])
+def test_a_model_that_shows_nothing_says_so(tmp_path, data, monkeypatch, state, why):  # noqa: F811
+    """At the mean image, where short trainings get stuck, and before it."""
+    if state == 'mean image':
+        monkeypatch.setattr(Training, 'iterate', collapse)
+    train(tmp_path / 'o', data, iterations=2, evaluations=1, ema=0.0)
+    for found in (warnings(tmp_path / 'o'), denoised_warnings(tmp_path, data, tmp_path / 'o' / 'model')):
+        assert [why in w for w in found if 'SHOWS NOTHING' in w] == [True]
+
+
+def collapse(training):
+    """Instead of an iteration: the generator forgets its input."""
+    training.iteration += 1
+    with torch.no_grad():
+        training.generator.network.last.weight.zero_()
+
+
+def test_a_trained_model_shows_something(tmp_path, data):  # noqa: F811
+    found = train(tmp_path / 'o', data, iterations=60, evaluations=2)
+    assert found['shown'] == card(tmp_path / 'o')['shown']
+    assert 0.5 < found['shown']['variance'] < 2
+    assert found['shown']['error'] < 0.6
+    assert not any('NOTHING' in w for w in warnings(tmp_path / 'o'))
+
+
+def test_shown_is_independent_of_batches_and_of_the_mean_image():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((40, 16, 16))
+    images = 0.5 * truth + 7 * rng.standard_normal((16, 16))
+    images += truth.mean(0) - images.mean(0)
+    shown = Shown()
+    for part in (slice(0, 7), slice(7, 40)):
+        shown.add(images[part], truth[part])
+    assert shown.measured() == pytest.approx({'variance': 0.25, 'error': 0.25})
+    assert warning({'shown': {'variance': 0.02, 'error': 0.9}}) is None
+    assert warning({}) is None
+
+
+def test_references_of_unknown_ctf_give_a_model_that_says_unknown(tmp_path, data):  # noqa: F811
+    train(tmp_path / 'a', data, iterations=2, evaluations=1)
+    assert card(tmp_path / 'a')['ctf'] == 'unknown'
+    assert any('does not say' in w for w in warnings(tmp_path / 'a'))
+    denoised_warnings(tmp_path, data, tmp_path / 'a' / 'model')
+    assert ParticleTable.read(tmp_path / 'd' / 'denoised.star').provenance['ctf'] == 'unknown'
+    particles, references = toypairs.pairs(tmp_path / 'told')
+    table = ParticleTable.read(references)
+    table.set_provenance(ctf='none')
+    table.write(references)
+    train(tmp_path / 'b', dict(particles=str(particles), references=str(references)), iterations=2, evaluations=1)
+    assert card(tmp_path / 'b')['ctf'] == 'none'
+    assert not any('does not say' in w for w in warnings(tmp_path / 'b'))

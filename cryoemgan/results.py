@@ -85,7 +85,8 @@ def fill_particles(output, particles, result, ctf=None):
 
     Everything but location, pixel size, shifts (px) and CTF state is the input's; what the engine found about single
     particles and the name of the original image are added as attributes. ctf: what the new images hold of
-    it ('none', 'phase-flip', 'full'; None or 'unknown' = as the input). Items without a result are left out; returns how many.
+    it ('none', 'phase-flip', 'full'; None or 'unknown' = as the input). Items without a result are
+    left out; returns how many.
     """
     output.copyInfo(particles)
     scale = particles.getSamplingRate() / result.pixel_size

@@ -20,8 +20,11 @@ STACK, TABLE = 'references.mrcs', 'references.star'
 
 @dataclass
 class Prepared:
-    """Checked input of a run; arrays have a row a particle. maps: the map, or both half maps, or those of the classes
-    (and the map, if given, for particles without half set or class); map_of_row: which of them. resolution: A, of the half maps' FSC, or None."""
+    """Checked input of a run; arrays have a row a particle.
+
+    maps: the map, or both half maps, or those of the classes (and the map, if given, for particles without half set
+    or class); map_of_row: which of them. resolution: A, of the half maps' FSC, or None.
+    """
 
     table: ParticleTable
     maps: list

@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint format clean setup
+.PHONY: tables demo test lint format clean setup
 
 setup: $(READY)
 
@@ -33,6 +33,12 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The paper's tables (SCALE=smoke: a minute; cpu: hours; paper: for a GPU). TABLES=1,2,4,5,6,clusters or all; resumable.
+SCALE  ?= smoke
+TABLES ?= 1,clusters
+tables: $(READY)
+	$(BIN)/python benchmarks/tables.py --scale $(SCALE) --tables $(TABLES)
 
 clean:
 	rm -rf demo .pytest_cache .ruff_cache

@@ -1,9 +1,9 @@
 """Where the limits of the audit's traffic light come from: ``python benchmarks/audit_thresholds.py FOLDER``.
 
 For every seed a phantom is simulated (32 px, CTF, SNR 0.1, 0.05 and 0.03 in turn, poses as wrong as a refinement
-leaves them), references are projected from two noisy half maps, and a cross-fitted model is trained. It is audited as it should be used (good)
-and with every failure planted (bad). Printed: each measure's worst good value, and the best bad value among the
-failures that it is there to catch.
+leaves them), references are projected from two noisy half maps, and a cross-fitted model is trained. It is audited as
+it should be used (good) and with every failure planted (bad). Printed: each measure's worst good value, and the best
+bad value among the failures that it is there to catch.
 """
 
 import argparse

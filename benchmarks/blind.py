@@ -68,9 +68,12 @@ def cell(args, data, name, seed):
     """Train and test one network; gives a row of the table and its curve [(CPU seconds, validation MSE)]."""
     folder = args.work / f'{data.name}_{args.cpu:g}_{name}_{seed}'
     common = dict(CELLS[name], particles=data / 'noisy_1.star', references=data / 'clean_1.star', seed=seed)
-    trial = verb('train', folder.with_name(folder.name + '_trial'), **common, iterations=20, evaluations=1)
-    # The clock of the trial includes start and reading, which every network pays alike.
-    step = trial['training_seconds'] / 20
+    # Process time of 20 iterations: what start, reading and evaluation cost is in both trials.
+    few, more = (
+        verb('train', folder.with_name(f'{folder.name}_trial{n}'), **common, iterations=n, evaluations=1)['cpu_seconds']
+        for n in (5, 25)
+    )
+    step = (more - few) / 20
     iterations = max(20, round(args.cpu / step))
     found = verb('train', folder, **common, iterations=iterations, evaluations=12)
     verb('denoise', folder / 'denoised', particles=data / 'noisy_2.star', model=folder / 'model')

@@ -88,7 +88,8 @@ def main():
         particles=train.path,
         references=work / 'project' / 'references.star',
         iterations=given.iterations,
-        **dict(o.split('=', 1) for o in given.option),
+        # One network on all training particles; the measured ones are in no member.
+        **{'cross_fit': 'none', **dict(o.split('=', 1) for o in given.option)},
     )
     denoised = verb('denoise', work / 'denoise', particles=test.path, model=work / 'train' / 'model')
 

@@ -18,4 +18,15 @@
   doi = {10.1007/978-3-030-98661-2_126},
   url = {https://doi.org/10.1007/978-3-030-98661-2_126}
 }
+
+@article{Palovcak2020,
+  title = {Enhancing the signal-to-noise ratio and generating contrast for cryo-{EM} images with convolutional
+    neural networks},
+  author = {Palovcak, Eugene and Asarnow, Daniel and Campbell, Melody G. and Yu, Zanlin and Cheng, Yifan},
+  journal = {IUCrJ},
+  volume = {7},
+  pages = {1142--1150},
+  year = {2020},
+  doi = {10.1107/S2052252520013184}
+}
 """

@@ -12,16 +12,29 @@ from itertools import islice
 import gemmi
 import numpy as np
 from pwem.constants import NO_INDEX
+from pyworkflow.object import Float
 
 from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_UNKNOWN
 from .engine.errors import InputError
 from .engine.geometry import matrix_to_euler
 from .engine.job import atomic
-from .engine.table import ParticleTable, split_image_name
+from .engine.table import PROVENANCE, ParticleTable, split_image_name
 
 BLOCK = 4096
 # Columns of RELION's table that Scipion's importers keep as extra attributes, and that the engine uses or hands on.
-EXTRA = ('rlnRandomSubset', 'rlnCtfBfactor', 'rlnCtfScalefactor', 'rlnGroupName', 'rlnOriginalParticleName')
+EXTRA = (
+    'rlnRandomSubset',
+    'rlnCtfBfactor',
+    'rlnCtfScalefactor',
+    'rlnGroupName',
+    'rlnOriginalParticleName',
+    'cryoemganCorrelation',
+)
+# Columns of our own that become attributes of the particles.
+SCORES = ('cryoemganCorrelation', 'cryoemganUncertainty')
+# Tables that the verbs write beside their stacks, and where they say how the images came about.
+OUR_TABLES = ('references.star', 'denoised.star')
+PROVENANCE_BLOCK, PROVENANCE_BYTES = f'data_{PROVENANCE}', 2**16
 MICROSCOPE = ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast')
 
 
@@ -53,8 +66,25 @@ def write_particles(particles, path):
             f.write('# version 30001\n\n' + writer.optics() + '# version 30001\n\ndata_particles\n\nloop_\n')
             f.writelines(f'_{label} #{i + 1}\n' for i, label in enumerate(writer.labels))
             shutil.copyfileobj(body, f)
-            f.write('\n')
+            f.write('\n' + provenance_text(particles))
     return count
+
+
+def provenance_text(particles):
+    """The provenance block (STAR text) of the images of a set, or ''.
+
+    It stands in the table beside their stack, so that it follows the images through subsets and copies of the set.
+    """
+    _, stack = particles.getFirstItem().getLocation()
+    for name in OUR_TABLES:
+        table = os.path.join(os.path.dirname(stack), name)
+        if os.path.exists(table):
+            with open(table, 'rb') as f:
+                # The last block: a table of a million particles is not read for it.
+                f.seek(max(0, os.path.getsize(table) - PROVENANCE_BYTES))
+                text = f.read().decode('utf-8', errors='replace')
+            return text[text.index(PROVENANCE_BLOCK) :] if PROVENANCE_BLOCK in text else ''
+    return ''
 
 
 class _Writer:
@@ -189,6 +219,12 @@ class Result:
         self.stack = os.path.join(os.path.dirname(self.path), files.pop())
         self.box, self.pixel_size = table.box, table.pixel_size
         self.ctf = table.provenance.get('ctf')
+        self._scores = {label: table.floats(label)[self._order] for label in SCORES if table.has(label)}
+
+    def scores(self, particle_id):
+        """{attribute: value} of a particle that has a result: what Scipion can sort and filter by."""
+        at = np.searchsorted(self._ids, particle_id)
+        return {'_' + label: float(values[at]) for label, values in self._scores.items()}
 
     def __len__(self):
         return len(self._ids)
@@ -223,6 +259,8 @@ def fill_particles(output, particles, result, ctf=None):
             missing += 1
             return
         item.setLocation(index, result.stack)
+        for name, value in result.scores(item.getObjId()).items():
+            setattr(item, name, Float(value))
         if resampled and item.hasTransform():
             item.getTransform().scaleShifts(scale)
 

@@ -47,8 +47,8 @@ class Clustering:
 def learn(features, embedding='pca', dimensions=2, clusters='auto', neighbours=10, seed=0):
     """Clustering of landmarks by their features float [n, f].
 
-    embedding: pca, isomap, spectral, mds, tsne. clusters: a number, or 'auto' for the largest mean silhouette of 2 to 8.
-    InputError when there are too few landmarks.
+    embedding: pca, isomap, spectral, mds, tsne. clusters: a number, or 'auto' for the largest mean silhouette of 2 to
+    8. InputError when there are too few landmarks.
     """
     features = np.asarray(features, np.float64)
     if len(features) < 10:

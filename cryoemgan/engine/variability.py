@@ -2,7 +2,7 @@
 
 Probabilistic PCA of volumes seen through their projections (Tagare et al., J. Struct. Biol. 191 (2015) 245; Punjani and
 Fleet, J. Struct. Biol. 213 (2021) 107702): image_i = CTF_i P_i (U_0 + sum_j z_ij U_j) + noise, z ~ N(0, 1). Expectation
-maximisation in Fourier space: given the volumes, each z_i is a small linear system; given the z, each Fourier voxel is one.
+maximisation in Fourier space: given the volumes, each z_i is a small linear system; given the z, each voxel is one.
 """
 
 import math
@@ -43,7 +43,7 @@ class Slices:
 
 
 class Modes:
-    """Mean and ``count`` modes on a Fourier grid [1 + count, size^3]; learned by ``learn``, found again by ``locate``."""
+    """Mean and ``count`` modes on a Fourier grid [1 + count, size^3]; learned by ``learn``, used by ``locate``."""
 
     def __init__(self, slices, count, seed=0):
         self.slices, self.count = slices, count

@@ -144,7 +144,18 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
     def _summary_lines(self, summary):
         count = self.inputParticles.get().getSize() if self.inputParticles.get() is not None else 0
         seconds = summary['wall_seconds']
-        return [f'{count} particles denoised in {seconds:.0f} s ({count / max(seconds, 1e-3):.0f} a second).', PURPOSE]
+        return [
+            f'{count} particles denoised in {seconds:.0f} s ({count / max(seconds, 1e-3):.0f} a second).',
+            *self._trust_lines(summary),
+            PURPOSE,
+        ]
+
+    @staticmethod
+    def _trust_lines(summary):
+        cut, uncertainty = summary.get('resolution_cut'), summary.get('uncertainty_median')
+        lines = [f'Particles denoised by a network that was trained on them: {summary.get("leakage", "unknown")}.']
+        lines += [f'Detail is cut at {cut:.1f} Å.'] if cut else []
+        return lines + ([f'Median expected error: {uncertainty:.0%} of the contrast.'] if uncertainty else [])
 
     def _methods(self):
         if not self.isFinished():

@@ -143,7 +143,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             warnings.append(f'The particles are phase-flipped, the references would not be: choose "{CTF_FLIP}".')
         if not flipped and self._ctf() == CTF_FLIP:
             warnings.append(f'The particles are not phase-flipped: choose "{CTF_FULL}".')
-        if self.lowpass.get() is None:
+        if self.lowpass.get() is None and not (self.half1.get() or self._half_maps()):
             warnings.append(
                 'No low-pass: noise of the map beyond its resolution goes into the references. Give the '
                 'FSC 0.143 resolution of the refinement, unless the map is filtered already.'
@@ -154,7 +154,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         particles, volume = self.inputParticles.get(), self.inputVolume.get()
         if particles is None or volume is None:
             return []
-        lowpass = f', low-pass {self.lowpass.get():g} Å' if self.lowpass.get() else ''
+        lowpass = f', low-pass {summary["lowpass"]:.1f} Å' if summary.get('lowpass') else ''
         found = summary.get('correlation') or {}
         agreement = (
             [
@@ -190,7 +190,20 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         }
         if self.inputMask.get() is not None:
             settings['mask'] = self._engine_path('mask.mrc')
-        return settings
+        return {**settings, **self._half_maps()}
+
+    def _half_maps(self):
+        """{half1, half2: path}: the map's own half maps, when it has them and the particles know their half set."""
+        volume, particles = self.inputVolume.get(), self.inputParticles.get()
+        given = self.half1.get() or self.half2.get()
+        if given or volume is None or not volume.hasHalfMaps():
+            return {}
+        if not particles.getFirstItem().hasAttribute('_rlnRandomSubset'):
+            return {}
+        paths = [p.strip().replace(':mrc', '') for p in volume.getHalfMaps().split(',')]
+        if len(paths) != 2 or not all(os.path.exists(p) for p in paths):
+            return {}
+        return {f'half{i}': os.path.abspath(p) for i, p in enumerate(paths, 1)}
 
     def _ctf(self):
         return self._form_values().get('ctf')

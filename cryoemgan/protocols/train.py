@@ -202,6 +202,9 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 )
                 + '.'
             )
+        members = (summary.get('cross_fit') or {}).get('members', [])
+        if len(members) > 1:
+            lines.append(f'Cross-fitted: {", ".join(members)}; each particle is denoised by one that never saw it.')
         return lines
 
     def _methods(self):

@@ -211,3 +211,21 @@ class TestMessages(ProjectTest):
         assert 'not phase-flipped' in text
         assert 'No low-pass' in text
         assert isinstance(self.map.outputVolume, Volume)
+
+
+def test_half_maps_of_the_map_are_used(tmp_path):
+    """A map that brings its half maps, and particles that know their half set: each is projected from its own."""
+    particles = data.make_particles(tmp_path, count=6, with_ctf=True)
+    paths = [tmp_path / f'half{i}.mrc' for i in (1, 2)]
+    for path in paths:
+        path.write_bytes(b'')
+    volume = Volume(location=str(tmp_path / 'map.mrc'))
+    project = protocols.CryoEMGANProtProject()
+    project.inputParticles.set(particles)
+    project.inputVolume.set(volume)
+    assert project._half_maps() == {}
+    volume.setHalfMaps(','.join(map(str, paths)))
+    assert project._half_maps() == {'half1': str(paths[0]), 'half2': str(paths[1])}
+    # Half maps of the form win.
+    project.half1.set('other.mrc')
+    assert project._half_maps() == {}

@@ -64,9 +64,17 @@ print(json.dumps([sorted(k for k, v in found.items() if v.__module__.startswith(
 """
     )
     protocols, objects, viewers, _ = in_clean_process(code)
-    assert protocols == [f'CryoEMGANProt{n}' for n in ('Denoise', 'Evaluate', 'Project', 'Train')]
+    names = ('Audit', 'Denoise', 'Evaluate', 'Originals', 'Project', 'Train')
+    assert protocols == [f'CryoEMGANProt{n}' for n in names]
     assert objects == ['DenoiserModel']
-    assert viewers == ['DenoiseViewer', 'DenoiserModelViewer', 'EvaluateViewer', 'ProjectViewer', 'TrainViewer']
+    assert viewers == [
+        'AuditViewer',
+        'DenoiseViewer',
+        'DenoiserModelViewer',
+        'EvaluateViewer',
+        'ProjectViewer',
+        'TrainViewer',
+    ]
 
 
 def test_plugin_has_name_logo_and_tree():

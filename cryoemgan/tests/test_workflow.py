@@ -1,4 +1,4 @@
-"""The four protocols, headless, on tiny data, through real Scipion runs."""
+"""The protocols, headless, on tiny data, through real Scipion runs."""
 
 import os
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 
-from cryoemgan.objects import DenoiserModel
+from cryoemgan.engine.table import ParticleTable
+from cryoemgan.objects import DenoiserModel, read_card
 from cryoemgan.tests.workflow import ProjectTest
 
 pytestmark = pytest.mark.workflow
@@ -44,6 +45,42 @@ class TestWorkflow(ProjectTest):
             },
             numberOfThreads=1,
         )
+
+        cls.audit = cls.run_protocol(
+            'CryoEMGANProtAudit',
+            {
+                'inputParticles': (cls.particles, 'outputParticles'),
+                'inputReferences': (cls.references, 'outputReferences'),
+                'inputModel': (cls.training, 'outputModel'),
+            },
+            numberOfThreads=1,
+        )
+
+    def test_audit_gives_a_page(self):
+        assert os.path.getsize(self.audit.getPage()) > 10_000
+        assert self.audit.summary()[0].split(':')[0] in ('GREEN', 'YELLOW', 'RED')
+        assert self.audit.readSummary()['leakage'] == 0
+
+    def test_training_is_told_what_project_found(self):
+        card = read_card(self.training.getModelDir())
+        assert card['ctf'] == self.references.readSummary()['ctf'] == 'none'
+        assert card['cross_fit']['mode'] in ('halves', 'folds')
+        table = ParticleTable.read(self.training._getExtraPath('references.star'))
+        assert table.provenance['verb'] == 'project'
+        assert table.has('cryoemganCorrelation')
+
+    def test_uncertainty_can_be_sorted_by_and_the_way_back(self):
+        denoised = self.denoising.outputParticles
+        values = [item.getAttributeValue('_cryoemganUncertainty') for item in denoised.iterItems()]
+        assert len(values) == self.count
+        assert min(values) > 0
+        run = self.run_protocol(
+            'CryoEMGANProtOriginals',
+            {'inputParticles': (self.denoising, 'outputParticles'), 'inputSource': (self.particles, 'outputParticles')},
+        )
+        first, source = run.outputParticles.getFirstItem(), self.particles.outputParticles.getFirstItem()
+        assert first.getLocation() == source.getLocation()
+        self.assertSetSize(run.outputParticles, self.count)
 
     def test_references(self):
         self.assertSetSize(self.references.outputReferences, self.count)

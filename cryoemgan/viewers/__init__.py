@@ -1,7 +1,8 @@
 """The viewers: they draw the files of a run with ``cryoemgan.figures``; nothing here imports torch."""
 
+from .audit import AuditViewer
 from .evaluate import EvaluateViewer
 from .images import DenoiseViewer, ProjectViewer
 from .train import DenoiserModelViewer, TrainViewer
 
-__all__ = ['DenoiseViewer', 'DenoiserModelViewer', 'EvaluateViewer', 'ProjectViewer', 'TrainViewer']
+__all__ = ['AuditViewer', 'DenoiseViewer', 'DenoiserModelViewer', 'EvaluateViewer', 'ProjectViewer', 'TrainViewer']

@@ -10,8 +10,8 @@ class Batch:
     """Images with what is known of them.
 
     images: float32 [n, box, box]. noise_sd: float64 [n], s.d. of the white noise. transfer: float [n, box, box//2 + 1],
-    the contrast transfer function on the rfft2 grid, or None when there is none. profile: float [n, f], the same without
-    its astigmatism at ``profile_frequencies(box)``.
+    the contrast transfer function on the rfft2 grid, or None when there is none.
+    profile: float [n, f], the same without its astigmatism at ``profile_frequencies(box)``.
     """
 
     images: np.ndarray

@@ -1,7 +1,7 @@
 """BM3D: block matching and 3D filtering, written from Dabov, Foi, Katkovnik, Egiazarian, IEEE TIP 16 (2007) 2080.
 
-Two passes over overlapping blocks. Alike blocks are stacked and transformed in three dimensions; the first pass sets small
-coefficients to zero, the second, which knows the first's result, is a Wiener filter.
+Two passes over overlapping blocks. Alike blocks are stacked and transformed in three dimensions; the first pass sets
+small coefficients to zero, the second, which knows the first's result, is a Wiener filter.
 """
 
 import numpy as np

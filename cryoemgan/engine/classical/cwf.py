@@ -19,8 +19,8 @@ class Denoiser(Method):
     """Mean and covariance of the images before the transfer function, learned from the noisy set.
 
     The model: z = A x + noise in the basis, block by block; A, the action of the radial CTF, is G^T W D(H) G with G the
-    Hankel transform of the basis and W the weight of a frequency. Eigenvalues of the noisy covariance are shrunk for the
-    Frobenius norm (Donoho, Gavish, Johnstone 2018) before the CTF is divided out by conjugate gradients.
+    Hankel transform of the basis and W the weight of a frequency. Eigenvalues of the noisy covariance are shrunk for
+    the Frobenius norm (Donoho, Gavish, Johnstone 2018) before the CTF is divided out by conjugate gradients.
     """
 
     learns = True
@@ -154,7 +154,7 @@ def _divide(target, pairs, hankel):
 
 
 def _posterior(matched, factor, hankel, h2, noise):
-    """V (V^T A^2 V + sigma^2)^-1 V^T z, float32 [n, parts, q]: the posterior mean of a Gaussian with covariance V V^T."""
+    """V (V^T A^2 V + sigma^2)^-1 V^T z, float32 [n, parts, q]: posterior mean for a covariance V V^T."""
     v = torch.from_numpy(factor)
     projected = matched @ v
     if h2 is None:

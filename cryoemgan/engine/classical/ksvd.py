@@ -1,7 +1,8 @@
 """K-SVD: a dictionary of patches learned from the noisy set (Aharon, Elad, Bruckstein, IEEE TSP 54 (2006) 4311).
 
-Two steps in turn: sparse codes of all patches by orthogonal matching pursuit, then each atom and its coefficients together
-from the largest singular pair of what the other atoms leave over. Denoising as in Elad and Aharon, IEEE TIP 15 (2006) 3736.
+Two steps in turn: sparse codes of all patches by orthogonal matching pursuit, then each atom and its coefficients
+together from the largest singular pair of what the other atoms leave over. Denoising as in Elad and Aharon, IEEE TIP 15
+(2006) 3736.
 """
 
 import numpy as np
@@ -16,8 +17,8 @@ TRAINING_PATCHES = 20000
 class Denoiser(Method):
     """Patches as sums of few learned atoms.
 
-    patch: side, px. atoms: size of the dictionary. rounds: of learning. tolerance: a patch is coded until what is left has
-    this many times the noise's s.d. Patches of the whole image overlap fully and are averaged.
+    patch: side, px. atoms: size of the dictionary. rounds: of learning. tolerance: a patch is coded until what is left
+    has this many times the noise's s.d. Patches of the whole image overlap fully and are averaged.
     """
 
     learns = True

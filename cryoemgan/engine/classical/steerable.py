@@ -96,8 +96,7 @@ class FourierBessel:
     def hankel(self, k, frequencies):
         """float64 [f, q]: radial part of the 2D Fourier transform of psi_kq at ``frequencies`` (cycles/px).
 
-        Up to a phase: sqrt(2) R_kq / (sqrt(pi) ... ) closed form of the Hankel transform of J_k on the disc; orthonormal
-        under the weight 2 pi f df.
+        Up to a phase; the closed form of the Hankel transform of J_k on a disc. Orthonormal under the weight 2 pi f df.
         """
         zeros = self.zeros[k]
         s = 2 * np.pi * self.radius * np.asarray(frequencies)[:, None]

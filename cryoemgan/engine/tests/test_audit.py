@@ -110,7 +110,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope='module')
 def model(data):
     folder, particles, references = data
-    options = dict(iterations=150, evaluations=3, batch_size=16, threads=1, precision='float32', p=2)
+    options = dict(iterations=70, evaluations=2, batch_size=12, threads=1, precision='float32', p=2)
     run('train', Train(output=str(folder / 'o'), particles=str(particles), references=str(references), **options))
     return folder / 'o' / 'model'
 

@@ -208,7 +208,7 @@ def test_profile_is_the_grid_of_the_same_ctf():
 
 
 def test_cwf_with_ctf(phantom):
-    """Reference: ASPIRE 0.14.3 on 5000 RNAP images of 64 px is 0.995 of ours; here: near the limit of a known covariance.
+    """Near the error of a known covariance.
 
     The bound comes from the same filter told the clean images' covariance and mean.
     """

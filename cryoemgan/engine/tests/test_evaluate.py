@@ -139,9 +139,7 @@ def test_only_shared_particles_are_compared_and_said_so(data, tmp_path):
 
 def test_warnings_about_contrast_scale_ctf_and_leakage(data, tmp_path):
     names = [f'{i + 1}@noisy.mrcs' for i in range(COUNT)]
-    black = write_set(
-        tmp_path, 'black', -data['better_images'], names, leakage='12', ctf='full'
-    )
+    black = write_set(tmp_path, 'black', -data['better_images'], names, leakage='12', ctf='full')
     references = write_set(tmp_path, 'references', data['clean'], names, ctf='none')
     warnings = '\n'.join(evaluate(tmp_path, references, f'black={black}', f'net={data["better"]}')['warnings'])
     assert 'black: inverted contrast' in warnings

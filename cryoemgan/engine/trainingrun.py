@@ -28,8 +28,8 @@ class Member:
     """One network to train: its pairs, its settings, and where it stands.
 
     place: its sub-folder of the run ('' or 'members/NAME/'). all_names: of every member of the run. names: identities
-    of the particles it knows of. identity: what a resumed run must share. start: generator to begin with, or None. synthetic:
-    source of fresh pairs, or None.
+    of the particles it knows of. identity: what a resumed run must share. start: generator to begin with, or None.
+    synthetic: source of fresh pairs, or None.
     """
 
     name: str

@@ -1,0 +1,7 @@
+"""The viewers: they draw the files of a run with ``cryoemgan.figures``; nothing here imports torch."""
+
+from .evaluate import EvaluateViewer
+from .images import DenoiseViewer, ProjectViewer
+from .train import DenoiserModelViewer, TrainViewer
+
+__all__ = ['DenoiseViewer', 'DenoiserModelViewer', 'EvaluateViewer', 'ProjectViewer', 'TrainViewer']

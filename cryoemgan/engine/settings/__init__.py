@@ -4,8 +4,9 @@ from .base import Settings, option
 from .denoise import Denoise
 from .evaluate import Evaluate
 from .project import Project
+from .simulate import Simulate
 from .train import Train
 
-VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate}
+VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate, 'simulate': Simulate}
 
-__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Project', 'Settings', 'Train', 'option']
+__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Project', 'Settings', 'Simulate', 'Train', 'option']

@@ -9,13 +9,37 @@ from .base import Settings, option
 class Denoise(Settings):
     """Denoise particles with a trained model."""
 
-    particles: str | None = option(None, 'Noisy particles (STAR). Angles are not used; they pass through.',
-                                   required=True, path=True, label='Particles')
-    model: str | None = option(None, 'Model folder written by train.', required=True, path=True, label='Model')
-    batch_size: int = option(64, 'Images denoised together; the result does not depend on it.', ge=1, le=8192,
-                             expert=True, label='Batch size')
-    precision: str = option('auto', 'Arithmetic of the network: auto = bfloat16 where the processor has it, '
-                            'float32 elsewhere.', choices=('auto', 'float32', 'bfloat16'), expert=True,
-                            label='Precision')
-    output_box: str = option('input', 'input: the result has the particles\' box and pixel size; model: those the '
-                             'network was trained at.', choices=('model', 'input'), expert=True, label='Output box')
+    particles: str | None = option(
+        None,
+        'Noisy particles (STAR) with the field of view the model was trained on (box times pixel size, within 0.5 '
+        'percent). Angles are not used; they pass through.',
+        required=True,
+        path=True,
+        label='Particles',
+    )
+    model: str | None = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
+    batch_size: int = option(
+        64,
+        'Images denoised together; the result does not depend on it. Boxes above 128 px take fewer, so that a '
+        'batch never holds more than 64 images of 128 px.',
+        ge=1,
+        le=8192,
+        expert=True,
+        label='Batch size',
+    )
+    precision: str = option(
+        'auto',
+        'Arithmetic of the network: auto = bfloat16 where the processor multiplies it (up to twice as fast), '
+        'float32 elsewhere. Images differ by less than one percent of their standard deviation.',
+        choices=('auto', 'float32', 'bfloat16'),
+        expert=True,
+        label='Precision',
+    )
+    output_box: str = option(
+        'input',
+        "input: the result has the particles' box and pixel size; model: those the network was trained at, smaller "
+        "files if the network's box is smaller.",
+        choices=('model', 'input'),
+        expert=True,
+        label='Output box',
+    )

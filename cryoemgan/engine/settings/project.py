@@ -25,6 +25,8 @@ class Project(Settings):
                       '|CTF|, for particles that were phase-flipped; none = the bare projection: the network has to '
                       'undo the CTF, which looks best and is least certain.',
                       choices=('none', 'phase-flip', 'full'), label='CTF in the references')
+    invert: bool = option(False, 'Multiply the map by -1. For a map whose contrast is the opposite of the particles\': '
+                          'the run says so when it finds one, and never does it by itself.', label='Invert the map')
     interpolation: str = option('linear', 'Interpolation in Fourier space. linear: fastest, error about 1.5 percent; '
                                 'cubic: error about 0.02 percent, five times slower.',
                                 choices=('linear', 'cubic'), label='Interpolation', expert=True)

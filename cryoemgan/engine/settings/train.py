@@ -1,8 +1,22 @@
-"""Parameters of ``train``."""
+"""Parameters of ``train``, and the presets that fill those the user leaves open."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
 
-from .base import Settings, option
+from ..errors import InputError
+from .base import Settings, flag, option
+from .networks import NETWORKS
+
+PRESETS = Path(__file__).resolve().parent.parent / 'presets'
+LENGTHS = ('epochs', 'iterations', 'minutes')
+
+
+def preset_values(name):
+    """Values of a preset (name -> value); pure data, one JSON file each. Also read by the Scipion form."""
+    values = json.loads((PRESETS / f'{name}.json').read_text(encoding='utf-8'))
+    values.pop('about', None)
+    return values
 
 
 @dataclass
@@ -10,6 +24,315 @@ class Train(Settings):
     """Train a denoiser on pairs (particle, reference)."""
 
     particles: str | None = option(None, 'Noisy particles (STAR).', required=True, path=True, label='Particles')
-    references: str | None = option(None, 'Reference projections of the same particles (STAR, from project). '
-                                    'Matched by identity, never by row.', required=True, path=True,
-                                    label='References')
+    references: str | None = option(
+        None,
+        'Reference projections of the same particles (STAR, from project). Matched by identity, never by row.',
+        required=True,
+        path=True,
+        label='References',
+    )
+    preset: str = option(
+        'recommended',
+        'Where every option left open gets its value. recommended: what reached the '
+        'lowest validation error for its cost in our measurements; paper: the hyperparameters of the '
+        "paper's text (its 128 px network, (0.5,0.5)-GAN + l1, batch 20, rates 1e-3 and 1e-2, no "
+        'schedule), about ten times slower; authors: what their scripts do (patch scores summed, '
+        'batch 10, no shuffling).',
+        choices=('recommended', 'paper', 'authors'),
+        label='Preset',
+    )
+    network: str | None = option(
+        None,
+        'Generator and discriminator. residual: strided network with skips, 1.7 M '
+        "weights, 0.1 s a step of 20 at 64 px on one core; paper128: the paper's, 4.2 M, "
+        'three times the cost; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
+        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4).',
+        choices=NETWORKS,
+        label='Network',
+    )
+    gan: str | None = option(
+        None,
+        'Adversary. none: plain autoencoder, best mean squared error for its cost; beta: '
+        'the (alpha, beta) scoring rules, keep their error when references are wrong (x 1.08 '
+        'with 30 % noise references, l1 alone x 1.18, l2 x 2.9), three times the cost a step; '
+        'wgan-gp: Wasserstein with gradient penalty, four times the cost, not robust.',
+        choices=('none', 'beta', 'wgan-gp'),
+        label='Adversary',
+    )
+    alpha: float | None = option(
+        None,
+        'alpha of the scoring rule, cost of false positives ~ t^alpha. (0,0) is cross '
+        'entropy, (1,1) Brier, (-0.5,-0.5) boosting. The paper proves robustness only for '
+        '|alpha - beta| < 1: (0.5,0.5) qualifies, (1,-1) and (0.5,-0.5) do not.',
+        ge=-1,
+        le=1,
+        label='Alpha',
+    )
+    beta: float | None = option(None, 'beta of the scoring rule; see alpha.', ge=-1, le=1, label='Beta')
+    p: int | None = option(
+        None,
+        'Reconstruction loss |output - reference|^p. 1 resists wrong references and poses; '
+        '2 has 1-2 % lower error on clean ones but triples it when 30 % of them are wrong.',
+        ge=1,
+        le=2,
+        label='Reconstruction norm p',
+    )
+    reconstruction_weight: float | None = option(
+        None,
+        'Weight lambda of the reconstruction term (a mean over pixels). At 10 the (0.5,0.5) adversary pulls with '
+        '0.1-0.4 of its force at 64 px; 0 trains a pure GAN, which oscillates. With the literal WGAN-GP the critic '
+        'grows with the box: 200-640 at 64 px, 400-1300 at 128 px balance it; with --critic-scale box 10 does.',
+        ge=0,
+        label='Reconstruction weight',
+    )
+    gradient_penalty: float | None = option(
+        None, 'Weight mu of the WGAN-GP penalty mu (|grad D| - 1)^2.', ge=0, expert=True, label='Gradient penalty'
+    )
+    critic_scale: str | None = option(
+        None,
+        'What slope one of a WGAN critic refers to. literal: the 2-norm over pixels, as printed: its pull '
+        'against lambda times l1 is sqrt(pixels)/lambda, 6 at 64 px and 13 at 128 px for lambda 10; box: the root mean '
+        'square over pixels, so that the pull is 1/lambda at every box. Ignored without wgan-gp.',
+        choices=('literal', 'box'),
+        expert=True,
+        label='Critic weight',
+    )
+    patch_reduction: str | None = option(
+        None,
+        "How the discriminator's patch scores of an image are combined. mean: independent of the box; sum: as "
+        "in the authors' scripts (13 x 13 patches at 128 px make the adversary 169 times stronger).",
+        choices=('mean', 'sum'),
+        expert=True,
+        label='Patch scores',
+    )
+    discriminator_steps: int | None = option(
+        None, 'Discriminator steps k_d in an iteration.', ge=1, le=100, expert=True, label='Discriminator steps'
+    )
+    generator_steps: int | None = option(
+        None,
+        'Generator steps k_g in an iteration, each on a fresh batch.',
+        ge=1,
+        le=100,
+        expert=True,
+        label='Generator steps',
+    )
+    learning_rate_generator: float | None = option(
+        None,
+        "Adam's rate for the generator (highest value, when there is a schedule). Above 1e-2 training is "
+        'unstable; below 3e-4 five minutes are too short.',
+        gt=0,
+        le=1,
+        expert=True,
+        label='Learning rate, generator',
+    )
+    learning_rate_discriminator: float | None = option(
+        None, "Adam's rate for the discriminator.", gt=0, le=1, expert=True, label='Learning rate, discriminator'
+    )
+    adam_beta1: float | None = option(
+        None, "Adam's first moment; 0 to 0.5 is usual for Wasserstein.", ge=0, lt=1, expert=True, label='Adam beta 1'
+    )
+    adam_beta2: float | None = option(None, "Adam's second moment.", ge=0, lt=1, expert=True, label='Adam beta 2')
+    batch_size: int | None = option(
+        None,
+        'Pairs a step. Halved with a message when memory runs out. Batches of 64 '
+        'and more need a higher learning rate for the same result.',
+        ge=1,
+        le=4096,
+        label='Batch size',
+    )
+    epochs: int | None = option(
+        None,
+        'Length: passes over the training pairs. Give only one of --epochs, --iterations, --minutes.',
+        ge=1,
+        label='Epochs',
+    )
+    iterations: int | None = option(
+        None, 'Length: iterations of k_d + k_g steps. The same on every machine.', ge=1, label='Iterations'
+    )
+    minutes: float | None = option(
+        None,
+        'Length: minutes of wall time for training, reading included. The schedule '
+        'follows the clock, so two such runs differ slightly.',
+        gt=0,
+        label='Minutes',
+    )
+    schedule: str | None = option(
+        None,
+        'Learning rate over the run. cosine: short rise, then down to 0: worth 7 % of '
+        'the error at equal cost; constant: as in the paper.',
+        choices=('cosine', 'constant'),
+        expert=True,
+        label='Schedule',
+    )
+    warmup: float | None = option(
+        None, 'Part of the run in which the cosine schedule rises from 0.', ge=0, le=0.5, expert=True, label='Warm-up'
+    )
+    ema: float | None = option(
+        None,
+        'Decay of the running average of the generator that becomes the model; 0 takes '
+        'the last weights. 0.998 averages about 500 steps.',
+        ge=0,
+        lt=1,
+        expert=True,
+        label='Weight averaging',
+    )
+    clip: float | None = option(
+        None,
+        "Limit of the gradient's norm; 0 = none. Saves runs with outlier particles.",
+        ge=0,
+        expert=True,
+        label='Gradient clipping',
+    )
+    shuffle: bool | None = option(
+        None, "New order in every epoch; off only to repeat the authors' scripts.", expert=True, label='Shuffle'
+    )
+    turns: bool | None = option(
+        None,
+        'Show each pair in one of its 8 quarter turns and mirror images, about the '
+        "particle's origin: worth 6 % of the error at 4,000 pairs, nothing lost.",
+        expert=True,
+        label='Turns and mirrors',
+    )
+    shift: int | None = option(
+        None,
+        'Move each pair by up to this many whole pixels in x and y, so that badly centred '
+        'particles are denoised as well.',
+        ge=0,
+        le=64,
+        unit='px',
+        expert=True,
+        label='Random shifts',
+    )
+    exchange_noise: float | None = option(
+        None,
+        'Part of the samples that get the noise of another particle (particle minus its fitted reference), '
+        'turned and mirrored on its own. Multiplies small sets: every reference is seen under new measured noise. 0 '
+        'trains on real pairs only.',
+        ge=0,
+        le=1,
+        expert=True,
+        label='Exchange noise',
+    )
+    box: int | None = option(
+        None,
+        "Box to train at; default the particles'. Both sets are resampled in Fourier "
+        'space, the field of view is kept. Half the box trains 4 times faster and keeps '
+        'detail down to 4 old pixels.',
+        ge=32,
+        le=512,
+        unit='px',
+        label='Box',
+    )
+    precision: str = option(
+        'auto',
+        'Arithmetic of the networks. auto: bfloat16 where the processor has it (about '
+        'half the time, same result within seeds), else float32. Losses and metrics are always '
+        'float32.',
+        choices=('auto', 'float32', 'bfloat16'),
+        expert=True,
+        label='Precision',
+    )
+    validation_fraction: float | None = option(
+        None,
+        'Part of the particles kept out of training, chosen at random by the seed (not by micrograph), to '
+        'choose the best checkpoint. At least 1; more than 2,000 are not used at each evaluation.',
+        gt=0,
+        le=0.5,
+        expert=True,
+        label='Validation fraction',
+    )
+    evaluations: int | None = option(
+        None,
+        'How often in the run the validation set is measured and a checkpoint '
+        'saved. A killed run loses at most one such interval.',
+        ge=1,
+        le=10000,
+        expert=True,
+        label='Evaluations',
+    )
+    patience: int | None = option(
+        None,
+        'Stop after this many evaluations without improvement; 0 = never. With the '
+        'cosine schedule the end of the run is its best part: leave 0.',
+        ge=0,
+        expert=True,
+        label='Patience',
+    )
+    keep: int | None = option(
+        None, 'Checkpoints kept: the best ones by validation error.', ge=1, le=50, expert=True, label='Checkpoints kept'
+    )
+    contaminate: str | None = option(
+        None,
+        'Robustness experiment (section 3.4 of the paper): replace a fixed random part of the training '
+        'references, particles or both by noise. Off for real work.',
+        choices=('none', 'references', 'particles', 'both'),
+        expert=True,
+        label='Contaminate',
+    )
+    contaminate_fraction: float | None = option(
+        None,
+        'Part of the training pairs replaced, the same in every epoch.',
+        ge=0,
+        le=1,
+        expert=True,
+        label='Contaminated fraction',
+    )
+    contaminate_noise: str | None = option(
+        None,
+        'Noise that replaces them: gaussian with the mean and s.d. of the set, or uniform over its range.',
+        choices=('gaussian', 'uniform'),
+        expert=True,
+        label='Contaminating noise',
+    )
+    init: str | None = option(
+        None,
+        'Start from the weights of this model folder (train longer, or adapt it to new '
+        'particles). The model itself is not changed.',
+        path=True,
+        label='Continue from model',
+    )
+    invert_contrast: bool = option(
+        False,
+        'References and particles have opposite contrast: reverse the references. '
+        'Asked for by an error message when that is the case.',
+        label='Invert contrast',
+    )
+    force: bool = option(
+        False,
+        'Train although particles and references do not correlate (wrong poses, wrong map, other particles).',
+        expert=True,
+        label='Train in spite of failed checks',
+    )
+    devices: int | None = option(
+        None,
+        'Processes, one a GPU (or, with --device cpu, CPU processes); default the '
+        'GPUs named by --device. Started under torchrun or SLURM, their number rules.',
+        ge=1,
+        le=1024,
+        expert=True,
+        label='Processes',
+    )
+    nodes: int = option(
+        1, 'Computers, for runs started by torchrun or SLURM.', ge=1, le=1024, expert=True, label='Nodes'
+    )
+
+    def validate(self):
+        """As in every verb; and the length is given at most once."""
+        super().validate()
+        given = [flag(name) for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InputError(f'give only one of {", ".join(given)}: they all set the length of the run')
+
+    def fill(self):
+        """Take from the preset every option that was left open; explicit values win. Returns self."""
+        values = preset_values(self.preset)
+        if any(getattr(self, name) is not None for name in LENGTHS):
+            values = {k: v for k, v in values.items() if k not in LENGTHS}
+        known = {f.name for f in fields(self)}
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(f'preset {self.preset}: unknown option {name!r}')
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        self.validate()
+        return self

@@ -1,0 +1,38 @@
+"""Where and how precisely to compute."""
+
+import re
+
+import torch
+
+from .errors import InputError
+
+
+def choose_device(name):
+    """torch.device for ``auto``, ``cpu``, ``cuda`` or ``cuda:0,1`` (the first of them); InputError if not there."""
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    found = re.fullmatch(r'(cpu)|cuda(?::(\d+)(?:,\d+)*)?', name)
+    if not found:
+        raise InputError(f'--device: {name!r} is not auto, cpu, cuda, or cuda:0,1')
+    if found[1]:
+        return torch.device('cpu')
+    index = int(found[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise InputError(
+            f'--device: {name} asked for, but this machine has {torch.cuda.device_count()} GPUs that '
+            'torch can use; take --device cpu, or install a torch with CUDA'
+        )
+    return torch.device('cuda', index)
+
+
+def choose_precision(name, device):
+    """'float32' or 'bfloat16'; ``auto`` is bfloat16 where the hardware multiplies it, float32 elsewhere."""
+    if name != 'auto':
+        return name
+    if device.type == 'cuda':
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Emulated bfloat16 is slower than float32; torch before 2.10 cannot tell, and then float32 is safe.
+        features = getattr(torch.cpu, 'get_capabilities', dict)()
+        native = bool(features.get('avx512_bf16') or features.get('amx_bf16'))
+    return 'bfloat16' if native else 'float32'

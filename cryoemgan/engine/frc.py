@@ -1,0 +1,82 @@
+"""Fourier ring correlation of pairs of images, and the resolution at which it falls below a threshold."""
+
+import numpy as np
+from scipy import fft
+
+
+def ring_index(box):
+    """Ring (nearest integer radius) of each coefficient of rfft2 of a box: int64[box, box // 2 + 1]."""
+    ky = np.fft.fftfreq(box, 1 / box)[:, None]
+    kx = np.fft.rfftfreq(box, 1 / box)[None, :]
+    return np.rint(np.hypot(ky, kx)).astype(np.int64)
+
+
+def ring_sizes(box):
+    """Number of Fourier pixels of the full plane in each ring 0..box // 2.
+
+    The FRC of two independent white-noise images has the s.d. 1 / sqrt(size).
+    """
+    return np.bincount(ring_index(box).ravel(), _multiplicity(box).ravel())[: box // 2 + 1].astype(np.int64)
+
+
+def frequencies(box, pixel_size):
+    """Spatial frequency of each ring in 1/Angstrom, for a pixel size in Angstrom."""
+    return np.arange(box // 2 + 1) / (box * pixel_size)
+
+
+def _multiplicity(box):
+    """How often a coefficient of the half plane counts in the full plane: 1 on the columns without a twin, else 2."""
+    weight = np.full((box, box // 2 + 1), 2)
+    weight[:, 0] = 1
+    if box % 2 == 0:
+        weight[:, -1] = 1
+    return weight
+
+
+class RingCorrelation:
+    """FRC of batches of image pairs of one box (van Heel 1987; Saxton and Baumeister 1982).
+
+    FRC(r) = Re sum F1 conj(F2) / sqrt(sum |F1|^2 sum |F2|^2), sums over the Fourier pixels of ring r.
+    """
+
+    def __init__(self, box):
+        self.box = box
+        ring = ring_index(box).ravel()
+        order = np.argsort(ring, kind='stable')
+        # Corners beyond the last full ring are left out.
+        self._order = order[ring[order] <= box // 2]
+        self._starts = np.searchsorted(ring[self._order], np.arange(box // 2 + 1))
+        self._weight = _multiplicity(box).ravel()[self._order].astype(np.float32)
+
+    def __call__(self, images, others):
+        """FRC of each pair: [n, box, box] twice -> float64[n, box // 2 + 1]; 0 where a ring holds no power."""
+        a, b = self._sorted_transform(images), self._sorted_transform(others)
+        cross = self._ring_sums(a.real * b.real + a.imag * b.imag)
+        power = self._ring_sums(a.real**2 + a.imag**2) * self._ring_sums(b.real**2 + b.imag**2)
+        return np.divide(cross, np.sqrt(power), out=np.zeros_like(cross), where=power > 0)
+
+    def _sorted_transform(self, images):
+        # Less the mean: on a large offset the first rings would be its rounding error. Ring 0 is then set to 1.
+        spectrum = fft.rfft2(images - images.mean((1, 2), keepdims=True))
+        spectrum[:, 0, 0] = 1
+        return spectrum.reshape(len(images), -1)[:, self._order]
+
+    def _ring_sums(self, values):
+        return np.add.reduceat(values * self._weight, self._starts, axis=1, dtype=np.float64)
+
+
+def resolution(curve, threshold, pixel_size, box):
+    """Resolution in Angstrom where a ring curve first falls below a threshold.
+
+    The crossing is interpolated linearly in frequency between rings; ring 0 is not looked at. A curve that stays
+    above the threshold gives Nyquist (2 pixels); one that starts below it gives None.
+    """
+    below = np.flatnonzero(curve[1:] < threshold)
+    frequency = frequencies(box, pixel_size)
+    if not below.size:
+        return 1 / frequency[-1]
+    ring = below[0] + 1
+    if ring == 1:
+        return None
+    part = (curve[ring - 1] - threshold) / (curve[ring - 1] - curve[ring])
+    return float(1 / (frequency[ring - 1] + part * (frequency[ring] - frequency[ring - 1])))

@@ -1,0 +1,174 @@
+"""What the two networks are trained with: scoring rules, the gradient penalty, the reconstruction loss.
+
+The discriminator gives logits z; t = sigmoid(z) is its belief that the image is a reference. It ascends
+``mean(real(z_reference)) + mean(fake(z_denoised))``; the generator descends
+``mean(fake(z_denoised)) + lambda * reconstruction``, the saturating form of the paper.
+
+Everything here is float32 or better, also under autocast.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+# Where the slope of a scoring rule stops growing. With a negative parameter a confidently wrong score has
+# a slope like e^|z|, and one such patch would drown the batch. e^10 is exact wherever |z| <= 10, for
+# every (alpha, beta).
+LOG_SLOPE_LIMIT = 10.0
+
+# Gauss-Legendre nodes on [0, 1]. The integrand has its poles at +-i pi: 16 nodes on panels of length 4
+# leave 1e-16.
+NODES, WEIGHTS = (torch.from_numpy(v) / 2 for v in np.polynomial.legendre.leggauss(16))
+NODES = NODES + 0.5
+PANEL = 4.0
+
+
+class ScoringRule:
+    """The proper scoring rules S(t, 1), S(t, 0) of two parameters in [-1, 1], as functions of the logit.
+
+    S(t,1) = -int_t^1 c^(alpha-1) (1-c)^beta dc, S(t,0) = -int_0^t c^alpha (1-c)^(beta-1) dc (Gu et al.
+    2020, eq. 3), shifted to be zero at t = 1/2, where the discriminator knows nothing: as printed they
+    are -inf everywhere for beta = -1 or alpha = -1. (0,0) is the Jensen-Shannon GAN, (1,1) Brier's rule,
+    (-1/2,-1/2) boosting.
+    """
+
+    probability = True
+
+    def __init__(self, alpha, beta):
+        if not (-1 <= alpha <= 1 and -1 <= beta <= 1):
+            raise ValueError(f'alpha {alpha} and beta {beta} must be in [-1, 1]')
+        self.alpha, self.beta = float(alpha), float(beta)
+
+    def real(self, logits):
+        """Score of believing sigmoid(logits) when the image is a reference; elementwise, increasing."""
+        return score(logits, self.alpha, self.beta + 1)
+
+    def fake(self, logits):
+        """Score of believing sigmoid(logits) when the image was denoised; elementwise, decreasing."""
+        return score(-logits, self.beta, self.alpha + 1)
+
+
+class Wasserstein:
+    """The scores of WGAN: the discriminator is a critic of slope one, held by `gradient_penalty`."""
+
+    probability = False
+
+    def real(self, logits):
+        """Elementwise score of a reference."""
+        return logits.float()
+
+    def fake(self, logits):
+        """Elementwise score of a denoised image."""
+        return -logits.float()
+
+
+def score(z, p, q):
+    """F(z; p, q) = int_0^z sigmoid(u)^p sigmoid(-u)^q du, elementwise; differentiable twice. Never autocast.
+
+    S(t,1) - S(1/2,1) = F(z; alpha, beta+1), and S(t,0) - S(1/2,0) = F(-z; beta, alpha+1), because
+    dS(t,1)/dz = t^alpha (1-t)^(beta+1). Where log(dF/dz) would pass LOG_SLOPE_LIMIT, F goes on as a
+    straight line.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        z = z if z.dtype == torch.float64 else z.float()
+        if (p, q) == (0, 1):
+            return math.log(2) - functional.softplus(-z)
+        if (p, q) == (1, 2):
+            return 0.125 - torch.sigmoid(-z).square() / 2
+        return _Score.apply(z, p, q)
+
+
+class _Score(torch.autograd.Function):
+    """F by composite Gauss-Legendre quadrature; its derivative by the exact expression."""
+
+    @staticmethod
+    def forward(ctx, z, p, q):
+        ctx.save_for_backward(z)
+        ctx.powers = p, q
+        exact = z.double()
+        # q is never negative, so only the side of z < 0 can grow.
+        inside = _limit(exact, p)
+        beyond = (exact - inside) * _slope(inside, p, q)
+        return (_integral(inside, p, q) + beyond).to(z.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (z,) = ctx.saved_tensors
+        # Differentiable operations, so that autograd gives the second derivative too.
+        return grad * _slope(_limit(z, ctx.powers[0]), *ctx.powers), None, None
+
+
+def _limit(z, p):
+    """z, but not below the point where sigmoid(z)^p reaches the limit of the slope."""
+    return z.clamp(min=LOG_SLOPE_LIMIT / p) if p < 0 else z
+
+
+def _slope(z, p, q):
+    """sigmoid(z)^p sigmoid(-z)^q."""
+    return torch.exp(p * functional.logsigmoid(z) + q * functional.logsigmoid(-z))
+
+
+def _integral(z, p, q):
+    """int_0^z _slope(u) du for float64 z, panel by panel (each panel costs 16 evaluations)."""
+    if z.numel() == 0:
+        return torch.zeros_like(z)
+    panels = max(1, math.ceil(float(z.abs().max()) / PANEL)) if torch.isfinite(z).all() else 1
+    step = z / panels
+    nodes, weights = NODES.to(z.device), WEIGHTS.to(z.device)
+    total = torch.zeros_like(z)
+    for k in range(panels):
+        total += _slope(step[..., None] * (k + nodes), p, q) @ weights
+    return total * step
+
+
+def adversary(name, alpha=0.5, beta=0.5):
+    """The scores of a GAN by name: none (gives None), beta (the scoring rule of alpha, beta) or wgan-gp."""
+    return {'none': lambda: None, 'beta': lambda: ScoringRule(alpha, beta), 'wgan-gp': Wasserstein}[name]()
+
+
+def per_image(scores, patches='mean'):
+    """Patch scores [B, 1, n, n] -> [B]: their mean, or their sum (what the authors' scripts do)."""
+    scores = scores.float().flatten(1)
+    return scores.sum(1) if patches == 'sum' else scores.mean(1)
+
+
+def discriminator_loss(rule, references, denoised, patches='mean'):
+    """-E[S1(D(x)) + S0(D(G(y)))] from logits [B, 1, n, n] of references and denoised images; to be descended."""
+    return -(per_image(rule.real(references), patches).mean() + per_image(rule.fake(denoised), patches).mean())
+
+
+def generator_loss(rule, denoised, patches='mean'):
+    """E[S0(D(G(y)))] from the logits of denoised images; to be descended."""
+    return per_image(rule.fake(denoised), patches).mean()
+
+
+def reconstruction(denoised, references, p=1):
+    """Mean over images and pixels of |denoised - references|^p, p = 1 or 2."""
+    difference = denoised.float() - references.float()
+    return difference.abs().mean() if p == 1 else difference.square().mean()
+
+
+def gradient_penalty(discriminator, references, denoised, rng=None, patches='mean', scale_free=False):
+    """E[(|grad D(x~)| - 1)^2] at random points between references and denoised images; *added* to D's
+    loss, times mu.
+
+    Eq. 8 of the paper prints the sign the other way. images: [B, 1, N, N]; the generator gets no
+    gradient. rng: a torch.Generator on the images' device. discriminator: called in float32; it must not
+    mix images (no batch norm).
+
+    literal (scale_free=False): |grad| is the 2-norm over pixels. Its pull on the generator against lambda
+    times the mean absolute difference is sqrt(pixels) / lambda: 13 at 128 px and lambda 10, and another
+    in every box. scale_free: slope one against the *root mean square* difference of images, |grad| *
+    sqrt(pixels), so that the ratio is 1 / lambda in every box.
+    """
+    with torch.autocast(references.device.type, enabled=False):
+        share = torch.rand(len(references), 1, 1, 1, generator=rng, device=references.device)
+        between = torch.lerp(denoised.detach().float(), references.detach().float(), share).requires_grad_()
+        value = per_image(discriminator(between), patches).sum()
+        (gradient,) = torch.autograd.grad(value, between, create_graph=True)
+        norm = gradient.flatten(1).norm(dim=1)
+        if scale_free:
+            norm = norm * math.sqrt(gradient[0].numel())
+        return (norm - 1).square().mean()

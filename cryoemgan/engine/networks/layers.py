@@ -1,0 +1,105 @@
+"""Pieces that the paper's networks share."""
+
+from torch import nn
+
+
+def down(inputs, outputs):
+    """4x4 convolution that halves the side."""
+    return nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+
+
+def up(inputs, outputs):
+    """4x4 transposed convolution that doubles the side."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+
+
+def norm(kind, channels):
+    """Normalisation layer: ``batch``, or ``group`` (at most 8 groups), with the same number of parameters.
+
+    Batch statistics mix the scores of different images. That is what the paper's scripts do, but the gradient
+    penalty is a statement about single images: use group for WGAN-GP.
+    """
+    if kind == 'batch':
+        return nn.BatchNorm2d(channels)
+    groups = max(g for g in range(1, 9) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+class Residual(nn.Module):
+    """ReLU(x + body(x))."""
+
+    def __init__(self, *body):
+        super().__init__()
+        self.body = nn.Sequential(*body)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.activation(self.body(x) + x)
+
+
+def initialise(module):
+    """He's initialisation of every convolution, for layers before a ReLU; biases zero. Returns the module."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            # A transposed convolution stores (in, out): its fan_out is the number of inputs to an output
+            # pixel, times the stride squared.
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            nn.init.kaiming_normal_(layer.weight, mode='fan_out' if transposed else 'fan_in', nonlinearity='relu')
+            if transposed:
+                layer.weight.data.mul_(layer.stride[0])
+            nn.init.zeros_(layer.bias)
+    return module
+
+
+class EncoderDecoder(nn.Module):
+    """The paper's generator: levels that halve the image, and levels that double it again, with additive
+    skips.
+
+    channels: width of each level. before, after: number of residual blocks of each level on the way down
+    and up (``after`` from the deepest inner level to the first; one shorter). block(C): makes one. skips:
+    add the level's output on the way down before the ReLU of the level on the way up.
+    """
+
+    def __init__(self, channels, before, after, block, skips):
+        super().__init__()
+        self.multiple, self.skips = 2 ** len(channels), skips
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for previous, width, count in zip((1, *channels), channels, before):
+            self.downs.append(
+                nn.Sequential(
+                    down(previous, width),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                    *(block(width) for _ in range(count)),
+                )
+            )
+        inner = channels[::-1]
+        for previous, width, count in zip(inner, inner[1:], after):
+            blocks = nn.Sequential(nn.ReLU(inplace=True), *(block(width) for _ in range(count)))
+            self.ups.append(nn.ModuleList([nn.Sequential(up(previous, width), nn.BatchNorm2d(width)), blocks]))
+        self.last = nn.Sequential(up(channels[0], 1), nn.BatchNorm2d(1), nn.Tanh())
+        initialise(self)
+
+    def forward(self, x):
+        kept = []
+        for level in self.downs:
+            x = level(x)
+            kept.append(x)
+        kept.pop()
+        for double, blocks in self.ups:
+            x, skip = double(x), kept.pop()
+            x = blocks(x + skip if self.skips else x)
+        return self.last(x)
+
+
+class PatchDiscriminator(nn.Module):
+    """A stack of layers whose output is one score a patch; takes multiples of 8 px from ``smallest`` up."""
+
+    def __init__(self, *layers, multiple=8, smallest=32):
+        super().__init__()
+        self.multiple, self.smallest = multiple, smallest
+        self.layers = nn.Sequential(*layers)
+        initialise(self)
+
+    def forward(self, x):
+        return self.layers(x)

@@ -1,0 +1,117 @@
+"""Figures: what they show, and that they need neither torch nor Scipion nor a display."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cryoemgan import figures
+from cryoemgan.engine.stacks import StackWriter
+from cryoemgan.engine.table import ParticleTable
+
+
+def write_set(folder, name, images, originals=None):
+    with StackWriter(folder / f'{name}.mrcs', len(images), images.shape[-1], 2.0) as writer:
+        writer.append(images)
+    columns = {'rlnImageName': [f'{i + 1}@{name}.mrcs' for i in range(len(images))]}
+    if originals:
+        columns['rlnImageOriginalName'] = originals
+    ParticleTable.create(folder / f'{name}.star', columns).write(folder / f'{name}.star')
+    return folder / f'{name}.star'
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Seven constant-gradient particles and five of them, in another order, brighter."""
+    ramp = np.linspace(0, 1, 20, dtype=np.float32) * np.ones((7, 20, 1), np.float32)
+    noisy = ramp * np.arange(1, 8, dtype=np.float32)[:, None, None]
+    rows = [4, 0, 6, 2, 3]
+    return {'noisy': write_set(tmp_path, 'noisy', noisy),
+            'denoised': write_set(tmp_path, 'denoised', noisy[rows] + 100, [f'{r + 1}@noisy.mrcs' for r in rows])}
+
+
+def texts(figure):
+    return [t.get_text() for axes in figure.axes for t in axes.texts]
+
+
+def test_gallery_pairs_by_identity_and_pages(sets):
+    gallery = figures.Gallery(sets, per_page=2)
+    assert (len(gallery), gallery.pages) == (5, 3)
+    shown = gallery.page(2).axes[0].images
+    arrays = [np.asarray(i.get_array()) for i in shown]
+    assert [a.max() for a in arrays] == [4, 104, 5, 105]
+    assert len(gallery.page(3).axes[0].images) == 2
+    for number in (0, 4):
+        with pytest.raises(ValueError, match='of 3'):
+            gallery.page(number)
+
+
+def test_gallery_contrast_and_labels(sets, tmp_path):
+    (tmp_path / 'metrics.csv').write_text('particle,method,ncc\n1@noisy.mrcs,denoised,0.876\n')
+    own = figures.Gallery(sets, metrics=tmp_path / 'metrics.csv').page(1)
+    assert {'noisy', 'denoised', '#1  ', 'NCC 0.88'} <= set(texts(own))
+    limits = {i.get_clim() for i in own.axes[0].images}
+    assert len(limits) == 10
+    shared = figures.Gallery(sets, contrast='shared').page(1)
+    assert len({i.get_clim() for i in shared.axes[0].images}) == 1
+    with pytest.raises(ValueError, match='neither own nor shared'):
+        figures.Gallery(sets, contrast='any')
+
+
+def test_training_curves_of_a_file_that_is_still_written(tmp_path):
+    path = tmp_path / 'metrics.csv'
+    path.write_text('iteration,seconds,train_loss,validation_mse,validation_psnr\n'
+                    '100,1,0.5,,\n200,2,0.4,0.30,10\n300,3,0.3,0.10,15\n400,4,0.3,0.20,12\n500,5,0.')
+    figure = figures.training_curves(path)
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
+    assert set(panels) == {'Losses', 'Error', 'Peak signal to noise'}
+    line = max(panels['Error'].lines, key=lambda x: len(x.get_xdata()))
+    assert list(line.get_xdata()) == [200, 300, 400]
+    label = panels['Error'].get_legend().get_texts()[0].get_text()
+    assert label == 'validation mse (best 0.1 at 300)'
+    assert panels['Losses'].get_xlabel() == 'iteration'
+
+
+@pytest.mark.parametrize('text', ['', 'iteration,train_loss\n', 'iteration,train_loss\n10'])
+def test_training_curves_before_the_first_row(tmp_path, text):
+    (tmp_path / 'metrics.csv').write_text(text)
+    figure = figures.training_curves(tmp_path / 'metrics.csv')
+    assert 'No evaluation yet' in figure.texts[0].get_text()
+
+
+def test_frc_axes_have_units_and_end_at_nyquist(tmp_path):
+    rows = [f'{m},{r},{r / 80},{max(0, 1 - r / s)},0.1,9' for m, s in (('a', 10), ('b', 30)) for r in range(21)]
+    (tmp_path / 'frc.csv').write_text('method,ring,frequency,frc,sd,fourier_pixels\n' + '\n'.join(rows))
+    axes, top = figures.frc_curves(tmp_path / 'frc.csv').axes
+    assert axes.get_xlabel() == 'spatial frequency (1/Å)'
+    assert axes.get_xlim() == pytest.approx((0, 0.25))
+    assert top.get_xticklabels()[-1].get_text() == '4.0'
+    curves = {line.get_label(): line for line in axes.lines}
+    assert curves['a'].get_ydata()[0] == pytest.approx(0.9)
+    assert curves['a'].get_linestyle() != curves['b'].get_linestyle()
+
+
+def test_distributions_mark_medians(tmp_path):
+    names = 'mse,psnr,ssim,ncc,mse_affine,psnr_affine,ssim_affine,ncc_affine,gain,offset'
+    rows = [f'{i},{m},' + ','.join([str(i * s)] * 10) for m, s in (('a', 1), ('b', 2)) for i in range(1, 10)]
+    (tmp_path / 'metrics.csv').write_text(f'particle,method,{names}\n' + '\n'.join(rows))
+    figure = figures.distributions(tmp_path / 'metrics.csv')
+    assert len(figure.axes) == 8
+    medians = [line.get_xdata()[0] for line in figure.axes[1].lines]
+    assert medians == [5, 10]
+
+
+def test_saved_without_display_torch_or_scipion(sets, tmp_path):
+    code = (f'import sys; from cryoemgan import figures\n'
+            f'g = figures.Gallery({ {k: str(v) for k, v in sets.items()} !r})\n'
+            f'figures.save(g.page(1), {str(tmp_path / "g.png")!r})\n'
+            'loaded = {m.split(".")[0] for m in sys.modules}\n'
+            'assert not loaded & {"torch", "pyworkflow", "pwem", "sklearn", "tkinter"}, loaded\n'
+            'assert "matplotlib.pyplot" not in sys.modules')
+    subprocess.run([sys.executable, '-c', code], check=True, env={'PYTHONPATH': ':'.join(p for p in sys.path if p)})
+    with Image.open(tmp_path / 'g.png') as image:
+        assert image.size[0] > 400
+        assert np.asarray(image.convert('L')).std() > 10
+    assert not list(tmp_path.glob('*.partial'))

@@ -1,0 +1,201 @@
+"""Algorithm 1 of Gu et al. 2020: the autoencoder and its adversary, on Lightning Fabric.
+
+Random numbers of an iteration are a function of (seed, iteration), and the data order of (seed, epoch): a resumed
+run goes on exactly where it was. Networks run under autocast; losses, scores, penalty and metrics are float32.
+"""
+
+import copy
+import math
+
+import numpy as np
+import torch
+
+from . import sampling
+from .augmentation import augment
+from .errors import WorkError
+from .losses import adversary, gradient_penalty, per_image, reconstruction
+
+
+class Diverged(WorkError):
+    """A loss term stopped being a finite number."""
+
+
+def cosine(progress, warmup):
+    """Factor of the learning rate at progress 0..1: a linear rise over ``warmup``, then half a cosine to 0."""
+    if progress < warmup:
+        return max(progress, 1e-3) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
+
+
+class Training:
+    """Networks, optimisers and running average, and the iteration that moves them.
+
+    pair: networks.Pair. feed: Feed. settings: Train, filled. fabric: Lightning Fabric, launched. signal: (a, b) of
+    Scale.signal. terms: sums of every loss term since they were last cleared.
+    """
+
+    def __init__(self, pair, feed, settings, fabric, signal, batch_size):
+        self.pair, self.feed, self.settings, self.fabric, self.signal = pair, feed, settings, fabric, signal
+        self.batch_size, self.iteration, self.draws, self.progress = batch_size, 0, 0, 0.0
+        self.generator, self.discriminator = (m.to(fabric.device) for m in (pair.generator, pair.discriminator))
+        self.rule = adversary(settings.gan, settings.alpha, settings.beta)
+        betas = settings.adam_beta1, settings.adam_beta2
+        self.optimise_g = torch.optim.Adam(self.generator.parameters(), settings.learning_rate_generator, betas)
+        self.optimise_d = torch.optim.Adam(self.discriminator.parameters(), settings.learning_rate_discriminator, betas)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.ema else self.generator
+        self.terms = {}
+
+    # Algorithm 1
+
+    def iterate(self):
+        """One iteration: k_d steps of the discriminator, k_g steps of the generator, each on a fresh batch."""
+        s, rule = self.settings, self.rule
+        self._begin()
+        if rule:
+            for _ in range(s.discriminator_steps):
+                noisy, clean = self._batch()
+                denoised = self._denoise(noisy).detach()
+                real, fake = self._mean(rule.real(self._judge(clean))), self._mean(rule.fake(self._judge(denoised)))
+                penalty = self._penalty(clean, denoised) if s.gan == 'wgan-gp' else 0 * real
+                self._descend(
+                    self.optimise_d,
+                    self.discriminator,
+                    -(real + fake) + s.gradient_penalty * penalty,
+                    score_real=real,
+                    score_fake=fake,
+                    penalty=penalty,
+                )
+            self.discriminator.requires_grad_(False)
+        for _ in range(s.generator_steps):
+            noisy, clean = self._batch()
+            denoised = self._denoise(noisy)
+            distance = reconstruction(denoised, clean, s.p)
+            fake = self._mean(rule.fake(self._judge(denoised))) if rule else 0 * distance
+            self._descend(
+                self.optimise_g,
+                self.generator,
+                fake + s.reconstruction_weight * distance,
+                reconstruction=distance,
+                adversary=fake,
+            )
+            self._update_average()
+        self.discriminator.requires_grad_(True)
+        self.iteration += 1
+
+    # Its pieces
+
+    def _begin(self):
+        s = self.settings
+        factor = cosine(self.progress, s.warmup) if s.schedule == 'cosine' else 1.0
+        for optimiser, rate in (
+            (self.optimise_g, s.learning_rate_generator),
+            (self.optimise_d, s.learning_rate_discriminator),
+        ):
+            for group in optimiser.param_groups:
+                group['lr'] = factor * rate
+        if self.pair.stages > 1:
+            # Equal time for each resolution, the first half of it fading in.
+            stage, inside = divmod(min(self.progress, 1 - 1e-9) * self.pair.stages, 1)
+            self.pair.set_stage(int(stage), min(1.0, 2 * inside))
+        torch.manual_seed(int(sampling.generator(s.seed, 'weights', self.iteration, 1).integers(2**63)))
+        self.generator.train()
+        self.discriminator.train()
+
+    def _batch(self):
+        """The next augmented pairs (particle, reference), [B, 1, N, N] on the device; this process's share of them."""
+        s = self.settings
+        _, noisy, clean = self.feed.next(self.batch_size)
+        rng = sampling.generator(s.seed, 'augmentation', self.draws)
+        self.draws += 1
+        noisy, clean = (torch.from_numpy(np.ascontiguousarray(x))[:, None] for x in (noisy, clean))
+        noisy, clean = augment(
+            noisy, clean, rng, turns=s.turns, shift=s.shift, exchange=s.exchange_noise, signal=self.signal
+        )
+        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        return tuple(x[mine].to(self.fabric.device, memory_format=torch.channels_last) for x in (noisy, clean))
+
+    def _denoise(self, noisy):
+        with self.fabric.autocast():
+            return self.generator(noisy).float()
+
+    def _judge(self, images):
+        with self.fabric.autocast():
+            return self.discriminator(images).float()
+
+    def _mean(self, scores):
+        return per_image(scores, self.settings.patch_reduction).mean()
+
+    def _penalty(self, clean, denoised):
+        return gradient_penalty(
+            self.discriminator,
+            clean,
+            denoised,
+            patches=self.settings.patch_reduction,
+            scale_free=self.settings.critic_scale == 'box',
+        )
+
+    def _descend(self, optimiser, network, loss, **terms):
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._share_gradients(network)
+        limit = self.settings.clip or math.inf
+        terms['gradient'] = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
+        self._record(network is self.generator, terms)
+        optimiser.step()
+
+    def _share_gradients(self, network):
+        """Mean of the gradients over processes, as one message."""
+        if self.fabric.world_size == 1:
+            return
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = self.fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op='mean')
+        for gradient, shared in zip(gradients, flat.split([g.numel() for g in gradients])):
+            gradient.copy_(shared.view_as(gradient))
+
+    def _record(self, of_generator, terms):
+        """Add to the sums; raise Diverged before a step with a number that is not finite."""
+        side = 'generator' if of_generator else 'discriminator'
+        values = self.fabric.all_reduce(torch.stack([v.detach().float() for v in terms.values()]), reduce_op='mean')
+        for name, value in zip(terms, values.tolist()):
+            if not math.isfinite(value):
+                raise Diverged(f'iteration {self.iteration + 1}: the term {name!r} of the {side} became {value}')
+            key = f'{name}_{side}' if name == 'gradient' else name
+            total, count = self.terms.get(key, (0.0, 0))
+            self.terms[key] = total + value, count + 1
+
+    @torch.no_grad()
+    def _update_average(self):
+        if self.average is self.generator:
+            return
+        # Young averages forget fast, or the first weights would stay in them.
+        steps = self.iteration * self.settings.generator_steps
+        decay = min(self.settings.ema, (1 + steps) / (10 + steps))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
+        for mean, value in zip(self.average.buffers(), self.generator.buffers()):
+            mean.copy_(value)
+
+    # State
+
+    def state(self):
+        """Everything that the next iteration depends on: tensors and plain values only."""
+        return {
+            'generator': self.generator.state_dict(),
+            'discriminator': self.discriminator.state_dict(),
+            'average': self.average.state_dict(),
+            'optimise_g': self.optimise_g.state_dict(),
+            'optimise_d': self.optimise_d.state_dict(),
+            'iteration': self.iteration,
+            'draws': self.draws,
+            'epoch': self.feed.epoch,
+            'offset': self.feed.offset,
+            'batch_size': self.batch_size,
+            'terms': {k: list(v) for k, v in self.terms.items()},
+        }
+
+    def restore(self, state):
+        """Go on from `state`."""
+        for name in ('generator', 'discriminator', 'average', 'optimise_g', 'optimise_d'):
+            getattr(self, name).load_state_dict(state[name])
+        self.iteration, self.draws = state['iteration'], state['draws']
+        self.feed.epoch, self.feed.offset = state['epoch'], state['offset']
+        self.terms = {k: tuple(v) for k, v in state['terms'].items()}

@@ -1,0 +1,243 @@
+"""``evaluate``: compare any number of particle sets with references, particle by particle.
+
+Sets are matched to the references by identity and read batch by batch. All of them are compared on the particles that
+every set has: means over different particles cannot be compared.
+"""
+
+import contextlib
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ... import figures
+from ...figures.gallery import particle_labels
+from .. import frc, metrics
+from ..errors import InputError
+from ..job import atomic
+from ..table import ParticleTable, match
+
+COLUMNS = [*metrics.NAMES, *(f'{name}_affine' for name in metrics.NAMES), 'gain', 'offset']
+# Title of the references in the gallery.
+REFERENCE = 'reference'
+THRESHOLDS = {'frc_0.5': 0.5, 'frc_0.143': 0.143}
+# Smallest pixel-size difference that moves the last ring by a tenth of a ring in a 64 px box.
+PIXEL_TOLERANCE = 0.003
+
+
+@dataclass
+class Comparison:
+    """What is compared: references, sets by name, and the rows of each that hold the same particles."""
+
+    references: ParticleTable
+    reference_rows: np.ndarray
+    sets: dict
+    rows: dict
+
+
+class Running:
+    """Mean and s.d. of a stream of batches [n, ...] (Chan et al. 1983: stable, unlike a sum of squares)."""
+
+    def __init__(self):
+        self.count, self.mean, self._squares = 0, 0.0, 0.0
+
+    def add(self, values):
+        """Take in a batch [n, ...]."""
+        n, mean = len(values), values.mean(0)
+        total = self.count + n
+        self._squares = (self._squares + ((values - mean) ** 2).sum(0)
+                         + (mean - self.mean) ** 2 * self.count * n / total)
+        self.mean = self.mean + (mean - self.mean) * n / total
+        self.count = total
+
+    @property
+    def sd(self):
+        """Standard deviation of what was seen."""
+        return np.sqrt(self._squares / self.count)
+
+
+def check(settings, job):
+    """Read and match all tables; InputError for mismatches. Nothing is written."""
+    references = ParticleTable.read(job.input(settings.references))
+    sets = {name: ParticleTable.read(job.input(path)) for name, path in _named(settings.particles).items()}
+    for name, table in sets.items():
+        _check_scale(references, name, table)
+        _warn_about_origin(job, references, name, table)
+    return Comparison(references, *_shared(job, references, sets))
+
+
+def run(settings, job, prepared):
+    """Compare, write metrics.csv, frc.csv and pictures; returns the summary of every method."""
+    data_range = settings.data_range or _data_range(job, prepared, settings.batch_size)
+    stats, curves = _compare_all(settings, job, prepared, data_range)
+    box, pixel_size = prepared.references.box, prepared.references.pixel_size
+    _write_frc(job.output('frc.csv'), curves, box, pixel_size)
+    results = {name: _method_summary(stats[name], curves[name].mean, data_range, pixel_size, box)
+               for name in prepared.sets}
+    for name, result in results.items():
+        _warn_about_scale(job, name, result, stats[name])
+    job.say(_as_text(results, data_range))
+    _draw(settings, job, prepared)
+    return {'particles': len(prepared.reference_rows), 'data_range': data_range, 'ssim_window': 'Gaussian, sigma 1.5 px',
+            'frc_without_crossing': 'Nyquist when never below the threshold, null when below it in the first ring',
+            'methods': results}
+
+
+# Checks
+
+def _named(arguments):
+    """{name: path} of NAME=FILE arguments; a bare FILE is called by its stem."""
+    named = {}
+    for argument in arguments:
+        name, _, path = argument.partition('=')
+        if not path or Path(argument).exists():
+            name, path = Path(argument).stem, argument
+        if not name or name == REFERENCE or name in named:
+            raise InputError(f'--particles {argument}: the name {name!r} is empty or taken; write OTHER=FILE.star')
+        named[name] = path
+    return named
+
+
+def _check_scale(references, name, table):
+    if table.box != references.box:
+        raise InputError(f'{table.path} ({name}) has images of {table.box} px, {references.path} of {references.box} '
+                         'px: resampling would change what is measured. Make references with project --box '
+                         f'{table.box}, or denoise with --output-box input')
+    if references.box < 2 * metrics.SSIM_RADIUS + 1:
+        raise InputError(f'{references.path}: images of {references.box} px are smaller than the window of SSIM '
+                         f'({2 * metrics.SSIM_RADIUS + 1} px)')
+    ratio = table.pixel_size / references.pixel_size
+    if abs(ratio - 1) > PIXEL_TOLERANCE:
+        raise InputError(f'{table.path} ({name}) has {table.pixel_size:.4g} A/px, {references.path} '
+                         f'{references.pixel_size:.4g} A/px: not the same images. Correct the pixel size in one of the '
+                         'tables if it is wrong, or resample')
+
+
+def _warn_about_origin(job, references, name, table):
+    leakage = table.provenance.get('leakage')
+    if leakage:
+        job.warn(f'{name}: {leakage}')
+    ctf, expected = table.provenance.get('ctf'), references.provenance.get('ctf')
+    if ctf and expected and ctf != expected:
+        job.warn(f'{name}: its images have the CTF treated as "{ctf}", the references as "{expected}": part of the '
+                 'difference is the CTF, not noise')
+
+
+def _shared(job, references, sets):
+    """(rows of the references, sets, {name: rows}) of the particles that every set has."""
+    matched = {name: match(references, table) for name, table in sets.items()}
+    common = np.arange(len(references))
+    for mine, _ in matched.values():
+        common = np.intersect1d(common, mine)
+    if not len(common):
+        raise InputError('no particle is in every set: ' + ', '.join(
+            f'{name} shares {len(mine)} of {len(references)} with the references'
+            for name, (mine, _) in matched.items()))
+    rows = {}
+    for name, (mine, theirs) in matched.items():
+        order = np.argsort(mine)
+        rows[name] = theirs[order[np.searchsorted(mine, common, sorter=order)]]
+        if len(common) < len(sets[name]):
+            job.warn(f'{name}: {len(common)} of its {len(sets[name])} particles are in the references and in every '
+                     'other set; only these are compared')
+    return common, sets, rows
+
+
+# Work
+
+def _batches(total, size):
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def _data_range(job, prepared, size):
+    images, rows = prepared.references.images(), prepared.reference_rows
+    low, high = np.inf, -np.inf
+    with job.progress(len(rows), 'grey range') as bar:
+        for part in _batches(len(rows), size):
+            batch = images.read(rows[part])
+            low, high = min(low, float(batch.min())), max(high, float(batch.max()))
+            bar.update(len(batch))
+    if low == high:
+        raise InputError(f'{prepared.references.path}: every reference has the grey value {low:g}; are these the '
+                         'images you meant?')
+    return high - low
+
+
+def _compare_all(settings, job, prepared, data_range):
+    """Write metrics.csv batch by batch; ({name: Running of COLUMNS and slope}, {name: Running of FRC curves})."""
+    correlation = frc.RingCorrelation(prepared.references.box)
+    stats, curves = ({name: Running() for name in prepared.sets} for _ in range(2))
+    labels, total = particle_labels(prepared.references), len(prepared.reference_rows)
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(atomic(job.output('metrics.csv')))
+        writer = csv.writer(stack.enter_context(open(target, 'w', newline='', encoding='utf-8')))
+        writer.writerow(['particle', 'method', *COLUMNS])
+        bar = stack.enter_context(job.progress(total, 'compare'))
+        for part in _batches(total, settings.batch_size):
+            rows = prepared.reference_rows[part]
+            references = prepared.references.images().read(rows)
+            for name, table in prepared.sets.items():
+                images = table.images().read(prepared.rows[name][part])
+                values = metrics.compare(images, references, data_range)
+                block = np.stack([values[c] for c in COLUMNS], axis=1)
+                writer.writerows([labels[row], name, *(f'{v:.6g}' for v in line)] for row, line in zip(rows, block))
+                stats[name].add(block)
+                curves[name].add(correlation(images, references))
+            bar.update(len(rows))
+    return stats, curves
+
+
+def _write_frc(path, curves, box, pixel_size):
+    frequency = frc.frequencies(box, pixel_size)
+    with atomic(path) as partial, open(partial, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(['method', 'ring', 'frequency', 'frc', 'sd', 'fourier_pixels'])
+        for name, curve in curves.items():
+            for ring, size in enumerate(frc.ring_sizes(box)):
+                writer.writerow([name, ring, f'{frequency[ring]:.6g}', f'{curve.mean[ring]:.6g}',
+                                 f'{curve.sd[ring]:.6g}', size])
+
+
+def _method_summary(stats, curve, data_range, pixel_size, box):
+    """Means and s.d. of a method as the summary promises them."""
+    of = {c: {'mean': float(stats.mean[i]), 'sd': float(stats.sd[i])} for i, c in enumerate(COLUMNS)}
+    raw, affine = ({name: of[name + suffix] for name in metrics.NAMES} for suffix in ('', '_affine'))
+    for group in (raw, affine):
+        # The mean of PSNR is not the PSNR of the mean: papers print either.
+        group['psnr_of_mean_mse'] = float(metrics.psnr(group['mse']['mean'], data_range))
+    return {**raw, 'affine': {**affine, 'gain': of['gain'], 'offset': of['offset']},
+            **{name: frc.resolution(curve, value, pixel_size, box) for name, value in THRESHOLDS.items()}}
+
+
+def _warn_about_scale(job, name, result, stats):
+    ncc, standard_error = result['ncc']['mean'], result['ncc']['sd'] / np.sqrt(stats.count)
+    if ncc < -max(4 * standard_error, 0.02):
+        job.warn(f'{name}: inverted contrast: the mean correlation with the references is {ncc:.2f}. Invert one of '
+                 'the two sets (white protein belongs with white protein)')
+    elif result['mse']['mean'] > 4 * result['affine']['mse']['mean'] and abs(ncc) > 0.5:
+        job.warn(f'{name}: its grey scale is not that of the references (MSE {result["mse"]["mean"]:.3g} raw, '
+                 f'{result["affine"]["mse"]["mean"]:.3g} after an affine fit): read the affine numbers')
+
+
+# Reports
+
+def _as_text(results, data_range):
+    """The table printed at the end."""
+    width = max(6, *(len(name) for name in results))
+    head = f'{"":{width}}  {"MSE":>10} {"PSNR":>7} {"SSIM":>6} {"NCC":>6} | {"affine MSE":>10} {"PSNR":>7} {"SSIM":>6}'
+    lines = [f'PSNR and SSIM with data range {data_range:.4g}; FRC in Angstrom', head + f' | {"FRC 0.5":>8} {"0.143":>6}']
+    for name, r in results.items():
+        a, cut = r['affine'], ['-' if r[k] is None else f'{r[k]:.1f}' for k in THRESHOLDS]
+        lines.append(f'{name:{width}}  {r["mse"]["mean"]:10.3e} {r["psnr"]["mean"]:7.2f} {r["ssim"]["mean"]:6.3f} '
+                     f'{r["ncc"]["mean"]:6.3f} | {a["mse"]["mean"]:10.3e} {a["psnr"]["mean"]:7.2f} '
+                     f'{a["ssim"]["mean"]:6.3f} | {cut[0]:>8} {cut[1]:>6}')
+    return '\n'.join(lines)
+
+
+def _draw(settings, job, prepared):
+    figures.save(figures.distributions(job.output('metrics.csv')), job.output('metrics.png'))
+    figures.save(figures.frc_curves(job.output('frc.csv')), job.output('frc.png'))
+    gallery = figures.Gallery({**prepared.sets, REFERENCE: prepared.references}, metrics=job.output('metrics.csv'))
+    shown = np.linspace(0, len(gallery) - 1, min(settings.pictures, len(gallery))).astype(int)
+    figures.save(gallery.particles(shown), job.output('gallery.png'))

@@ -1,0 +1,318 @@
+"""``simulate``: clean and noisy particles of known conformation, pose and CTF.
+
+Two passes, both batch by batch: projections (with CTF and shifts) go to clean.mrcs and give the signal's variance;
+then noise is added to them. Nothing grows with the number of images but the columns of their table.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import mrcfile
+import numpy as np
+
+from .. import simulation
+from ..density import check_size, density, read_models
+from ..errors import InputError
+from ..geometry import euler_to_matrix
+from ..job import atomic
+from ..maps import read_map
+from ..phantom import claw
+from ..resample import plan
+from ..stacks import StackWriter
+from ..table import ParticleTable
+
+PHANTOM_PIXEL, DEFAULT_B = 4.0, 14.0
+CTF_COLUMNS = {'defocus_u': 'rlnDefocusU', 'defocus_v': 'rlnDefocusV', 'defocus_angle': 'rlnDefocusAngle',
+               'phase_shift': 'rlnPhaseShift'}
+MICROSCOPE = {'voltage': 'rlnVoltage', 'cs': 'rlnSphericalAberration', 'amplitude_contrast': 'rlnAmplitudeContrast'}
+
+
+@dataclass
+class Prepared:
+    """Checked input: the conformations (phantoms, atomic models or maps), pixel size, table of CTF parameters."""
+
+    kind: str
+    states: list
+    pixel_size: float
+    ctf_table: Any
+
+    @property
+    def conformations(self):
+        """Number of conformations."""
+        return len(self.states)
+
+
+def check(settings, job):
+    """Read the models or maps and check that they fit the box; InputError otherwise."""
+    s = settings
+    given = [name for name in ('model', 'volume', 'phantom') if getattr(s, name)]
+    if len(given) != 1:
+        raise InputError('give one of --model, --volume and --phantom' + (f', not {" and ".join(given)}' if given else ''))
+    if s.clip and s.scale != 'unit':
+        raise InputError('--clip cuts grey values to [0, 1]: it needs --scale unit')
+    if s.defocus_min > s.defocus_max:
+        raise InputError(f'--defocus-min {s.defocus_min:g} is larger than --defocus-max {s.defocus_max:g}')
+    states, pixel_size = _states(s, given[0], [job.input(p) for p in s.model + s.volume])
+    total = s.count * len(states)
+    if sum(s.split) > total:
+        raise InputError(f'--split: parts of {sum(s.split)} particles in all, but only {total} are simulated; '
+                         f'take --count {-(-sum(s.split) // len(states))}')
+    table = None
+    if s.ctf_table:
+        table = ParticleTable.read(job.input(s.ctf_table))
+        table.ctf()
+    return Prepared(given[0], states, pixel_size, table)
+
+
+def _states(s, kind, paths):
+    if kind == 'phantom':
+        return claw(s.phantom), s.pixel_size or PHANTOM_PIXEL
+    if kind == 'model':
+        if s.pixel_size is None:
+            raise InputError('--pixel-size is missing: an atomic model has none')
+        models = read_models(paths)
+        for model in models:
+            check_size(model, s.box, s.pixel_size)
+        return models, s.pixel_size
+    maps = [read_map(p) for p in paths]
+    pixel_size = s.pixel_size or maps[0].pixel_size
+    for m in maps:
+        plan(m.box, m.pixel_size, s.box, pixel_size)
+    return maps, pixel_size
+
+
+def run(settings, job, prepared):
+    """Write volumes, clean and noisy stacks and their tables; returns what was measured on them."""
+    s, total = settings, settings.count * prepared.conformations
+    columns = _draw_columns(s, prepared, total)
+    if prepared.ctf_table is not None or s.ctf:
+        columns['ctf'] = simulation.random_ctf(s, total, prepared.ctf_table)
+    projectors = _projectors(s, job, prepared)
+    variance = _write_clean(s, job, prepared, columns, projectors)
+    sigma = np.sqrt((np.full(total, variance.mean()) if s.snr_per == 'set' else variance) / s.snr)
+    tables = _tables(s, job, prepared, columns, sigma)
+    measured = _write_noisy(s, job, prepared, columns, sigma, tables)
+    _write_tables(s, job, tables, columns, prepared)
+    return {'particles': total, 'conformations': prepared.conformations, 'pixel_size': prepared.pixel_size,
+            'signal_variance': float(variance.mean()), 'noise_sd': float(sigma.mean()), **measured}
+
+
+# What is drawn at random
+
+def _draw_columns(s, prepared, total):
+    """Everything a particle has but its pixels."""
+    angles = simulation.random_angles(total, s.seed)
+    return {'angles': angles, 'rotations': euler_to_matrix(*angles), 'state': np.arange(total) % prepared.conformations,
+            'shifts': simulation.stream(s.seed, simulation.SHIFTS).normal(0, 1, (total, 2)) * s.shift_sd,
+            'half': simulation.half_sets(total, s.seed),
+            'spoilt': (simulation.chosen(total, s.contaminate_fraction, s.seed) if s.contaminate != 'none'
+                       else np.zeros(total, bool))}
+
+
+# Images
+
+def _projectors(s, job, prepared):
+    """A function (rotations, shifts) -> images for each conformation; the volumes are written on the way."""
+    projectors, volumes = [], []
+    for number, state in enumerate(prepared.states, 1):
+        if prepared.kind == 'phantom':
+            volume, pixel_size = state.volume(s.box), prepared.pixel_size
+            projectors.append(lambda a, t, state=state: state.project(s.box, a, t))
+        else:
+            volume, pixel_size, scale = _volume(s, prepared, state)
+            projectors.append(_slices(volume, s.interpolation, scale, _device(s)))
+        _write_volume(job.output(f'volume_{number}.mrc'), volume, pixel_size)
+        volumes.append((volume, pixel_size))
+    if len(volumes) > 1:
+        # What refining all conformations as one would give.
+        _write_volume(job.output('consensus.mrc'), np.mean([v for v, _ in volumes], axis=0), volumes[0][1])
+    return projectors
+
+
+def _volume(s, prepared, state):
+    """(density, its pixel size, pixel size of the images / this)."""
+    if prepared.kind == 'model':
+        b_factor = DEFAULT_B * prepared.pixel_size**2 if s.b_factor is None else s.b_factor
+        return density(state, s.box, prepared.pixel_size, b_factor), prepared.pixel_size, 1.0
+    how = plan(state.box, state.pixel_size, s.box, prepared.pixel_size)
+    return how.apply(state.data), how.pixel_size, how.residual
+
+
+def _slices(volume, interpolation, scale, device):
+    from ..projection import FourierProjector
+
+    projector = FourierProjector(volume, interpolation=interpolation, device=device)
+    return lambda a, t: projector.project(a, t, scale).cpu().numpy()
+
+
+def _device(s):
+    import torch
+
+    if s.device != 'auto':
+        return s.device.split(',')[0]
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def _write_volume(path, volume, pixel_size):
+    with atomic(path) as partial, mrcfile.new(partial, overwrite=True) as mrc:
+        mrc.set_data(np.asarray(volume, np.float32))
+        mrc.voxel_size = pixel_size
+
+
+def _batches(total, size):
+    return (np.arange(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def _write_clean(s, job, prepared, columns, projectors):
+    """Write clean.mrcs; variance of the signal (with CTF) in every image, float64[n]."""
+    total = len(columns['state'])
+    variance = np.empty(total)
+    with (StackWriter(job.output('clean.mrcs'), total, s.box, prepared.pixel_size) as writer,
+          job.progress(total, 'project') as bar):
+        for rows in _batches(total, s.batch_size):
+            images = np.empty((len(rows), s.box, s.box), np.float32)
+            for state, project in enumerate(projectors):
+                here = columns['state'][rows] == state
+                if here.any():
+                    images[here] = project(columns['rotations'][rows[here]], columns['shifts'][rows[here]])
+            signal = _with_ctf(images, columns, rows, prepared.pixel_size)
+            images = images if s.clean_ctf == 'none' else signal
+            if s.scale == 'unit':
+                images, gain = _to_unit(images)
+                signal = signal * gain
+            variance[rows] = signal.var((1, 2), dtype=np.float64)
+            writer.append(images)
+            bar.update(len(rows))
+    return variance
+
+
+def _with_ctf(images, columns, rows, pixel_size):
+    if 'ctf' not in columns:
+        return images
+    import torch
+
+    from ..ctf import apply_ctf, ctf_rfft
+
+    box = images.shape[-1]
+    ctf = ctf_rfft(box, pixel_size, {name: values[rows] for name, values in columns['ctf'].items()})
+    return torch.fft.irfft2(apply_ctf(torch.fft.rfft2(torch.as_tensor(images)), ctf), s=(box, box)).numpy()
+
+
+def _to_unit(images):
+    """Each image scaled to [0, 1], and the gain that did it [n, 1, 1]."""
+    low, high = (f(images, (1, 2), keepdims=True) for f in (np.min, np.max))
+    gain = 1 / np.maximum(high - low, np.finfo(np.float32).tiny)
+    return (images - low) * gain, gain
+
+
+def _write_noisy(s, job, prepared, columns, sigma, tables):
+    """Add noise to clean.mrcs -> noisy.mrcs (and spoilt references); the SNR as measured on the written images."""
+    total, clean = len(sigma), tables['clean'].images()
+    noise_power = 0.0
+    with contextlib.ExitStack() as stack:
+        open_stack = lambda name: stack.enter_context(  # noqa: E731
+            StackWriter(job.output(name), total, s.box, prepared.pixel_size))
+        noisy = open_stack('noisy.mrcs')
+        references = open_stack('references.mrcs') if 'references' in tables else None
+        bar = stack.enter_context(job.progress(total, 'noise'))
+        for rows in _batches(total, s.batch_size):
+            truth = clean.read(rows)
+            signal = _with_ctf(truth, columns, rows, prepared.pixel_size) if s.clean_ctf == 'none' else truth
+            unit = simulation.unit_noise(rows, s.box, s.seed, s.noise == 'coloured')
+            images = signal + sigma[rows, None, None].astype(np.float32) * unit
+            if s.clip:
+                images = images.clip(0, 1)
+            noise_power += float(np.square(images - signal, dtype=np.float64).sum())
+            spoilt = columns['spoilt'][rows]
+            if s.contaminate in ('particles', 'both'):
+                images[spoilt] = simulation.spoil(images[spoilt], rows[spoilt], s.seed, s.contaminate_kind)
+            if references:
+                truth[spoilt] = simulation.spoil(truth[spoilt], rows[spoilt] + total, s.seed, s.contaminate_kind)
+                references.append(truth)
+            noisy.append(images)
+            bar.update(len(rows))
+    return {'noise_variance': noise_power / (total * s.box**2), 'contaminated': int(columns['spoilt'].sum())}
+
+
+# Tables
+
+def _tables(s, job, prepared, columns, sigma):
+    """{name: ParticleTable} of noisy, clean, and spoilt references and estimated poses if asked for."""
+    total = len(sigma)
+    shared = _shared_columns(s, prepared, columns, sigma)
+    optics = {'rlnOpticsGroup': [1], 'rlnOpticsGroupName': ['opticsGroup1'], 'rlnImagePixelSize': [prepared.pixel_size],
+              'rlnImageSize': [s.box], 'rlnImageDimensionality': [2]}
+    for name, label in MICROSCOPE.items():
+        values = columns['ctf'][name] if 'ctf' in columns else np.array([getattr(s, name)])
+        # One microscope belongs into the optics group; a table of defoci may hold several.
+        (shared if np.ptp(values) else optics)[label] = values if np.ptp(values) else values[:1]
+    names = ['noisy', 'clean'] + ['references'] * (s.contaminate in ('references', 'both'))
+    original = [f'{i + 1:06d}@noisy.mrcs' for i in range(total)]
+    tables = {}
+    for name in names:
+        own = {'rlnImageName': [f'{i + 1:06d}@{name}.mrcs' for i in range(total)]}
+        if name != 'noisy':
+            own['rlnImageOriginalName'] = original
+        tables[name] = ParticleTable.create(job.output(f'{name}.star'), {**own, **shared}, optics)
+    return tables
+
+
+def _shared_columns(s, prepared, columns, sigma):
+    total, (rot, tilt, psi) = len(sigma), columns['angles']
+    shift = columns['shifts'] * prepared.pixel_size
+    shared = {'rlnImageId': np.arange(1, total + 1), 'rlnOpticsGroup': np.ones(total, int),
+              'rlnAngleRot': rot, 'rlnAngleTilt': tilt, 'rlnAnglePsi': psi,
+              'rlnOriginXAngst': shift[:, 0], 'rlnOriginYAngst': shift[:, 1],
+              'rlnClassNumber': columns['state'] + 1, 'rlnRandomSubset': columns['half'],
+              'cryoemganNoiseSd': sigma}
+    if 'ctf' in columns:
+        shared |= {label: columns['ctf'][name] for name, label in CTF_COLUMNS.items()}
+        if np.any(columns['ctf']['b_factor']):
+            shared['rlnCtfBfactor'] = columns['ctf']['b_factor']
+    if s.per_micrograph:
+        shared |= simulation.micrographs(total, s.per_micrograph, s.box, s.seed)
+    if s.contaminate != 'none':
+        shared['cryoemganContaminated'] = columns['spoilt'].astype(int)
+    return shared
+
+
+def _write_tables(s, job, tables, columns, prepared):
+    """Write refined.star, the parts of every table and the tables."""
+    if s.perturb_angles or s.perturb_shifts:
+        refined = _part(tables['noisy'], range(len(tables['noisy'])))
+        _perturb(s, refined, columns, prepared.pixel_size)
+        _write(refined, job.output('refined.star'), {})
+    ends = np.cumsum(s.split, dtype=int)
+    for name, table in tables.items():
+        ctf = 'full' if 'ctf' in columns and s.clean_ctf == 'full' else 'none'
+        provenance = {} if name == 'noisy' else {'ctf': ctf}
+        for number, (start, end) in enumerate(zip(ends - s.split, ends), 1):
+            _write(_part(table, range(start, end)), job.output(f'{name}_{number}.star'), provenance)
+        _write(table, job.output(f'{name}.star'), provenance)
+
+
+def _perturb(s, table, columns, pixel_size):
+    """Give a table estimated instead of true poses."""
+    wrong = simulation.perturbed_angles(columns['angles'], s.perturb_angles, s.seed)
+    error = simulation.stream(s.seed, simulation.ERRORS, 1).normal(0, 1, columns['shifts'].shape)
+    shift = (columns['shifts'] + s.perturb_shifts * error) * pixel_size
+    labels = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
+    for label, values in zip(labels, (*wrong, *shift.T)):
+        table.set(label, values)
+
+
+def _write(table, path, provenance):
+    # Last of all: a new block in gemmi's document moves the others.
+    table.set_provenance(verb='simulate', **provenance)
+    table.write(path)
+
+
+def _part(table, rows):
+    """Some rows of a table, its images where they were."""
+    part = table.derive(table.path.name, rows=rows)
+    names = part.strings('rlnImageOriginalName')
+    part.set('rlnImageName', names)
+    originals = table.strings('rlnImageOriginalName' if table.has('rlnImageOriginalName') else 'rlnImageName')
+    part.set('rlnImageOriginalName', [originals[row] for row in rows])
+    return part

@@ -1,0 +1,121 @@
+"""Galleries of the same particles in several sets side by side: noisy | denoised | reference."""
+
+import csv
+
+import numpy as np
+
+from ..engine.table import ParticleTable, match
+from .style import new_figure
+
+# Images across a page; sets of one particle stay together.
+ACROSS = 12
+INCH = 1.25
+# In images: a line of text above each, the titles above all, the space between particles.
+CELL_HEIGHT, HEADING, BLOCK_GAP = 1.16, 0.2, 0.15
+
+
+def particle_labels(table):
+    """Name of each particle in tables and pictures: its id, else its original image."""
+    return [str(i) for i in table.ints('rlnImageId')] if table.has('rlnImageId') else table.names()
+
+
+class Gallery:
+    """Particles that several sets share, page by page.
+
+    sets: {title: STAR file, or ParticleTable}; the first one gives the order. per_page: particles on a page. contrast: 'own' scales
+    each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of the last set.
+    metrics: metrics.csv of an evaluation, to print each image's correlation under it.
+    """
+
+    def __init__(self, sets, per_page=16, contrast='own', metrics=None):
+        if contrast not in ('own', 'shared'):
+            raise ValueError(f'contrast {contrast!r} is neither own nor shared')
+        self.titles, self.per_page, self.contrast, self.metrics = list(sets), per_page, contrast, metrics
+        self._tables = [s if isinstance(s, ParticleTable) else ParticleTable.read(s) for s in sets.values()]
+        self._rows = _shared_rows(self._tables)
+
+    def __len__(self):
+        """Particles that all sets have."""
+        return len(self._rows[0])
+
+    @property
+    def pages(self):
+        """Number of pages."""
+        return -(-len(self) // self.per_page)
+
+    def page(self, number):
+        """Figure of page ``number`` (from 1); ValueError when there is no such page."""
+        if not 1 <= number <= self.pages:
+            raise ValueError(f'page {number} of {self.pages}')
+        start = (number - 1) * self.per_page
+        return self.particles(range(start, min(start + self.per_page, len(self))))
+
+    def particles(self, positions):
+        """Figure of chosen particles: positions among the shared ones."""
+        positions = np.asarray(positions)
+        stacks = [t.images().read(rows[positions]) for t, rows in zip(self._tables, self._rows)]
+        labels = _labels_of(self._tables[0], self._rows[0][positions])
+        notes = _correlations(self.metrics, labels) if self.metrics else {}
+        return _draw(self.titles, stacks, labels, notes, self.contrast)
+
+
+def _shared_rows(tables):
+    """Rows of each table that hold the particles which all of them have, in the order of the first."""
+    rows = [np.arange(len(tables[0]))]
+    for table in tables[1:]:
+        first, other = match(tables[0], table)
+        _, old, new = np.intersect1d(rows[0], first, return_indices=True)
+        rows = [r[old] for r in rows] + [other[new]]
+    return rows
+
+
+def _labels_of(table, rows):
+    labels = particle_labels(table)
+    return [labels[row] for row in rows]
+
+
+def _correlations(path, labels):
+    """{(particle, method): 'NCC 0.93'} of the particles wanted, read row by row."""
+    wanted, found = set(labels), {}
+    with open(path, newline='', encoding='utf-8') as file:
+        for row in csv.DictReader(file):
+            if row['particle'] in wanted:
+                found[row['particle'], row['method']] = f'NCC {float(row["ncc"]):.2f}'
+    return found
+
+
+def _draw(titles, stacks, labels, notes, contrast):
+    """All images in one pair of axes: an axes an image takes seconds a page."""
+    count, width = len(labels), len(titles)
+    blocks = min(max(1, ACROSS // width), count)
+    down = -(-count // blocks)
+    across = blocks * (width + BLOCK_GAP) - BLOCK_GAP
+    figure = new_figure(INCH * across, INCH * (down * CELL_HEIGHT + HEADING), layout=None)
+    axes = figure.add_axes((0, 0, 1, 1))
+    one_stack = len({label.partition('@')[2] for label in labels}) == 1
+    names = {label: label.partition('@')[0] if one_stack else _short(label) for label in labels}
+    limits = np.percentile(stacks[-1], [0.5, 99.5]) if contrast == 'shared' else None
+    for i, label in enumerate(labels):
+        row, block = divmod(i, blocks)
+        top = HEADING + row * CELL_HEIGHT
+        for j, (title, stack) in enumerate(zip(titles, stacks)):
+            left = block * (width + BLOCK_GAP) + j
+            _cell(axes, stack[i], left, top, limits)
+            note = f'#{names[label]}  ' * (j == 0) + notes.get((label, title), '')
+            axes.text(left + 0.5, top + CELL_HEIGHT - 1 - 0.03, note, ha='center', va='bottom', fontsize=7)
+            if row == 0:
+                axes.text(left + 0.5, HEADING - 0.02, _short(title), ha='center', va='bottom', fontsize=9, weight='bold')
+    axes.set(xlim=(0, across), ylim=(HEADING + down * CELL_HEIGHT, 0), aspect='auto')
+    axes.set_axis_off()
+    return figure
+
+
+def _cell(axes, image, left, top, limits):
+    low, high = np.percentile(image, [0.5, 99.5]) if limits is None else limits
+    low_edge = top + CELL_HEIGHT - 1
+    axes.imshow(image, cmap='gray', vmin=low, vmax=high, interpolation='nearest', origin='lower',
+                extent=(left + 0.02, left + 0.98, low_edge + 0.96, low_edge))
+
+
+def _short(text):
+    return text if len(text) <= 16 else text.split('@')[0] + '@…' + text[-8:] if '@' in text else text[:15] + '…'

@@ -1,0 +1,65 @@
+"""Common looks: colours told apart by every eye, line styles beside them, PNG without a display."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..engine.job import atomic
+
+# Okabe and Ito 2008, without the yellow that paper swallows.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000')
+LINES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+GREY = '#666666'
+
+
+def new_figure(width, height, layout='constrained'):
+    """An empty Figure (inches) that can be saved without a display."""
+    figure = Figure(figsize=(width, height), layout=layout, facecolor='white')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure, path, dpi=120):
+    """Write a figure as PNG; it appears under its name when it is complete."""
+    with atomic(Path(path)) as partial:
+        figure.savefig(partial, format='png', dpi=dpi)
+
+
+def line_style(i):
+    """Colour and dash of the i-th curve."""
+    return {'color': COLOURS[i % len(COLOURS)], 'linestyle': LINES[i % len(LINES)], 'linewidth': 1.8}
+
+
+def tidy(axes):
+    """Light grid, no box."""
+    axes.grid(True, color='#dddddd', linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def read_columns(path, text=()):
+    """Columns of a CSV file with a header: {name: float64[n], or list of text for names in ``text``}.
+
+    Cells that are not numbers become NaN. A last line that is still being written is left out.
+    """
+    with open(path, newline='', encoding='utf-8') as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        columns = [[] for _ in header]
+        convert = [str if name in text else _number for name in header]
+        for row in rows:
+            if len(row) == len(header):
+                for column, to, cell in zip(columns, convert, row):
+                    column.append(to(cell))
+    return {name: column if name in text else np.array(column, np.float64)
+            for name, column in zip(header, columns)}
+
+
+def _number(cell):
+    try:
+        return float(cell)
+    except ValueError:
+        return np.nan

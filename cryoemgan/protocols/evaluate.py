@@ -1,0 +1,107 @@
+"""Evaluate denoising: numbers and pictures, against references."""
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfParticles
+
+from .base import CryoEMGANProtBase
+from .train import share_ids
+
+RAW = 'raw'
+# (key of the summary, name, digits)
+SHOWN = (('mse', 'MSE', 5), ('psnr', 'PSNR', 2), ('ssim', 'SSIM', 3), ('ncc', 'NCC', 3))
+
+
+class CryoEMGANProtEvaluate(CryoEMGANProtBase):
+    """Compares denoised particles (and the raw ones) with references, particle by particle.
+
+    Mean squared error, PSNR, SSIM, normalised cross-correlation, raw and after an affine fit of the grey scale, and
+    the Fourier ring correlation. Against projections of the map these numbers say how closely the denoiser repeats
+    the map, not how true it is: only a simulation's clean images, or particles and maps kept out of training, do.
+    """
+
+    _label = 'evaluate denoising'
+    _verb = 'evaluate'
+    _from_inputs = ('particles', 'references')
+
+    # --------------------------- DEFINE param functions ----------------------
+    def _defineParams(self, form):
+        form.addSection(label='Input')
+        form.addParam('inputDenoised', params.MultiPointerParam, pointerClass='SetOfParticles', important=True,
+                      minNumObjects=1, label='Denoised particles', help='One set or more, e.g. of several models; '
+                      'each becomes a row of the table. Only particles that all sets share are compared.')
+        form.addParam('inputReferences', params.PointerParam, pointerClass='SetOfParticles', important=True,
+                      label='References', help='Output of "project references", or the clean images of a simulation.')
+        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', allowsNull=True,
+                      label='Raw particles', help='Optional: the noisy particles, as the first row of the table and '
+                      'the first picture of each row in the gallery.')
+        self._add_settings(form, *self._remaining())
+        self._define_machine(form)
+
+    # --------------------------- STEPS functions -----------------------------
+    def _write_inputs(self):
+        self._write_input(self.inputReferences.get(), 'references.star')
+        for name, pointer in self._sets():
+            self._write_input(pointer.get(), f'{name}.star')
+
+    def createOutputStep(self, digest):
+        """The result is the summary, the tables and the pictures; there is no set to define."""
+        self.summaryVar.set('\n'.join(self._summary_lines(self.readSummary())))
+
+    # --------------------------- INFO functions ------------------------------
+    def _validate(self):
+        errors = super()._validate()
+        references = self.inputReferences.get()
+        if not isinstance(references, SetOfParticles):
+            return errors
+        width = references.getXDim() * references.getSamplingRate()
+        for name, pointer in self._sets():
+            item = pointer.get()
+            if not isinstance(item, SetOfParticles):
+                continue
+            if abs(item.getXDim() * item.getSamplingRate() - width) > 0.02 * width:
+                errors.append(f'{name} ({item.getXDim()} px of {item.getSamplingRate():g} Å) and the references '
+                              f'({references.getXDim()} px of {references.getSamplingRate():g} Å) show fields of '
+                              'different width.')
+            if not share_ids(item, references):
+                errors.append(f'{name} and the references have no particle in common (by id).')
+        return errors
+
+    def _summary_lines(self, summary):
+        lines = []
+        for name, values in method_results(summary).items():
+            said = [f'{label} {mean(values[key]):.{digits}f}' for key, label, digits in SHOWN
+                    if values.get(key) is not None]
+            resolution = values.get('frc_0.5')
+            if resolution:
+                said.append(f'FRC 0.5 at {resolution:.1f} Å')
+            lines.append(f'{name}: ' + ', '.join(said))
+        return lines
+
+    def _methods(self):
+        if not self.isFinished():
+            return []
+        return ['Denoised particles were compared with the references by MSE, PSNR, SSIM, normalised '
+                'cross-correlation and Fourier ring correlation.']
+
+    # --------------------------- UTILS functions -----------------------------
+    def _sets(self):
+        """[(name, pointer)]: the sets to compare, raw particles first; names are unique and fit a file name."""
+        sets = [(RAW, self.inputParticles)] if self.inputParticles.get() is not None else []
+        many = len(self.inputDenoised) > 1
+        for i, pointer in enumerate(self.inputDenoised):
+            sets.append((f'denoised{i + 1}' if many else 'denoised', pointer))
+        return sets
+
+    def _input_settings(self):
+        return {'references': self._engine_path('references.star'),
+                'particles': [f'{name}={self._engine_path(f"{name}.star")}' for name, _ in self._sets()]}
+
+
+def method_results(summary):
+    """{method: {metric: value}} of an evaluation's summary."""
+    return summary.get('methods') or {}
+
+
+def mean(value):
+    """Mean of a metric, which the summary gives as a number or as {mean, sd}."""
+    return value['mean'] if isinstance(value, dict) else value

@@ -1,0 +1,172 @@
+"""Train denoiser: a network learns references from particles."""
+
+import os
+from enum import Enum
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfParticles
+
+from ..engine.settings.train import LENGTHS, preset_values
+from ..objects import DenoiserModel
+from .base import OPEN_CHOICE, CryoEMGANProtBase
+
+# Fields that only some adversaries have (indices of the list in the form are looked up by name).
+ADVERSARY_ONLY = {'beta': ('alpha', 'beta'), 'wgan-gp': ('gradient_penalty', 'critic_scale')}
+NETWORK = ('network', 'gan', 'alpha', 'beta', 'p', 'reconstruction_weight')
+LENGTH = ('epochs', 'iterations', 'minutes', 'batch_size', 'box')
+
+
+class outputs(Enum):
+    outputModel = DenoiserModel
+
+
+class CryoEMGANProtTrain(CryoEMGANProtBase):
+    """Trains a network that turns a noisy particle into its reference projection.
+
+    Pairs are matched by the particle's identity. A part of the particles is kept out to choose the best state of the
+    network. Stop and Continue go on from the last checkpoint. The model is for viewing, sorting and clustering.
+    """
+
+    _label = 'train denoiser'
+    _possibleOutputs = outputs
+    _verb = 'train'
+    _from_inputs = ('particles', 'references', 'init', 'devices', 'nodes')
+    # A longer training goes on from the checkpoint of the shorter one.
+    _may_change = LENGTHS
+
+    # --------------------------- DEFINE param functions ----------------------
+    def _defineParams(self, form):
+        form.addSection(label='Input')
+        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', important=True,
+                      label='Noisy particles', help='The particles to learn from, as they were refined. A subset is '
+                      'enough: 2,000 to 20,000; more lower the error slowly.')
+        form.addParam('inputReferences', params.PointerParam, pointerClass='SetOfParticles', important=True,
+                      label='References', help='Output of "project references" for these particles (or for a set '
+                      'that contains them). Pairs are found by identity, not by order.')
+        form.addParam('inputModel', params.PointerParam, pointerClass='DenoiserModel', allowsNull=True,
+                      label='Continue from model', help='Start from the weights of this model: to train it longer, '
+                      'or to adapt it to new particles. The model itself is not changed.')
+        self._add_settings(form, 'preset')
+        form.addSection(label='Training')
+        group = form.addGroup('Length and size')
+        self._add_settings(group, *LENGTH)
+        group = form.addGroup('Network and losses')
+        self._add_in_group(group, NETWORK)
+        form.addSection(label='More')
+        self._add_in_group(form, self._remaining('preset', *LENGTH, *NETWORK))
+        self._define_machine(form)
+
+    def _add_in_group(self, form, names):
+        """Add settings; those of one adversary appear with it, or while the preset decides."""
+        gan = next(f for f in self._form_fields() if f.name == 'gan')
+        choices = self._choices_of(gan)
+        for name in names:
+            owner = next((o for o, owned in ADVERSARY_ONLY.items() if name in owned), None)
+            condition = {'condition': f'gan in [{choices.index(OPEN_CHOICE)}, {choices.index(owner)}]'} if owner else {}
+            self._add_settings(form, name, **condition)
+
+    @classmethod
+    def _help_of(cls, field):
+        """The help, and what the presets say."""
+        text = super()._help_of(field)
+        values = {name: preset_values(name).get(field.name) for name in ('recommended', 'paper', 'authors')}
+        if field.default is None and any(v is not None for v in values.values()):
+            said = '; '.join(f'{name}: {_plain(v)}' for name, v in values.items() if v is not None)
+            text += f'\n\nEmpty or "{OPEN_CHOICE}": {said}.'
+        return text
+
+    # --------------------------- STEPS functions -----------------------------
+    def _write_inputs(self):
+        self._write_input(self.inputParticles.get(), 'particles.star')
+        self._write_input(self.inputReferences.get(), 'references.star')
+
+    def createOutputStep(self, digest):
+        model = DenoiserModel.fromFolder(self.getModelDir())
+        self._defineOutputs(**{outputs.outputModel.name: model})
+        self._defineSourceRelation(self.inputParticles, model)
+        self._defineSourceRelation(self.inputReferences, model)
+        if self.inputModel.get() is not None:
+            self._defineSourceRelation(self.inputModel, model)
+
+    # --------------------------- INFO functions ------------------------------
+    def _validate(self):
+        errors = super()._validate()
+        particles, references = self.inputParticles.get(), self.inputReferences.get()
+        if not all(isinstance(s, SetOfParticles) for s in (particles, references)):
+            return errors
+        if self.inputParticles.getUniqueId() == self.inputReferences.getUniqueId():
+            errors.append('Particles and references are the same set: the network would learn to copy.')
+        errors += check_pairs(particles, references)
+        model = self.inputModel.get()
+        if model is not None and not os.path.isdir(model.getFolder()):
+            errors.append(f'The model folder {model.getFolder()} is no longer there.')
+        return errors
+
+    def _warnings(self):
+        particles, references = self.inputParticles.get(), self.inputReferences.get()
+        if particles is None or references is None:
+            return []
+        warnings = []
+        if references.getSize() < particles.getSize():
+            warnings.append(f'{particles.getSize()} particles, but {references.getSize()} references: particles '
+                            'without one are left out.')
+        if min(particles.getSize(), references.getSize()) < 500:
+            warnings.append('Fewer than 500 pairs: the network will learn them by heart. Compare training and '
+                            'validation curves.')
+        return warnings
+
+    def _summary_lines(self, summary):
+        best = summary.get('best') or {}
+        lines = [f'{summary.get("generator_parameters", 0):,} parameters, {summary.get("iterations", 0):,} iterations '
+                 f'in {summary["wall_seconds"] / 60:.1f} minutes on {summary.get("device", "?")} '
+                 f'({summary.get("precision", "?")}).']
+        if best:
+            lines.append(f'Best at iteration {best.get("iteration")}, on particles kept out of training: '
+                         + ', '.join(f'{label} {best[key]:.{digits}f}' for key, label, digits in
+                                     (('mse', 'MSE', 5), ('psnr', 'PSNR (dB)', 2), ('ssim', 'SSIM', 3))
+                                     if best.get(key) is not None) + '.')
+        return lines
+
+    def _methods(self):
+        summary = self.readSummary()
+        if not summary:
+            return []
+        s = summary['settings']
+        gan = 'without adversary' if s.get('gan') == 'none' else f'with the {s.get("gan")} adversary'
+        return [f'A denoiser (network {s.get("network")}, l{s.get("p")} reconstruction {gan}; [Gu2020], [Gu2023]) was '
+                f'trained on {self.inputParticles.get().getSize()} particles and projections of the refined map.']
+
+    # --------------------------- UTILS functions -----------------------------
+    def getModelDir(self):
+        """Folder of the trained model, relative to the project."""
+        return self.getRunDir('model')
+
+    def _input_settings(self):
+        settings = {'particles': self._engine_path('particles.star'),
+                    'references': self._engine_path('references.star')}
+        if self.inputModel.get() is not None:
+            settings['init'] = os.path.abspath(self.inputModel.get().getFolder())
+        return settings
+
+
+def check_pairs(particles, references):
+    """Cheap checks of particles against references: pixel size, box, a shared identity."""
+    a, b = particles.getSamplingRate(), references.getSamplingRate()
+    errors = []
+    if abs(particles.getXDim() * a - references.getXDim() * b) > 0.02 * particles.getXDim() * a:
+        errors.append(f'Particles ({particles.getXDim()} px of {a:g} Å) and references ({references.getXDim()} px of '
+                      f'{b:g} Å) show fields of different width: project the references for these particles.')
+    if not share_ids(particles, references):
+        errors.append('Particles and references have no particle in common (by id): take the references that were '
+                      'projected from these particles.')
+    return errors
+
+
+def share_ids(a, b):
+    """Whether two sets share a particle id (read from their databases, a second a million)."""
+    return not a.getIdSet().isdisjoint(b.getIdSet())
+
+
+def _plain(value):
+    return {True: 'yes', False: 'no'}.get(value, value) if isinstance(value, bool) else value
+

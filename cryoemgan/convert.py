@@ -248,11 +248,11 @@ def _without_ctf(items):
         item.setCTF(ctf)
 
 
-def read_particles(path, output):
+def read_particles(path, output, rows=None):
     """Fill an empty SetOfParticles from a RELION table that Scipion cannot import by itself (no plugin needed).
 
     Ids are _rlnImageId where the table has it, else the rows from 1. Stacks are stored by absolute path. About 0.5 ms
-    a particle: for simulated data; a refinement's table is imported with Scipion's own protocol.
+    a particle: for simulated data; a refinement's table is imported with Scipion's own protocol. rows: only these.
     """
     table = ParticleTable.read(path)
     output.setSamplingRate(table.pixel_size)
@@ -261,7 +261,7 @@ def read_particles(path, output):
     output.setHasCTF(columns.ctf is not None)
     if columns.matrices is not None:
         output.setAlignmentProj()
-    for row in range(len(table)):
+    for row in range(len(table)) if rows is None else rows:
         output.append(columns.particle(row))
 
 

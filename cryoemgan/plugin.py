@@ -14,6 +14,8 @@ from .constants import ENV_ACTIVATION, ENV_NAME, URL
 class Plugin(pwem.Plugin):
     """Denoising of single particles by a network trained on projections of the refined map."""
 
+    # Scipion takes the plugin's name, folder and version from the module of this class: the package.
+    __module__ = __package__
     _url = URL
 
     @classmethod

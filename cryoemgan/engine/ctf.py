@@ -1,7 +1,8 @@
 """The contrast transfer function of the microscope, as RELION and Xmipp apply it.
 
-CTF(s) = +sin(chi + atan(w / sqrt(1 - w^2)) + phase shift) exp(-B s^2 / 4), chi = pi lambda z s^2 - pi/2 Cs lambda^3 s^4,
-z = (U + V)/2 + (U - V)/2 cos 2(a - angle), a from the x axis: at low frequency white protein stays white.
+CTF(s) = +sin(chi + atan(w / sqrt(1 - w^2)) + phase shift) exp(-B s^2 / 4),
+chi = pi lambda z s^2 - pi/2 Cs lambda^3 s^4, z = (U + V)/2 + (U - V)/2 cos 2(a - angle), a from the x axis:
+at low frequency white protein stays white.
 torch-ctf computes it with the exact wavelength; RELION's and Xmipp's constant is 6e-6 longer, which far out, at a
 phase of 300 rad, is a difference of 2e-3.
 """
@@ -22,7 +23,7 @@ def ctf_rfft(box, pixel_size, params, device='cpu'):
     """
 
     def tensor(values):
-        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=device)
+        return torch.tensor(values, dtype=torch.float32, device=device)
 
     u, v = np.asarray(params['defocus_u'], np.float64), np.asarray(params['defocus_v'], np.float64)
     # torch-ctf gives NaN for U < V, which RELION writes; U and V exchanged at a right angle are the same ellipse.

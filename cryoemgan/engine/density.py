@@ -44,9 +44,11 @@ def check_size(model, box, pixel_size):
     """InputError when an atom lies outside the sphere that fits into the box."""
     radius = np.linalg.norm(_positions(model.structure) - model.centre, axis=1).max()
     if radius > box * pixel_size / 2:
-        raise InputError(f'{model.path}: the model reaches {radius:.0f} A from its centre, the box only '
-                         f'{box * pixel_size / 2:.0f} A; take --box {2 * int(np.ceil(radius / pixel_size)) + 2} or '
-                         'larger pixels')
+        raise InputError(
+            f'{model.path}: the model reaches {radius:.0f} A from its centre, the box only '
+            f'{box * pixel_size / 2:.0f} A; take --box {2 * int(np.ceil(radius / pixel_size)) + 2} or '
+            'larger pixels'
+        )
 
 
 def density(model, box, pixel_size, b_factor):

@@ -66,17 +66,19 @@ class RingCorrelation:
 
 
 def resolution(curve, threshold, pixel_size, box):
-    """Resolution in Angstrom where a ring curve first falls below a threshold.
+    """Resolution in Angstrom where a ring curve, once above a threshold, first falls below it.
 
-    The crossing is interpolated linearly in frequency between rings; ring 0 is not looked at. A curve that stays
-    above the threshold gives Nyquist (2 pixels); one that starts below it gives None.
+    The crossing is interpolated linearly in frequency between rings; ring 0 is not looked at. A CTF leaves little
+    signal in the first rings: the curve may start below. One that stays above to the end gives Nyquist (2 pixels),
+    one that is never above gives None.
     """
-    below = np.flatnonzero(curve[1:] < threshold)
-    frequency = frequencies(box, pixel_size)
-    if not below.size:
-        return 1 / frequency[-1]
-    ring = below[0] + 1
-    if ring == 1:
+    above = np.flatnonzero(curve[1:] >= threshold)
+    if not above.size:
         return None
+    frequency = frequencies(box, pixel_size)
+    below = np.flatnonzero(curve[1 + above[0] :] < threshold)
+    if not below.size:
+        return float(1 / frequency[-1])
+    ring = 1 + above[0] + below[0]
     part = (curve[ring - 1] - threshold) / (curve[ring - 1] - curve[ring])
     return float(1 / (frequency[ring - 1] + part * (frequency[ring] - frequency[ring - 1])))

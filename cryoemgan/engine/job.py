@@ -60,6 +60,14 @@ def file_identity(path):
     return record
 
 
+def leader():
+    """Whether this is the only process of the run or, under torchrun, SLURM or Fabric's launcher, its first one."""
+    for name in ('RANK', 'SLURM_PROCID'):
+        if name in os.environ:
+            return os.environ[name] == '0'
+    return os.environ.get('LOCAL_RANK', '0') == '0' and os.environ.get('NODE_RANK', '0') == '0'
+
+
 class Job:
     """What a verb needs while it works: the folder, warnings, recorded inputs and outputs, progress."""
 
@@ -94,7 +102,9 @@ class Job:
         return tqdm(total=total, desc=description, initial=initial, mininterval=2, dynamic_ncols=True)
 
     def prepare(self):
-        """Create the folder, or refuse one that holds something."""
+        """Create the folder, or refuse one that holds something. Only the first process of a run touches it."""
+        if not leader():
+            return
         s, folder = self.settings, self.folder
         if folder.exists() and not folder.is_dir():
             raise InputError(f'--output: {folder} is a file')
@@ -125,6 +135,8 @@ class Job:
 
     def finish(self, results):
         """Write the summary: the run is complete from here on."""
+        if not leader():
+            return
         wall, cpu = self._start
         peak = max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         write_json(

@@ -1,5 +1,6 @@
 """Starting the processes of a training run: one, or one a GPU, on one computer or many."""
 
+import os
 import re
 
 from lightning_fabric import Fabric
@@ -22,11 +23,25 @@ def plan(settings):
 def launch(settings):
     """(Fabric with all its processes running, precision). Under torchrun or SLURM those are already there."""
     device, devices, precision = plan(settings)
+    devices, nodes = _started() or (devices, settings.nodes)
     fabric = Fabric(
         accelerator=device.type,
         devices=devices,
-        num_nodes=settings.nodes,
+        num_nodes=nodes,
         precision='bf16-mixed' if precision == 'bfloat16' else '32-true',
     )
     fabric.launch()
     return fabric, precision
+
+
+def _started():
+    """(processes a node, nodes) that torchrun or srun has started, or None."""
+    of = os.environ
+    if 'LOCAL_WORLD_SIZE' in of:
+        local = int(of['LOCAL_WORLD_SIZE'])
+        return local, int(of['WORLD_SIZE']) // local
+    if 'SLURM_STEP_NUM_TASKS' in of and of.get('SLURM_JOB_NAME') not in ('bash', 'interactive'):
+        nodes = int(of.get('SLURM_STEP_NUM_NODES', 1))
+        tasks = int(of['SLURM_STEP_NUM_TASKS'])
+        return (tasks // nodes, nodes) if tasks > 1 else None
+    return None

@@ -46,8 +46,10 @@ def read_mask(path, like):
     """Read a mask for a map: float32[N, N, N], values 0 to 1. InputError for another box or other values."""
     data, _ = _read(path, 'mask')
     if data.shape != like.data.shape:
-        raise InputError(f'{path}: the mask has {data.shape[0]} px, the map {like.path} has {like.box} px; '
-                         'make the mask from this map')
+        raise InputError(
+            f'{path}: the mask has {data.shape[0]} px, the map {like.path} has {like.box} px; '
+            'make the mask from this map'
+        )
     # Soft edges overshoot by rounding.
     if data.min() < -1e-3 or data.max() > 1 + 1e-3:
         raise InputError(f'{path}: mask values go from {data.min():g} to {data.max():g}; a mask lies between 0 and 1')
@@ -96,5 +98,7 @@ def _read(path, kind):
 def _standard_axes(path, header):
     order = tuple(int(header[k]) for k in ('mapc', 'mapr', 'maps'))
     if order not in ((1, 2, 3), (0, 0, 0)):
-        raise InputError(f'{path}: axes are stored in the order {order}, not x, y, z; rewrite the map '
-                         '(relion_image_handler or e2proc3d.py do) before it is used')
+        raise InputError(
+            f'{path}: axes are stored in the order {order}, not x, y, z; rewrite the map '
+            '(relion_image_handler or e2proc3d.py do) before it is used'
+        )

@@ -46,9 +46,18 @@ def compare(images, references, data_range):
         mse[close] = np.mean((m.x[close] + (m.mean_x - m.mean_y)[close, None, None] - m.y[close]) ** 2, (1, 2))
     mse_affine = np.maximum(m.var_y * (1 - ncc**2), 0)
     ssim, ssim_affine = _ssim(m, [(1.0, 0.0), (gain, offset)], data_range)
-    return {'mse': mse, 'psnr': psnr(mse, data_range), 'ssim': ssim, 'ncc': ncc,
-            'mse_affine': mse_affine, 'psnr_affine': psnr(mse_affine, data_range), 'ssim_affine': ssim_affine,
-            'ncc_affine': np.abs(ncc), 'gain': gain, 'offset': offset}
+    return {
+        'mse': mse,
+        'psnr': psnr(mse, data_range),
+        'ssim': ssim,
+        'ncc': ncc,
+        'mse_affine': mse_affine,
+        'psnr_affine': psnr(mse_affine, data_range),
+        'ssim_affine': ssim_affine,
+        'ncc_affine': np.abs(ncc),
+        'gain': gain,
+        'offset': offset,
+    }
 
 
 class _Moments:
@@ -62,8 +71,8 @@ class _Moments:
         self.x = images - self.mean_x[:, None, None]
         self.y = references - self.mean_y[:, None, None]
         self.var_x, self.var_y, self.cov = (
-            np.einsum('nij,nij->n', a, b) / a[0].size
-            for a, b in ((self.x, self.x), (self.y, self.y), (self.x, self.y)))
+            np.einsum('nij,nij->n', a, b) / a[0].size for a, b in ((self.x, self.x), (self.y, self.y), (self.x, self.y))
+        )
 
 
 def _fit(m):
@@ -83,8 +92,8 @@ def _window(box):
 def _ssim(m, fits, data_range):
     """Mean SSIM of ``gain * image + offset`` for every (gain, offset) in fits.
 
-    Equals skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False) to 1e-5, at a
-    fifth of its cost: the local moments are matrix products, and an affine fit changes them in closed form.
+    Equals skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False) to 1e-5; the local
+    moments are matrix products, and an affine fit changes them in closed form.
     """
     window = _window(m.x.shape[-1])
     x, y = m.x.astype(np.float32), m.y.astype(np.float32)
@@ -97,7 +106,6 @@ def _ssim(m, fits, data_range):
     for gain, offset in fits:
         a, b = (np.reshape(v, (-1, 1, 1)).astype(np.float32) for v in np.broadcast_arrays(gain, offset))
         u = a * mean_x + b
-        ssim = ((2 * u * mean_y + c1) * (2 * a * cov + c2)
-                / ((u**2 + mean_y**2 + c1) * (a**2 * var_x + var_y + c2)))
+        ssim = (2 * u * mean_y + c1) * (2 * a * cov + c2) / ((u**2 + mean_y**2 + c1) * (a**2 * var_x + var_y + c2))
         results.append(ssim.mean((1, 2), dtype=np.float64))
     return results

@@ -135,9 +135,8 @@ def _remove_stale(folder, members):
 
 def _load_member(folder, card, member):
     """The generator of a member with its weights, in eval mode."""
-    # On the meta device shapes cost nothing: absurd widths and files are refused before any allocation.
-    with torch.device('meta'):
-        generator = networks.create(card['network']['name'], card['box'], **card['network']['options']).generator
+    # Shapes first: absurd widths and files are refused before any allocation.
+    generator = networks.outline(card['network']['name'], card['box'], **card['network']['options']).generator
     expected = generator.state_dict()
     size = sum(v.numel() * v.element_size() for v in expected.values())
     path = _checked_file(folder / member['weights'], member['sha256'], size)

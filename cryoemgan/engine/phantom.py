@@ -71,14 +71,14 @@ def claw(states, seed=7):
 
 def _body(rng):
     """Blobs of the base and the fixed jaw."""
-    base = rng.normal(0, [0.07, 0.10, 0.08], (70, 3)) + [-0.10, 0.0, -0.02]
+    base = rng.normal([-0.10, 0.0, -0.02], [0.07, 0.10, 0.08], (70, 3))
     return np.concatenate([base, _arm(rng, BODY - 70, [-0.06, 0.0, -0.10], [0.29, 0.06, -0.10], 0.045)])
 
 
 def _jaw(rng):
     """Blobs of the jaw that moves, ending in a knob off its axis."""
     arm = _arm(rng, MOVING - 15, [-0.06, 0.0, 0.08], [0.27, -0.03, 0.11], 0.04)
-    return np.concatenate([arm, rng.normal(0, 0.03, (15, 3)) + [0.25, -0.10, 0.14]])
+    return np.concatenate([arm, rng.normal([0.25, -0.10, 0.14], 0.03, (15, 3))])
 
 
 def _arm(rng, count, start, end, width):

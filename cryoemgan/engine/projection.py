@@ -118,8 +118,9 @@ class FourierProjector:
         sizes = self._coefficients.shape[:1:-1]
         shape = [3 if a == axis else 1 for a in range(k.ndim)]
         slope = torch.tensor([2 / (size - 1) for size in sizes], device=self.device).view(shape)
-        start = torch.tensor([2 * low / (size - 1) - 1 for low, size in zip(self._low, sizes)],
-                             device=self.device).view(shape)
+        start = torch.tensor(
+            [2 * low / (size - 1) - 1 for low, size in zip(self._low, sizes)], device=self.device
+        ).view(shape)
         return k * slope + start
 
     def _fetch(self, grid):
@@ -155,9 +156,23 @@ def _half_transform(volume, padded, interpolation, margin):
     half = padded // 2 + margin
     for axis in (2, 1, 0):
         k = torch.arange(-margin if axis == 2 else -half, half + 1, device=volume.device)
-        data = torch.fft.fft(data, n=padded, dim=axis).index_select(axis, k % padded)
         turns = (k * (box // 2) % padded).double() / padded
         phase = torch.polar(torch.ones_like(turns), 2 * math.pi * turns).to(torch.complex64)
-        data *= phase.view([-1 if a == axis else 1 for a in range(3)])
+        data = _transform_axis(data, axis, padded, k % padded, phase)
     # Real and imaginary part side by side in memory: one cache line instead of two.
     return torch.view_as_real(data).permute(3, 0, 1, 2)[None]
+
+
+def _transform_axis(data, axis, padded, rows, phase):
+    """FFT of one axis zero-padded to ``padded``, its coefficients ``rows`` times ``phase``; slab by slab.
+
+    The whole at once would need twice the memory of the result.
+    """
+    shape = list(data.shape)
+    shape[axis] = len(rows)
+    out = torch.empty(shape, dtype=torch.complex64, device=data.device)
+    across = 1 if axis == 0 else 0
+    phase = phase.view([-1 if a == axis else 1 for a in range(3)])
+    for source, target in zip(data.split(16, across), out.split(16, across)):
+        target.copy_(torch.fft.fft(source, n=padded, dim=axis).index_select(axis, rows) * phase)
+    return out

@@ -78,16 +78,21 @@ def plan(box_in, px_in, box_out, px_out):
     )
     cure = 'Check both pixel sizes; --volume-pixel-size replaces that of the map'
     if not FINEST <= px_in / px_out <= COARSEST:
-        raise InputError(f'{what} cannot meet: pixel sizes differ {max(px_in / px_out, px_out / px_in):.1f} times '
-                         f'(a map may be up to {COARSEST:g} times coarser or {1 / FINEST:g} times finer). {cure}')
+        raise InputError(
+            f'{what} cannot meet: pixel sizes differ {max(px_in / px_out, px_out / px_in):.1f} times '
+            f'(a map may be up to {COARSEST:g} times coarser or {1 / FINEST:g} times finer). {cure}'
+        )
     field = box_in * px_in / (box_out * px_out)
     if not 1 / FIELDS <= field <= FIELDS:
-        raise InputError(f'{what} cannot meet: fields of view differ {max(field, 1 / field):.1f} times '
-                         f'(at most {FIELDS:g}). {cure}')
+        raise InputError(
+            f'{what} cannot meet: fields of view differ {max(field, 1 / field):.1f} times (at most {FIELDS:g}). {cure}'
+        )
     resampled = box_in if abs(px_out / px_in - 1) < 1e-3 else round(box_in * px_in / px_out)
     pixel_size = box_in * px_in / resampled
     residual = px_out / pixel_size
     if abs(residual - 1) > TOLERANCE:
-        raise InputError(f'{what} cannot meet: the nearest map of whole pixels has {resampled} px at {pixel_size:.4g} '
-                         f'A/px, {abs(residual - 1):.1%} off (at most {TOLERANCE:.0%}). {cure}')
+        raise InputError(
+            f'{what} cannot meet: the nearest map of whole pixels has {resampled} px at {pixel_size:.4g} '
+            f'A/px, {abs(residual - 1):.1%} off (at most {TOLERANCE:.0%}). {cure}'
+        )
     return Plan(resampled, box_out, pixel_size, residual)

@@ -38,14 +38,24 @@ def random_ctf(settings, count, table=None):
         return {name: values[rows] for name, values in table.ctf().items()}
     defocus = rng.uniform(settings.defocus_min, settings.defocus_max, count)
     half = rng.uniform(0, settings.astigmatism, count)
-    same = dict(voltage=settings.voltage, cs=settings.cs, amplitude_contrast=settings.amplitude_contrast,
-                phase_shift=0.0, b_factor=0.0)
-    return {'defocus_u': defocus + half, 'defocus_v': defocus - half, 'defocus_angle': rng.uniform(0, 180, count),
-            **{name: np.full(count, value) for name, value in same.items()}}
+    same = dict(
+        voltage=settings.voltage,
+        cs=settings.cs,
+        amplitude_contrast=settings.amplitude_contrast,
+        phase_shift=0.0,
+        b_factor=0.0,
+    )
+    return {
+        'defocus_u': defocus + half,
+        'defocus_v': defocus - half,
+        'defocus_angle': rng.uniform(0, 180, count),
+        **{name: np.full(count, value) for name, value in same.items()},
+    }
 
 
 def noise_power(box):
-    """Power of coloured noise on the grid of rfft2, mean 1 over the full plane: 1/4 + 1 / (1 + (f / 0.1)^2), f in 1/px."""
+    """Power of coloured noise on the grid of rfft2: 1/4 + 1 / (1 + (f / 0.1)^2), f in 1/px, scaled to mean 1."""
+
     def power(fx):
         return 0.25 + 1 / (1 + (np.square(fx) + np.square(fft.fftfreq(box))[:, None]) / 0.1**2)
 
@@ -69,8 +79,11 @@ def spoil(images, rows, seed, kind):
     for target, image, row in zip(spoilt, images, rows):
         rng = stream(seed, SPOILT, row)
         # Uniform noise of variance 1 spans sqrt(12).
-        unit = (rng.standard_normal(image.shape) if kind == 'gaussian'
-                else rng.uniform(-np.sqrt(3), np.sqrt(3), image.shape))
+        unit = (
+            rng.standard_normal(image.shape)
+            if kind == 'gaussian'
+            else rng.uniform(-np.sqrt(3), np.sqrt(3), image.shape)
+        )
         target[:] = image.mean() + image.std() * unit
     return spoilt
 

@@ -17,6 +17,8 @@ from .job import atomic
 from .stacks import Images
 
 PROVENANCE = 'cryoemgan'
+# Words that STAR needs no quotes for.
+PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)[A-Za-z0-9/.@+-][\w/.@:+=-]+')
 # Names of a quantity in RELION 3.1 (A) and 3.0 (px).
 SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 
@@ -24,10 +26,13 @@ SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 class ParticleTable:
     """A set of particles: one row each, and its optics groups (RELION 3.1) if it has them."""
 
-    def __init__(self, document, particles, path):
-        self._document, self._particles, self.path = document, particles, Path(path)
-        self._optics = document.find_block('optics')
-        self._images = None
+    def __init__(self, document, path):
+        self._document, self.path, self._images = document, Path(path), None
+        self._find_blocks()
+
+    def _find_blocks(self):
+        self._particles = next((b for b in self._document if b.find_loop('_rlnImageName')), None)
+        self._optics = self._document.find_block('optics')
 
     @classmethod
     def read(cls, path):
@@ -38,14 +43,13 @@ class ParticleTable:
         except (OSError, ValueError, RuntimeError) as e:
             reason = 'no such file' if not path.exists() else f'not a readable STAR file ({e})'
             raise InputError(f'{path}: {reason}') from e
-        for block in document:
-            if block.find_loop('_rlnImageName'):
-                table = cls(document, block, path)
-                table._row_of_image()
-                return table
-        raise InputError(
-            f'{path}: no table with _rlnImageName in it, or the table has no rows; a particle STAR file is needed'
-        )
+        table = cls(document, path)
+        if table._particles is None:
+            raise InputError(
+                f'{path}: no table with _rlnImageName in it, or the table has no rows; a particle STAR file is needed'
+            )
+        table._row_of_image()
+        return table
 
     @classmethod
     def create(cls, path, columns, optics=None):
@@ -55,7 +59,7 @@ class ParticleTable:
             if part:
                 loop = document.add_new_block(name).init_loop('_', list(part))
                 loop.set_all_values([cells(v) for v in part.values()])
-        return cls(document, document.find_block('particles'), path)
+        return cls(document, path)
 
     def __len__(self):
         return self._loop.length()
@@ -124,7 +128,7 @@ class ParticleTable:
         return column if column and len(column) else None
 
     def _optics_column(self, label):
-        if self._optics is None or self._particles is self._optics:
+        if self._optics is None:
             return None
         column = self._optics.find_loop('_' + label)
         return column if column and len(column) else None
@@ -294,7 +298,11 @@ class ParticleTable:
 
     def set_provenance(self, **values):
         """Add or replace entries of the provenance block."""
-        block = self._document.find_block(PROVENANCE) or self._document.add_new_block(PROVENANCE)
+        block = self._document.find_block(PROVENANCE)
+        if block is None:
+            block = self._document.add_new_block(PROVENANCE)
+            # A new block moves the others in memory: gemmi's views of them are void.
+            self._find_blocks()
         for key, value in values.items():
             block.set_pair(f'_{PROVENANCE}' + _camel(key), gemmi.cif.quote(str(value) or '.'))
 
@@ -304,12 +312,7 @@ class ParticleTable:
         stack: file name of the new images, beside the new table. box (px), pixel_size (A): when they change, shifts
         in px change with them (those in A stay). rows: subset, in order.
         """
-        new = ParticleTable(gemmi.cif.read_string(self._document.as_string()), None, self.path.with_name(stack))
-        new._particles = (
-            new._document.find_block(self._particles.name)
-            if self._particles.name.strip()
-            else next(b for b in new._document if b.find_loop('_rlnImageName'))
-        )
+        new = ParticleTable(gemmi.cif.read_string(self._document.as_string()), self.path.with_name(stack))
         if rows is not None:
             loop = new._loop
             columns = [list(new._particles.find_loop(tag)) for tag in loop.tags]
@@ -410,14 +413,14 @@ def normalised_names(names):
 
 def cells(values):
     """Values as STAR text: floats with 6 decimals as RELION writes them, text quoted where needed."""
-    values = np.asarray(values) if not isinstance(values, list) else values
     if isinstance(values, np.ndarray) and values.dtype.kind == 'f':
         return [f'{v:.6f}' for v in values]
-    if isinstance(values, np.ndarray) and values.dtype.kind in 'iu':
-        return [str(v) for v in values]
-    return [
-        f'{v:.6f}' if isinstance(v, float) else gemmi.cif.quote(v) if isinstance(v, str) else str(v) for v in values
-    ]
+    return [f'{v:.6f}' if isinstance(v, float) else quoted(v) if isinstance(v, str) else str(v) for v in values]
+
+
+def quoted(text):
+    """Text as one STAR word. gemmi's own quoting is wider than needed, and RELION keeps the quotes as part of a name."""
+    return text if PLAIN.fullmatch(text) else gemmi.cif.quote(text)
 
 
 def _fill(column, text):

@@ -14,6 +14,7 @@ from . import sampling
 from .augmentation import augment
 from .errors import WorkError
 from .losses import adversary, gradient_penalty, per_image, reconstruction
+from .sharednorm import share_batch_norm
 
 
 class Diverged(WorkError):
@@ -38,6 +39,9 @@ class Training:
         self.pair, self.feed, self.settings, self.fabric, self.signal = pair, feed, settings, fabric, signal
         self.batch_size, self.iteration, self.draws, self.progress = batch_size, 0, 0, 0.0
         self.generator, self.discriminator = (m.to(fabric.device) for m in (pair.generator, pair.discriminator))
+        if fabric.world_size > 1:
+            for network in (self.generator, self.discriminator):
+                share_batch_norm(network)
         self.rule = adversary(settings.gan, settings.alpha, settings.beta)
         betas = settings.adam_beta1, settings.adam_beta2
         self.optimise_g = torch.optim.Adam(self.generator.parameters(), settings.learning_rate_generator, betas)

@@ -115,7 +115,7 @@ class TrainingRun:
 
     def _evaluate(self, bar):
         t = self.training
-        found = self.validation.measure(t.average, t.discriminator if t.rule else None)
+        found = self.validation.measure(t.average, *((t.discriminator, t.rule.probability) if t.rule else ()))
         if not math.isfinite(found['mse']):
             raise WorkError(
                 f'iteration {t.iteration}: the validation error became {found["mse"]}. ' + self._what_is_left()

@@ -21,9 +21,10 @@ class Validation:
         self.noisy, self.clean = pairs.read(mine)
 
     @torch.no_grad()
-    def measure(self, generator, discriminator=None):
+    def measure(self, generator, discriminator=None, probability=True):
         """Mean mse, psnr and ssim (data range 1) of the generator's images in network units; with a discriminator
-        also d_real and d_fake, its mean belief (or WGAN score) that references and denoised images are real."""
+        also d_real and d_fake: its mean belief sigmoid(score) that references and denoised images are real, or with
+        probability off (WGAN) its mean score."""
         modes = [m.training for m in (generator, discriminator) if m is not None]
         sums = {}
         generator.eval()
@@ -37,6 +38,7 @@ class Validation:
             with self.fabric.autocast():
                 denoised = generator(noisy).float()
                 judged = [] if discriminator is None else [discriminator(x).float() for x in (clean, denoised)]
+            judged = [torch.sigmoid(z) for z in judged] if probability else judged
             found = metrics.compare(denoised[:, 0].cpu().numpy(), clean[:, 0].cpu().numpy(), 1.0)
             batch = {k: found[k].sum() for k in ('mse', 'psnr', 'ssim')}
             batch.update(zip(('d_real', 'd_fake'), (z.flatten(1).mean(1).sum().item() for z in judged)))

@@ -4,22 +4,26 @@ import numpy as np
 
 from .style import GREY, line_style, new_figure, read_columns, tidy
 
-# Panel of the training figure: (title, axis label, words a column name may end with, best value).
+# Panels of the training figure: (title, axis label, words in the names of its columns, best value).
 PANELS = (
-    ('Losses', 'loss', ('loss', 'penalty', 'score'), None),
-    ('Error', 'MSE (grey values squared)', ('mse',), np.nanargmin),
-    ('Peak signal to noise', 'PSNR (dB)', ('psnr',), np.nanargmax),
-    ('Structural similarity', 'SSIM', ('ssim',), np.nanargmax),
-    ('Correlation', 'normalised cross-correlation', ('ncc',), np.nanargmax),
+    ('Reconstruction', 'loss', {'reconstruction', 'loss'}, None),
+    ('Validation error', 'MSE (network units squared)', {'mse'}, np.nanargmin),
+    ('Validation PSNR', 'PSNR (dB)', {'psnr'}, np.nanargmax),
+    ('Validation similarity', 'SSIM', {'ssim'}, np.nanargmax),
+    ('Adversary', 'score', {'adversary', 'score', 'penalty'}, None),
+    ('Discriminator', 'mean answer D', {'d'}, None),
+    ('Gradients', 'norm', {'gradient'}, None),
+    ('Learning rates', 'learning rate', {'rate'}, None),
 )
+ACROSS = 4
 THRESHOLDS = (0.5, 0.143)
 
 
 def training_curves(path):
-    """Figure of a training run's metrics.csv: a panel each for losses and validation metrics, best values marked.
+    """Figure of a training run's metrics.csv: losses, validation metrics with their best values, the adversary.
 
-    path: CSV with a column ``iteration`` (else ``epoch``, else rows are counted) and columns whose names end in
-    loss, mse, psnr, ssim or ncc. It may still be written to.
+    path: CSV with a column ``iteration`` (else ``epoch``, else rows are counted) and any of the columns of PANELS;
+    those without a number in them are left out. It may still be written to.
     """
     columns = read_columns(path)
     along = next((name for name in ('iteration', 'epoch') if name in columns), None)
@@ -27,21 +31,24 @@ def training_curves(path):
     panels = [(panel, names) for panel in PANELS if (names := _columns_of(panel, columns))]
     if not panels or not len(x):
         return _message('No evaluation yet: the first row of the metrics is still to come.')
-    across = min(len(panels), 3)
+    across = min(len(panels), ACROSS)
     down = -(-len(panels) // across)
-    figure = new_figure(4.6 * across, 3.4 * down)
+    figure = new_figure(4.4 * across, 3.3 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes, (panel, names) in zip(grid, panels):
         _training_panel(axes, x, {name: columns[name] for name in names}, panel)
         axes.set_xlabel(along or 'evaluation')
-    for axes in grid[len(panels):]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
     return figure
 
 
 def _columns_of(panel, columns):
-    return [name for name, values in columns.items()
-            if name.lower().endswith(panel[2]) and np.isfinite(values).any()]
+    return [
+        name
+        for name, values in columns.items()
+        if panel[2] & set(name.lower().split('_')) and np.isfinite(values).any()
+    ]
 
 
 def _training_panel(axes, x, curves, panel):
@@ -82,10 +89,14 @@ def frc_curves(path):
     last = columns['frequency'].max()
     for threshold in THRESHOLDS:
         axes.axhline(threshold, color=GREY, linewidth=0.9, linestyle=':')
-        axes.text(last, threshold + 0.01, f'{threshold:g}', ha='right', color=GREY, fontsize=8)
+        axes.text(1.01, threshold, f'{threshold:g}', transform=axes.get_yaxis_transform(), va='center', color=GREY)
     axes.axhline(0, color=GREY, linewidth=0.6)
-    axes.set(xlim=(0, last), ylim=(-0.1, 1.02), xlabel='spatial frequency (1/Å)',
-             ylabel='Fourier ring correlation with the reference')
+    axes.set(
+        xlim=(0, last),
+        ylim=(-0.1, 1.02),
+        xlabel='spatial frequency (1/Å)',
+        ylabel='Fourier ring correlation with the reference',
+    )
     _resolution_axis(axes, last)
     axes.legend(frameon=False, title='mean of all particles; band: ± 1 s.d.', title_fontsize=8)
     tidy(axes)

@@ -1,21 +1,27 @@
 """How the metrics of single particles are distributed."""
 
 import numpy as np
-from matplotlib.ticker import LogFormatterSciNotation
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from .style import line_style, new_figure, read_columns, tidy
 
 # Raw above, after an affine fit below; correlation does not change, so the gain of the fit stands there.
-PANELS = (('mse', 'MSE (grey values squared)'), ('psnr', 'PSNR (dB)'), ('ssim', 'SSIM'),
-          ('ncc', 'normalised cross-correlation'), ('mse_affine', 'MSE after affine fit (grey values squared)'),
-          ('psnr_affine', 'PSNR after affine fit (dB)'), ('ssim_affine', 'SSIM after affine fit'),
-          ('gain', 'gain of the affine fit'))
+PANELS = (
+    ('mse', 'MSE (grey values squared)'),
+    ('psnr', 'PSNR (dB)'),
+    ('ssim', 'SSIM'),
+    ('ncc', 'normalised cross-correlation'),
+    ('mse_affine', 'MSE after affine fit (grey values squared)'),
+    ('psnr_affine', 'PSNR after affine fit (dB)'),
+    ('ssim_affine', 'SSIM after affine fit'),
+    ('gain', 'gain of the affine fit'),
+)
 BINS = 60
 
 
 def distributions(path):
     """Figure of an evaluation's metrics.csv: histograms of every metric, raw above, after an affine fit below."""
-    columns = read_columns(path, text=('particle', 'method'))
+    columns = read_columns(path, text=('method',), only={'method', *(column for column, _ in PANELS)})
     methods = np.array(columns['method'])
     names = list(dict.fromkeys(columns['method']))
     figure = new_figure(15, 6.6)
@@ -27,8 +33,15 @@ def distributions(path):
     for axes in grid[:, 0]:
         axes.set_ylabel('particles')
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside upper center', ncols=min(len(names), 5), frameon=False,
-                  title='vertical line: median', title_fontsize=8)
+    figure.legend(
+        handles,
+        labels,
+        loc='outside upper center',
+        ncols=min(len(names), 5),
+        frameon=False,
+        title='vertical line: median',
+        title_fontsize=8,
+    )
     return figure
 
 
@@ -45,11 +58,20 @@ def _histograms(axes, values, log):
     for i, (name, sample) in enumerate(values.items()):
         style = line_style(i)
         axes.hist(sample, edges, histtype='stepfilled', color=style['color'], alpha=0.18)
-        axes.hist(sample, edges, histtype='step', label=name, color=style['color'], linestyle=style['linestyle'],
-                  linewidth=1.5)
+        axes.hist(
+            sample,
+            edges,
+            histtype='step',
+            label=name,
+            color=style['color'],
+            linestyle=style['linestyle'],
+            linewidth=1.5,
+        )
         axes.axvline(np.median(sample), color=style['color'], linestyle=style['linestyle'], linewidth=1)
     if log:
         axes.set_xscale('log')
-        axes.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.8)))
-        axes.tick_params(axis='x', which='both', labelsize=8)
+        # Few plain numbers: powers of ten with labelled minor ticks run into each other.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if edges[-1] < 100 * edges[0] else (1,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:.2g}'))
+        axes.xaxis.set_minor_locator(NullLocator())
     tidy(axes)

@@ -22,9 +22,9 @@ def particle_labels(table):
 class Gallery:
     """Particles that several sets share, page by page.
 
-    sets: {title: STAR file, or ParticleTable}; the first one gives the order. per_page: particles on a page. contrast: 'own' scales
-    each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of the last set.
-    metrics: metrics.csv of an evaluation, to print each image's correlation under it.
+    sets: {title: STAR file, or ParticleTable}; the first one gives the order. per_page: particles on a page.
+    contrast: 'own' scales each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of
+    the last set. metrics: metrics.csv of an evaluation, to print each image's correlation above it.
     """
 
     def __init__(self, sets, per_page=16, contrast='own', metrics=None):
@@ -104,7 +104,9 @@ def _draw(titles, stacks, labels, notes, contrast):
             note = f'#{names[label]}  ' * (j == 0) + notes.get((label, title), '')
             axes.text(left + 0.5, top + CELL_HEIGHT - 1 - 0.03, note, ha='center', va='bottom', fontsize=7)
             if row == 0:
-                axes.text(left + 0.5, HEADING - 0.02, _short(title), ha='center', va='bottom', fontsize=9, weight='bold')
+                axes.text(
+                    left + 0.5, HEADING - 0.02, _short(title), ha='center', va='bottom', fontsize=9, weight='bold'
+                )
     axes.set(xlim=(0, across), ylim=(HEADING + down * CELL_HEIGHT, 0), aspect='auto')
     axes.set_axis_off()
     return figure
@@ -113,8 +115,15 @@ def _draw(titles, stacks, labels, notes, contrast):
 def _cell(axes, image, left, top, limits):
     low, high = np.percentile(image, [0.5, 99.5]) if limits is None else limits
     low_edge = top + CELL_HEIGHT - 1
-    axes.imshow(image, cmap='gray', vmin=low, vmax=high, interpolation='nearest', origin='lower',
-                extent=(left + 0.02, left + 0.98, low_edge + 0.96, low_edge))
+    axes.imshow(
+        image,
+        cmap='gray',
+        vmin=low,
+        vmax=high,
+        interpolation='nearest',
+        origin='lower',
+        extent=(left + 0.02, left + 0.98, low_edge + 0.96, low_edge),
+    )
 
 
 def _short(text):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from ..settings.networks import LARGEST_BOX, SMALLEST_BOX
@@ -98,6 +99,21 @@ def defaults(name):
     if name not in _BUILDERS:
         raise InputError(f'unknown network {name!r} (known: {", ".join(_BUILDERS)})')
     return {p.name: p.default for p in inspect.signature(_BUILDERS[name]).parameters.values()}
+
+
+def outline(name, box, **options):
+    """The Pair of `create` on the meta device: shapes without numbers, in no time and memory however wide."""
+    with torch.device('meta'), _Unfilled():
+        return create(name, box, **options)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random initialisation: on the meta device it fills nothing and imports half of torch (2 s)."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 def parameter_count(module):

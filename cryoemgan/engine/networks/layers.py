@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from ..errors import InputError
+
 
 def down(inputs, outputs):
     """4x4 convolution that halves the side."""
@@ -16,11 +18,15 @@ def up(inputs, outputs):
 def norm(kind, channels):
     """Normalisation layer: ``batch``, or ``group`` (at most 8 groups), with the same number of parameters.
 
+    InputError for another kind.
+
     Batch statistics mix the scores of different images. That is what the paper's scripts do, but the gradient
     penalty is a statement about single images: use group for WGAN-GP.
     """
     if kind == 'batch':
         return nn.BatchNorm2d(channels)
+    if kind != 'group':
+        raise InputError(f'norm_discriminator: {kind!r} is not batch or group')
     groups = max(g for g in range(1, 9) if channels % g == 0)
     return nn.GroupNorm(groups, channels)
 
@@ -57,10 +63,11 @@ class EncoderDecoder(nn.Module):
 
     channels: width of each level. before, after: number of residual blocks of each level on the way down
     and up (``after`` from the deepest inner level to the first; one shorter). block(C): makes one. skips:
-    add the level's output on the way down before the ReLU of the level on the way up.
+    add the level's output on the way down before the ReLU of the level on the way up. last: the layer that
+    gives the image.
     """
 
-    def __init__(self, channels, before, after, block, skips):
+    def __init__(self, channels, before, after, block, skips, last=None):
         super().__init__()
         self.multiple, self.skips = 2 ** len(channels), skips
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
@@ -77,7 +84,7 @@ class EncoderDecoder(nn.Module):
         for previous, width, count in zip(inner, inner[1:], after):
             blocks = nn.Sequential(nn.ReLU(inplace=True), *(block(width) for _ in range(count)))
             self.ups.append(nn.ModuleList([nn.Sequential(up(previous, width), nn.BatchNorm2d(width)), blocks]))
-        self.last = nn.Sequential(up(channels[0], 1), nn.BatchNorm2d(1), nn.Tanh())
+        self.last = last or nn.Sequential(up(channels[0], 1), nn.BatchNorm2d(1), nn.Tanh())
         initialise(self)
 
     def forward(self, x):

@@ -1,95 +1,55 @@
-"""The default: a strided-stem residual network with additive skips, about 1.7 million parameters.
+"""The default: a strided-stem residual network with additive skips, 1.6 million parameters.
 
-A stem that halves the image at once and 3x3 convolutions on 32 or more channels at half resolution and
-below reach most of the processor's convolution peak. Without normalisation layers: nothing couples the
-images of a batch, and training and inference are the same function. Each residual branch ends in zeros,
-so that a fresh network is near-linear and takes large steps.
+A stem that halves the image at once, and 3x3 convolutions on 32 or more channels at half resolution and
+below, reach most of the processor's convolution peak. The output is linear: nothing limits the grey values.
 """
 
 import torch
 from torch import nn
 
 from . import register
-from .layers import down, initialise, up
-
-BLOCKS = (1, 2, 2, 2)
+from .layers import EncoderDecoder, PatchDiscriminator, Residual, down, up
 
 
 @register('residual')
 def build(width=32):
-    """width: channels at half resolution; 2, 4 and 4 times that at a quarter, an eighth and a sixteenth."""
-    return Generator(width), Discriminator(width)
+    """width: channels at half resolution; two and four times as many at a quarter and an eighth."""
+    channels = (width, 2 * width, 4 * width)
+    return Generator(channels), _discriminator(channels)
 
 
-class Block(nn.Module):
-    """x + conv(ReLU(conv(ReLU(x)))): the skip path is the identity throughout."""
+class Generator(EncoderDecoder):
+    """Standardised particles -> network units, sides of multiples of 8 px."""
 
     def __init__(self, channels):
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x):
-        return x + self.second(torch.relu(self.first(torch.relu(x))))
-
-
-class Generator(nn.Module):
-    """[B, 1, N, N] standardised particles -> [B, 1, N, N] network units, N a multiple of 16."""
-
-    multiple = 16
-
-    def __init__(self, width):
-        super().__init__()
-        channels = (width, 2 * width, 4 * width, 4 * width)
-        self.downs = nn.ModuleList(down(i, o) for i, o in zip((1, *channels), channels))
-        self.encode = nn.ModuleList(_blocks(c, n) for c, n in zip(channels, BLOCKS))
-        self.ups = nn.ModuleList(up(i, o) for i, o in zip(channels[:0:-1], channels[-2::-1]))
-        self.decode = nn.ModuleList(_blocks(c, n) for c, n in zip(channels[-2::-1], BLOCKS[-2::-1]))
-        self.last = up(width, 1)
-        # References vary by a few hundredths of their range; weights of order one must mean steps of that size.
-        self.register_buffer('mean', torch.zeros(1))
-        self.register_buffer('spread', torch.ones(1))
-        initialise(self)
+        # Measured, 2000 pairs of 64 px with CTF at SNR 0.1, 60 CPU s, error in units of the signal's variance: with
+        # batch norm 0.280, with each branch starting at zero 0.269; without batch norm it stayed at the mean image.
+        super().__init__(channels, (2, 2, 3), (2, 2), _block, skips=True, last=up(channels[0], 1))
         for block in self.modules():
-            if isinstance(block, Block):
-                nn.init.zeros_(block.second.weight)
-        # The skips add up to ten times the wanted output: fresh networks that overshoot so far die in a few steps.
-        self.last.weight.data.mul_(0.1)
-
-    def forward(self, x):
-        kept = []
-        for halve, blocks in zip(self.downs, self.encode):
-            x = blocks(halve(x))
-            kept.append(x)
-        kept.pop()
-        for double, blocks in zip(self.ups, self.decode):
-            x = blocks(double(x) + kept.pop())
-        return self.mean + self.spread * self.last(torch.relu(x))
+            if isinstance(block, Residual):
+                nn.init.zeros_(block.body[-1].weight)
 
     def initialise(self, noisy, clean):
-        """Take the grey scale of the output from the references, instead of learning it."""
-        self.mean.fill_(clean.mean())
-        self.spread.fill_(clean.std())
+        """Start at the references' mean and within their spread, instead of spending the first epoch on it."""
+        with torch.no_grad():
+            self.last.weight.mul_(clean.std())
+            self.last.bias.fill_(clean.mean())
 
 
-def _blocks(channels, count):
-    return nn.Sequential(*(Block(channels) for _ in range(count)))
+def _block(channels):
+    return Residual(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.BatchNorm2d(channels),
+    )
 
 
-class Discriminator(nn.Module):
-    """[B, 1, N, N] network units -> scores [B, 1, N/8, N/8]; no normalisation across images."""
-
-    multiple = 8
-
-    def __init__(self, width):
-        super().__init__()
-        layers, previous = [], 1
-        for channels in (width, 2 * width, 4 * width):
-            layers += [down(previous, channels), nn.GroupNorm(1, channels), nn.LeakyReLU(0.2, inplace=True)]
-            previous = channels
-        layers += [nn.Conv2d(previous, previous, 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(previous, 1, 3, padding=1))
-        initialise(self)
-
-    def forward(self, x):
-        return self.layers(x)
+def _discriminator(channels):
+    """Scores of 1/8 of the side; each channel group is normalised within its image, never across images."""
+    layers = []
+    for previous, width in zip((1, *channels), channels):
+        layers += [down(previous, width), nn.GroupNorm(1, width), nn.LeakyReLU(0.2, inplace=True)]
+    layers += [nn.Conv2d(channels[-1], channels[-1], 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+    return PatchDiscriminator(*layers, nn.Conv2d(channels[-1], 1, 3, padding=1))

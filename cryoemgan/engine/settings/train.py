@@ -43,7 +43,7 @@ class Train(Settings):
     )
     network: str | None = option(
         None,
-        'Generator and discriminator. residual: strided network with skips, 1.7 M '
+        'Generator and discriminator. residual: strided network with skips, 1.6 M '
         "weights, 0.1 s a step of 20 at 64 px on one core; paper128: the paper's, 4.2 M, "
         'three times the cost; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
         'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4).',

@@ -22,12 +22,17 @@ def write_set(folder, name, images, originals=None, pixel_size=3.0, **provenance
     box = images.shape[-1]
     with StackWriter(folder / f'{name}.mrcs', len(images), box, pixel_size) as writer:
         writer.append(images)
-    columns = {'rlnImageName': [f'{i + 1:06d}@{name}.mrcs' for i in range(len(images))],
-               'rlnOpticsGroup': [1] * len(images)}
+    columns = {
+        'rlnImageName': [f'{i + 1:06d}@{name}.mrcs' for i in range(len(images))],
+        'rlnOpticsGroup': [1] * len(images),
+    }
     if originals:
         columns['rlnImageOriginalName'] = originals
-    table = ParticleTable.create(folder / f'{name}.star', columns, {
-        'rlnOpticsGroup': [1], 'rlnImagePixelSize': [pixel_size], 'rlnImageSize': [box]})
+    table = ParticleTable.create(
+        folder / f'{name}.star',
+        columns,
+        {'rlnOpticsGroup': [1], 'rlnImagePixelSize': [pixel_size], 'rlnImageSize': [box]},
+    )
     if provenance:
         table.set_provenance(**provenance)
     table.write(folder / f'{name}.star')
@@ -46,16 +51,22 @@ def data(tmp_path_factory):
     better = (2 * (clean + rng.normal(0, 0.05, clean.shape)) - 1).astype(np.float32)
     order = rng.permutation(COUNT)
     originals = [f'{i + 1:06d}@noisy.mrcs' for i in range(COUNT)]
-    paths = dict(folder=folder, clean=clean, noisy_images=noisy, better_images=better,
-                 noisy=write_set(folder, 'noisy', noisy),
-                 better=write_set(folder, 'better', better, originals),
-                 references=write_set(folder, 'references', clean[order], [originals[i] for i in order]))
+    paths = dict(
+        folder=folder,
+        clean=clean,
+        noisy_images=noisy,
+        better_images=better,
+        noisy=write_set(folder, 'noisy', noisy),
+        better=write_set(folder, 'better', better, originals),
+        references=write_set(folder, 'references', clean[order], [originals[i] for i in order]),
+    )
     return paths
 
 
 def evaluate(tmp_path, references, *particles, **options):
-    settings = Evaluate(output=str(tmp_path / 'out'), references=str(references),
-                        particles=[str(p) for p in particles], **options)
+    settings = Evaluate(
+        output=str(tmp_path / 'out'), references=str(references), particles=[str(p) for p in particles], **options
+    )
     settings.validate()
     run('evaluate', settings)
     return json.loads((tmp_path / 'out' / 'summary.json').read_text())
@@ -65,8 +76,9 @@ def evaluate(tmp_path, references, *particles, **options):
 def both(data, tmp_path_factory):
     """Folder and summary of a run over two sets."""
     folder = tmp_path_factory.mktemp('both')
-    return folder / 'out', evaluate(folder, data['references'], f'raw={data["noisy"]}', f'net={data["better"]}',
-                                    batch_size=7)
+    return folder / 'out', evaluate(
+        folder, data['references'], f'raw={data["noisy"]}', f'net={data["better"]}', batch_size=7
+    )
 
 
 def test_numbers_of_a_shuffled_set_are_those_of_its_pairs(data, both):
@@ -76,7 +88,10 @@ def test_numbers_of_a_shuffled_set_are_those_of_its_pairs(data, both):
     for name, images in (('raw', data['noisy_images']), ('net', data['better_images'])):
         expected, got = metrics.compare(images, data['clean'], summary['data_range']), summary['methods'][name]
         for metric in metrics.NAMES:
-            for values, found in ((expected[metric], got[metric]), (expected[metric + '_affine'], got['affine'][metric])):
+            for values, found in (
+                (expected[metric], got[metric]),
+                (expected[metric + '_affine'], got['affine'][metric]),
+            ):
                 assert found['mean'] == pytest.approx(values.mean(), rel=1e-6)
                 assert found['sd'] == pytest.approx(values.std(), rel=1e-5)
         assert got['psnr_of_mean_mse'] == pytest.approx(metrics.psnr(expected['mse'].mean(), summary['data_range']))
@@ -124,7 +139,9 @@ def test_only_shared_particles_are_compared_and_said_so(data, tmp_path):
 
 def test_warnings_about_contrast_scale_ctf_and_leakage(data, tmp_path):
     names = [f'{i + 1}@noisy.mrcs' for i in range(COUNT)]
-    black = write_set(tmp_path, 'black', -data['better_images'], names, leakage='12 particles were trained on', ctf='full')
+    black = write_set(
+        tmp_path, 'black', -data['better_images'], names, leakage='12 particles were trained on', ctf='full'
+    )
     references = write_set(tmp_path, 'references', data['clean'], names, ctf='none')
     warnings = '\n'.join(evaluate(tmp_path, references, f'black={black}', f'net={data["better"]}')['warnings'])
     assert 'black: inverted contrast' in warnings
@@ -133,11 +150,14 @@ def test_warnings_about_contrast_scale_ctf_and_leakage(data, tmp_path):
     assert 'net: its grey scale is not that of the references' in warnings
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(box=20), '20 px.*24 px'),
-    (dict(pixel_size=3.3), '3.3 A/px.*3 A/px'),
-    (dict(originals=['1@other.mrcs'] * COUNT), 'share no particle'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(box=20), '20 px.*24 px'),
+        (dict(pixel_size=3.3), '3.3 A/px.*3 A/px'),
+        (dict(originals=['1@other.mrcs'] * COUNT), 'share no particle'),
+    ],
+)
 def test_refuses_what_cannot_be_compared(data, tmp_path, change, message):
     images = data['noisy_images'][:, : change.pop('box', BOX), : change.pop('box', BOX)]
     images = images[:, : min(images.shape[1:]), : min(images.shape[1:])]
@@ -152,7 +172,9 @@ def test_refuses_unusable_names_and_flat_references(data, tmp_path):
     for names in (['a', 'a'], ['reference']):
         with pytest.raises(InputError, match='is empty or taken'):
             evaluate(tmp_path, data['references'], *(f'{n}={data["noisy"]}' for n in names))
-    flat = write_set(tmp_path, 'flat', np.ones((3, BOX, BOX), np.float32), ['1@noisy.mrcs', '2@noisy.mrcs', '3@noisy.mrcs'])
+    flat = write_set(
+        tmp_path, 'flat', np.ones((3, BOX, BOX), np.float32), ['1@noisy.mrcs', '2@noisy.mrcs', '3@noisy.mrcs']
+    )
     with pytest.raises(InputError, match='every reference has the grey value 1'):
         evaluate(tmp_path, flat, f'raw={data["noisy"]}')
 
@@ -161,8 +183,19 @@ def test_nan_in_an_image_names_the_particle_and_leaves_no_table(data, tmp_path, 
     images = data['noisy_images'].copy()
     images[4, 3, 3] = np.nan
     bad = write_set(tmp_path, 'bad', images, [f'{i + 1}@noisy.mrcs' for i in range(COUNT)])
-    status = main(['evaluate', '--output', str(tmp_path / 'out'), '--references', str(data['references']),
-                   '--particles', f'bad={bad}', '--threads', '1'])
+    status = main(
+        [
+            'evaluate',
+            '--output',
+            str(tmp_path / 'out'),
+            '--references',
+            str(data['references']),
+            '--particles',
+            f'bad={bad}',
+            '--threads',
+            '1',
+        ]
+    )
     assert status == 2
     assert '000005@bad.mrcs' in capsys.readouterr().err
     assert not (tmp_path / 'out' / 'metrics.csv').exists()

@@ -28,8 +28,10 @@ def sets(tmp_path):
     ramp = np.linspace(0, 1, 20, dtype=np.float32) * np.ones((7, 20, 1), np.float32)
     noisy = ramp * np.arange(1, 8, dtype=np.float32)[:, None, None]
     rows = [4, 0, 6, 2, 3]
-    return {'noisy': write_set(tmp_path, 'noisy', noisy),
-            'denoised': write_set(tmp_path, 'denoised', noisy[rows] + 100, [f'{r + 1}@noisy.mrcs' for r in rows])}
+    return {
+        'noisy': write_set(tmp_path, 'noisy', noisy),
+        'denoised': write_set(tmp_path, 'denoised', noisy[rows] + 100, [f'{r + 1}@noisy.mrcs' for r in rows]),
+    }
 
 
 def texts(figure):
@@ -62,16 +64,20 @@ def test_gallery_contrast_and_labels(sets, tmp_path):
 
 def test_training_curves_of_a_file_that_is_still_written(tmp_path):
     path = tmp_path / 'metrics.csv'
-    path.write_text('iteration,seconds,train_loss,validation_mse,validation_psnr\n'
-                    '100,1,0.5,,\n200,2,0.4,0.30,10\n300,3,0.3,0.10,15\n400,4,0.3,0.20,12\n500,5,0.')
+    path.write_text(
+        'iteration,reconstruction,score_real,penalty,mse,psnr,learning_rate_generator\n'
+        '100,0.5,0.1,,,,1\n200,0.4,0.1,,0.30,10,1\n300,0.3,0.2,,0.10,15,1\n400,0.3,0.2,,0.20,12,1\n500,0.5,0.'
+    )
     figure = figures.training_curves(path)
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
-    assert set(panels) == {'Losses', 'Error', 'Peak signal to noise'}
-    line = max(panels['Error'].lines, key=lambda x: len(x.get_xdata()))
+    assert set(panels) == {'Reconstruction', 'Validation error', 'Validation PSNR', 'Adversary', 'Learning rates'}
+    error = panels['Validation error']
+    line = max(error.lines, key=lambda x: len(x.get_xdata()))
     assert list(line.get_xdata()) == [200, 300, 400]
-    label = panels['Error'].get_legend().get_texts()[0].get_text()
-    assert label == 'validation mse (best 0.1 at 300)'
-    assert panels['Losses'].get_xlabel() == 'iteration'
+    assert error.get_legend().get_texts()[0].get_text() == 'mse (best 0.1 at 300)'
+    # A column without a number is not in the legend.
+    assert [t.get_text() for t in panels['Adversary'].get_legend().get_texts()] == ['score real']
+    assert error.get_xlabel() == 'iteration'
 
 
 @pytest.mark.parametrize('text', ['', 'iteration,train_loss\n', 'iteration,train_loss\n10'])
@@ -104,12 +110,14 @@ def test_distributions_mark_medians(tmp_path):
 
 
 def test_saved_without_display_torch_or_scipion(sets, tmp_path):
-    code = (f'import sys; from cryoemgan import figures\n'
-            f'g = figures.Gallery({ {k: str(v) for k, v in sets.items()} !r})\n'
-            f'figures.save(g.page(1), {str(tmp_path / "g.png")!r})\n'
-            'loaded = {m.split(".")[0] for m in sys.modules}\n'
-            'assert not loaded & {"torch", "pyworkflow", "pwem", "sklearn", "tkinter"}, loaded\n'
-            'assert "matplotlib.pyplot" not in sys.modules')
+    code = (
+        f'import sys; from cryoemgan import figures\n'
+        f'g = figures.Gallery({ {k: str(v) for k, v in sets.items()}!r})\n'
+        f'figures.save(g.page(1), {str(tmp_path / "g.png")!r})\n'
+        'loaded = {m.split(".")[0] for m in sys.modules}\n'
+        'assert not loaded & {"torch", "pyworkflow", "pwem", "sklearn", "tkinter"}, loaded\n'
+        'assert "matplotlib.pyplot" not in sys.modules'
+    )
     subprocess.run([sys.executable, '-c', code], check=True, env={'PYTHONPATH': ':'.join(p for p in sys.path if p)})
     with Image.open(tmp_path / 'g.png') as image:
         assert image.size[0] > 400

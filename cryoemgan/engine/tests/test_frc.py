@@ -20,9 +20,11 @@ def test_equals_the_definition_on_the_full_plane(box):
     k = np.fft.fftfreq(box, 1 / box)
     ring = np.rint(np.hypot(k[:, None], k[None, :]))
     fa, fb = np.fft.fft2(a[0]), np.fft.fft2(b[0])
-    expected = [np.sum(fa * fb.conj(), where=ring == r).real
-                / np.sqrt(np.sum(abs(fa) ** 2, where=ring == r) * np.sum(abs(fb) ** 2, where=ring == r))
-                for r in range(1, box // 2 + 1)]
+    expected = [
+        np.sum(fa * fb.conj(), where=ring == r).real
+        / np.sqrt(np.sum(abs(fa) ** 2, where=ring == r) * np.sum(abs(fb) ** 2, where=ring == r))
+        for r in range(1, box // 2 + 1)
+    ]
     assert RingCorrelation(box)(a, b)[0, 1:] == pytest.approx(np.array(expected), abs=1e-9)
 
 
@@ -70,3 +72,6 @@ def test_resolution_without_a_crossing():
     assert resolution(np.ones(9), 0.5, 2.0, 16) == pytest.approx(4.0)
     assert resolution(np.zeros(9), 0.5, 2.0, 16) is None
     assert resolution(np.r_[0.0, np.ones(8)], 0.5, 2.0, 16) == pytest.approx(4.0)
+    # A CTF that is near zero at low frequency.
+    rises = np.array([0, 0.1, 0.7, 0.9, 0.9, 0.9, 0.1, 0.0, 0.0])
+    assert 1 / resolution(rises, 0.5, 2.0, 16) == pytest.approx((5 + 0.4 / 0.8) / 32)

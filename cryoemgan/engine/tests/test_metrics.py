@@ -19,8 +19,13 @@ def pair():
 
 
 def skimage_ssim(image, reference, data_range):
-    return structural_similarity(image.astype(np.float64), reference.astype(np.float64), data_range=data_range,
-                                 gaussian_weights=True, use_sample_covariance=False)
+    return structural_similarity(
+        image.astype(np.float64),
+        reference.astype(np.float64),
+        data_range=data_range,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+    )
 
 
 @pytest.mark.parametrize('box', [11, 40, 41])

@@ -1,6 +1,8 @@
 """Simulated sets measured from their files: SNR, noise, clipping, geometry, identity."""
 
 import json
+import shutil
+import subprocess
 
 import mrcfile
 import numpy as np
@@ -161,8 +163,9 @@ def test_contamination_spoils_the_stated_share(tmp_path):
     spoilt = table.ints('cryoemganContaminated').astype(bool)
     assert spoilt.sum() == summary['contaminated'] == 20
     clean, noisy, references = (images(folder, name) for name in ('clean', 'noisy', 'references'))
-    correlation = np.array([[np.corrcoef(c.ravel(), x.ravel())[0, 1] for x in pair]
-                            for c, *pair in zip(clean, noisy, references)])
+    correlation = np.array(
+        [[np.corrcoef(c.ravel(), x.ravel())[0, 1] for x in pair] for c, *pair in zip(clean, noisy, references)]
+    )
     assert np.all(np.abs(correlation[spoilt]) < 0.2)
     assert np.all(correlation[~spoilt, 0] > 0.8)
     assert np.array_equal(references[~spoilt], clean[~spoilt])
@@ -186,18 +189,34 @@ def test_refined_poses_are_wrong_by_the_stated_amount(tmp_path):
 
 def test_map_at_another_box_and_pixel_size(tmp_path, plain):
     """A map goes in with 32 px of 4 A, particles come out with 16 px of 8 A: the same molecule."""
-    folder, summary = simulate(tmp_path / 'out', phantom=None, volume=[str(plain / 'volume_1.mrc')], box=16,
-                               pixel_size=8.0, count=10)
+    folder, summary = simulate(
+        tmp_path / 'out', phantom=None, volume=[str(plain / 'volume_1.mrc')], box=16, pixel_size=8.0, count=10
+    )
     table = ParticleTable.read(folder / 'clean.star')
     fine = claw(2)[0].project(32, table.rotations())
     # Fourier crop of a projection; sums run over half as many voxels.
-    expected = np.stack([fft.irfft2(np.delete(fft.rfft2(np.fft.ifftshift(f))[:, :9], np.s_[8:24], 0), s=(16, 16))
-                         for f in fine]) / 8
+    expected = (
+        np.stack(
+            [fft.irfft2(np.delete(fft.rfft2(np.fft.ifftshift(f))[:, :9], np.s_[8:24], 0), s=(16, 16)) for f in fine]
+        )
+        / 8
+    )
     expected = np.fft.fftshift(expected, (1, 2))
     for a, b in zip(images(folder, 'clean'), expected):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
         assert np.linalg.norm(a) == pytest.approx(np.linalg.norm(b), rel=0.05)
     assert summary['pixel_size'] == 8.0
+
+
+@pytest.mark.skipif(not shutil.which('relion_reconstruct'), reason='RELION is not installed')
+def test_relion_reconstructs_the_molecule(tmp_path):
+    """RELION reads the table and puts its images together again: angles, shifts and CTF are what they say."""
+    folder, _ = simulate(tmp_path / 'out', phantom=1, count=500, ctf=True, shift_sd=1.5)
+    command = 'relion_reconstruct --i clean.star --o map.mrc --ctf --angpix 4 --maxres 12'
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    found, truth = (mrcfile.read(folder / name) for name in ('map.mrc', 'volume_1.mrc'))
+    assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.99
+    assert np.corrcoef(found[::-1].ravel(), truth.ravel())[0, 1] < 0.8
 
 
 def test_density_of_an_atomic_model_is_where_others_put_it(shared_data):
@@ -223,14 +242,17 @@ def test_model_from_a_file(tmp_path):
         simulate(tmp_path / 'small', phantom=None, model=[str(tmp_path / 'two.pdb')], pixel_size=0.5)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(phantom=None), 'give one of --model, --volume and --phantom'),
-    (dict(volume=['setup.py']), 'not volume and phantom'),
-    (dict(clip=True), 'needs --scale unit'),
-    (dict(defocus_min=3e4), 'is larger than'),
-    (dict(split=[70, 20]), 'parts of 90 particles in all, but only 80.*--count 45'),
-    (dict(snr=0.0), '--snr: 0.0 must be more than 0'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(phantom=None), 'give one of --model, --volume and --phantom'),
+        (dict(volume=['setup.py']), 'not volume and phantom'),
+        (dict(clip=True), 'needs --scale unit'),
+        (dict(defocus_min=3e4), 'is larger than'),
+        (dict(split=[70, 20]), 'parts of 90 particles in all, but only 80.*--count 45'),
+        (dict(snr=0.0), '--snr: 0.0 must be more than 0'),
+    ],
+)
 def test_refuses(tmp_path, options, message, monkeypatch):
     (tmp_path / 'setup.py').write_text('')
     monkeypatch.chdir(tmp_path)

@@ -206,3 +206,23 @@ def test_stack_is_found_from_the_project_folder(folder):
     assert len(t.images().read([0])) == 1
     with pytest.raises(InputError, match='image stack t.mrcs not found'):
         table(folder, V31.replace('s.mrcs', 't.mrcs')).images()
+
+
+def test_names_stand_in_the_file_as_relion_reads_them(folder):
+    """RELION takes quotes as part of a name; only what would break the table is quoted."""
+    names = ['000001@./my_stack.mrcs', '2@/abs/x.mrcs', '3@a b.mrcs', 'data_x', '#1@y', '5@plain.mrcs']
+    ParticleTable.create('x', {'rlnMicrographName': names, 'rlnImageName': ['1@s.mrcs'] * 6}).write(folder / 'x.star')
+    text = (folder / 'x.star').read_text()
+    assert "\n000001@./my_stack.mrcs " in text
+    assert '\n2@/abs/x.mrcs ' in text
+    assert ParticleTable.read(folder / 'x.star').strings('rlnMicrographName') == names
+
+
+def test_provenance_may_be_set_first(folder):
+    """A block added to the file moved the others: columns set afterwards were lost, or the program crashed."""
+    t = ParticleTable.create(folder / 'x', {'rlnImageName': ['1@s.mrcs']}, {'rlnOpticsGroup': np.array([1])})
+    t.set_provenance(ctf='none')
+    t.set('rlnDefocusU', [1.5])
+    t.write(folder / 'x.star')
+    back = ParticleTable.read(folder / 'x.star')
+    assert (back.floats('rlnDefocusU').tolist(), back.provenance) == ([1.5], {'ctf': 'none'})

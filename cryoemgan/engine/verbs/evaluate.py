@@ -46,8 +46,7 @@ class Running:
         """Take in a batch [n, ...]."""
         n, mean = len(values), values.mean(0)
         total = self.count + n
-        self._squares = (self._squares + ((values - mean) ** 2).sum(0)
-                         + (mean - self.mean) ** 2 * self.count * n / total)
+        self._squares = self._squares + ((values - mean) ** 2).sum(0) + (mean - self.mean) ** 2 * self.count * n / total
         self.mean = self.mean + (mean - self.mean) * n / total
         self.count = total
 
@@ -73,18 +72,24 @@ def run(settings, job, prepared):
     stats, curves = _compare_all(settings, job, prepared, data_range)
     box, pixel_size = prepared.references.box, prepared.references.pixel_size
     _write_frc(job.output('frc.csv'), curves, box, pixel_size)
-    results = {name: _method_summary(stats[name], curves[name].mean, data_range, pixel_size, box)
-               for name in prepared.sets}
+    results = {
+        name: _method_summary(stats[name], curves[name].mean, data_range, pixel_size, box) for name in prepared.sets
+    }
     for name, result in results.items():
         _warn_about_scale(job, name, result, stats[name])
     job.say(_as_text(results, data_range))
     _draw(settings, job, prepared)
-    return {'particles': len(prepared.reference_rows), 'data_range': data_range, 'ssim_window': 'Gaussian, sigma 1.5 px',
-            'frc_without_crossing': 'Nyquist when never below the threshold, null when below it in the first ring',
-            'methods': results}
+    return {
+        'particles': len(prepared.reference_rows),
+        'data_range': data_range,
+        'ssim_window': 'Gaussian, sigma 1.5 px',
+        'frc_without_crossing': 'Nyquist when it stays above the threshold, null when it is never above',
+        'methods': results,
+    }
 
 
 # Checks
+
 
 def _named(arguments):
     """{name: path} of NAME=FILE arguments; a bare FILE is called by its stem."""
@@ -101,17 +106,23 @@ def _named(arguments):
 
 def _check_scale(references, name, table):
     if table.box != references.box:
-        raise InputError(f'{table.path} ({name}) has images of {table.box} px, {references.path} of {references.box} '
-                         'px: resampling would change what is measured. Make references with project --box '
-                         f'{table.box}, or denoise with --output-box input')
+        raise InputError(
+            f'{table.path} ({name}) has images of {table.box} px, {references.path} of {references.box} '
+            'px: resampling would change what is measured. Make references with project --box '
+            f'{table.box}, or denoise with --output-box input'
+        )
     if references.box < 2 * metrics.SSIM_RADIUS + 1:
-        raise InputError(f'{references.path}: images of {references.box} px are smaller than the window of SSIM '
-                         f'({2 * metrics.SSIM_RADIUS + 1} px)')
+        raise InputError(
+            f'{references.path}: images of {references.box} px are smaller than the window of SSIM '
+            f'({2 * metrics.SSIM_RADIUS + 1} px)'
+        )
     ratio = table.pixel_size / references.pixel_size
     if abs(ratio - 1) > PIXEL_TOLERANCE:
-        raise InputError(f'{table.path} ({name}) has {table.pixel_size:.4g} A/px, {references.path} '
-                         f'{references.pixel_size:.4g} A/px: not the same images. Correct the pixel size in one of the '
-                         'tables if it is wrong, or resample')
+        raise InputError(
+            f'{table.path} ({name}) has {table.pixel_size:.4g} A/px, {references.path} '
+            f'{references.pixel_size:.4g} A/px: not the same images. Correct the pixel size in one of the '
+            'tables if it is wrong, or resample'
+        )
 
 
 def _warn_about_origin(job, references, name, table):
@@ -120,8 +131,10 @@ def _warn_about_origin(job, references, name, table):
         job.warn(f'{name}: {leakage}')
     ctf, expected = table.provenance.get('ctf'), references.provenance.get('ctf')
     if ctf and expected and ctf != expected:
-        job.warn(f'{name}: its images have the CTF treated as "{ctf}", the references as "{expected}": part of the '
-                 'difference is the CTF, not noise')
+        job.warn(
+            f'{name}: its images have the CTF treated as "{ctf}", the references as "{expected}": part of the '
+            'difference is the CTF, not noise'
+        )
 
 
 def _shared(job, references, sets):
@@ -131,20 +144,27 @@ def _shared(job, references, sets):
     for mine, _ in matched.values():
         common = np.intersect1d(common, mine)
     if not len(common):
-        raise InputError('no particle is in every set: ' + ', '.join(
-            f'{name} shares {len(mine)} of {len(references)} with the references'
-            for name, (mine, _) in matched.items()))
+        raise InputError(
+            'no particle is in every set: '
+            + ', '.join(
+                f'{name} shares {len(mine)} of {len(references)} with the references'
+                for name, (mine, _) in matched.items()
+            )
+        )
     rows = {}
     for name, (mine, theirs) in matched.items():
         order = np.argsort(mine)
         rows[name] = theirs[order[np.searchsorted(mine, common, sorter=order)]]
         if len(common) < len(sets[name]):
-            job.warn(f'{name}: {len(common)} of its {len(sets[name])} particles are in the references and in every '
-                     'other set; only these are compared')
+            job.warn(
+                f'{name}: {len(common)} of its {len(sets[name])} particles are in the references and in every '
+                'other set; only these are compared'
+            )
     return common, sets, rows
 
 
 # Work
+
 
 def _batches(total, size):
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
@@ -159,8 +179,9 @@ def _data_range(job, prepared, size):
             low, high = min(low, float(batch.min())), max(high, float(batch.max()))
             bar.update(len(batch))
     if low == high:
-        raise InputError(f'{prepared.references.path}: every reference has the grey value {low:g}; are these the '
-                         'images you meant?')
+        raise InputError(
+            f'{prepared.references.path}: every reference has the grey value {low:g}; are these the images you meant?'
+        )
     return high - low
 
 
@@ -195,8 +216,9 @@ def _write_frc(path, curves, box, pixel_size):
         writer.writerow(['method', 'ring', 'frequency', 'frc', 'sd', 'fourier_pixels'])
         for name, curve in curves.items():
             for ring, size in enumerate(frc.ring_sizes(box)):
-                writer.writerow([name, ring, f'{frequency[ring]:.6g}', f'{curve.mean[ring]:.6g}',
-                                 f'{curve.sd[ring]:.6g}', size])
+                writer.writerow(
+                    [name, ring, f'{frequency[ring]:.6g}', f'{curve.mean[ring]:.6g}', f'{curve.sd[ring]:.6g}', size]
+                )
 
 
 def _method_summary(stats, curve, data_range, pixel_size, box):
@@ -206,32 +228,45 @@ def _method_summary(stats, curve, data_range, pixel_size, box):
     for group in (raw, affine):
         # The mean of PSNR is not the PSNR of the mean: papers print either.
         group['psnr_of_mean_mse'] = float(metrics.psnr(group['mse']['mean'], data_range))
-    return {**raw, 'affine': {**affine, 'gain': of['gain'], 'offset': of['offset']},
-            **{name: frc.resolution(curve, value, pixel_size, box) for name, value in THRESHOLDS.items()}}
+    return {
+        **raw,
+        'affine': {**affine, 'gain': of['gain'], 'offset': of['offset']},
+        **{name: frc.resolution(curve, value, pixel_size, box) for name, value in THRESHOLDS.items()},
+    }
 
 
 def _warn_about_scale(job, name, result, stats):
     ncc, standard_error = result['ncc']['mean'], result['ncc']['sd'] / np.sqrt(stats.count)
     if ncc < -max(4 * standard_error, 0.02):
-        job.warn(f'{name}: inverted contrast: the mean correlation with the references is {ncc:.2f}. Invert one of '
-                 'the two sets (white protein belongs with white protein)')
+        job.warn(
+            f'{name}: inverted contrast: the mean correlation with the references is {ncc:.2f}. Invert one of '
+            'the two sets (white protein belongs with white protein)'
+        )
     elif result['mse']['mean'] > 4 * result['affine']['mse']['mean'] and abs(ncc) > 0.5:
-        job.warn(f'{name}: its grey scale is not that of the references (MSE {result["mse"]["mean"]:.3g} raw, '
-                 f'{result["affine"]["mse"]["mean"]:.3g} after an affine fit): read the affine numbers')
+        job.warn(
+            f'{name}: its grey scale is not that of the references (MSE {result["mse"]["mean"]:.3g} raw, '
+            f'{result["affine"]["mse"]["mean"]:.3g} after an affine fit): read the affine numbers'
+        )
 
 
 # Reports
+
 
 def _as_text(results, data_range):
     """The table printed at the end."""
     width = max(6, *(len(name) for name in results))
     head = f'{"":{width}}  {"MSE":>10} {"PSNR":>7} {"SSIM":>6} {"NCC":>6} | {"affine MSE":>10} {"PSNR":>7} {"SSIM":>6}'
-    lines = [f'PSNR and SSIM with data range {data_range:.4g}; FRC in Angstrom', head + f' | {"FRC 0.5":>8} {"0.143":>6}']
+    lines = [
+        f'PSNR and SSIM with data range {data_range:.4g}; FRC in Angstrom',
+        head + f' | {"FRC 0.5":>8} {"0.143":>6}',
+    ]
     for name, r in results.items():
         a, cut = r['affine'], ['-' if r[k] is None else f'{r[k]:.1f}' for k in THRESHOLDS]
-        lines.append(f'{name:{width}}  {r["mse"]["mean"]:10.3e} {r["psnr"]["mean"]:7.2f} {r["ssim"]["mean"]:6.3f} '
-                     f'{r["ncc"]["mean"]:6.3f} | {a["mse"]["mean"]:10.3e} {a["psnr"]["mean"]:7.2f} '
-                     f'{a["ssim"]["mean"]:6.3f} | {cut[0]:>8} {cut[1]:>6}')
+        lines.append(
+            f'{name:{width}}  {r["mse"]["mean"]:10.3e} {r["psnr"]["mean"]:7.2f} {r["ssim"]["mean"]:6.3f} '
+            f'{r["ncc"]["mean"]:6.3f} | {a["mse"]["mean"]:10.3e} {a["psnr"]["mean"]:7.2f} '
+            f'{a["ssim"]["mean"]:6.3f} | {cut[0]:>8} {cut[1]:>6}'
+        )
     return '\n'.join(lines)
 
 

@@ -19,13 +19,11 @@ from ..job import atomic
 from ..maps import read_map
 from ..phantom import claw
 from ..resample import plan
-from ..stacks import StackWriter
+from ..stacks import Images, StackWriter
 from ..table import ParticleTable
+from ..truth import write_tables
 
 PHANTOM_PIXEL, DEFAULT_B = 4.0, 14.0
-CTF_COLUMNS = {'defocus_u': 'rlnDefocusU', 'defocus_v': 'rlnDefocusV', 'defocus_angle': 'rlnDefocusAngle',
-               'phase_shift': 'rlnPhaseShift'}
-MICROSCOPE = {'voltage': 'rlnVoltage', 'cs': 'rlnSphericalAberration', 'amplitude_contrast': 'rlnAmplitudeContrast'}
 
 
 @dataclass
@@ -48,7 +46,9 @@ def check(settings, job):
     s = settings
     given = [name for name in ('model', 'volume', 'phantom') if getattr(s, name)]
     if len(given) != 1:
-        raise InputError('give one of --model, --volume and --phantom' + (f', not {" and ".join(given)}' if given else ''))
+        raise InputError(
+            'give one of --model, --volume and --phantom' + (f', not {" and ".join(given)}' if given else '')
+        )
     if s.clip and s.scale != 'unit':
         raise InputError('--clip cuts grey values to [0, 1]: it needs --scale unit')
     if s.defocus_min > s.defocus_max:
@@ -56,8 +56,10 @@ def check(settings, job):
     states, pixel_size = _states(s, given[0], [job.input(p) for p in s.model + s.volume])
     total = s.count * len(states)
     if sum(s.split) > total:
-        raise InputError(f'--split: parts of {sum(s.split)} particles in all, but only {total} are simulated; '
-                         f'take --count {-(-sum(s.split) // len(states))}')
+        raise InputError(
+            f'--split: parts of {sum(s.split)} particles in all, but only {total} are simulated; '
+            f'take --count {-(-sum(s.split) // len(states))}'
+        )
     table = None
     if s.ctf_table:
         table = ParticleTable.read(job.input(s.ctf_table))
@@ -91,26 +93,40 @@ def run(settings, job, prepared):
     projectors = _projectors(s, job, prepared)
     variance = _write_clean(s, job, prepared, columns, projectors)
     sigma = np.sqrt((np.full(total, variance.mean()) if s.snr_per == 'set' else variance) / s.snr)
-    tables = _tables(s, job, prepared, columns, sigma)
-    measured = _write_noisy(s, job, prepared, columns, sigma, tables)
-    _write_tables(s, job, tables, columns, prepared)
-    return {'particles': total, 'conformations': prepared.conformations, 'pixel_size': prepared.pixel_size,
-            'signal_variance': float(variance.mean()), 'noise_sd': float(sigma.mean()), **measured}
+    measured = _write_noisy(s, job, prepared, columns, sigma)
+    write_tables(s, job, prepared, columns, sigma)
+    return {
+        'particles': total,
+        'conformations': prepared.conformations,
+        'pixel_size': prepared.pixel_size,
+        'signal_variance': float(variance.mean()),
+        'noise_sd': float(sigma.mean()),
+        **measured,
+    }
 
 
 # What is drawn at random
 
+
 def _draw_columns(s, prepared, total):
     """Everything a particle has but its pixels."""
     angles = simulation.random_angles(total, s.seed)
-    return {'angles': angles, 'rotations': euler_to_matrix(*angles), 'state': np.arange(total) % prepared.conformations,
-            'shifts': simulation.stream(s.seed, simulation.SHIFTS).normal(0, 1, (total, 2)) * s.shift_sd,
-            'half': simulation.half_sets(total, s.seed),
-            'spoilt': (simulation.chosen(total, s.contaminate_fraction, s.seed) if s.contaminate != 'none'
-                       else np.zeros(total, bool))}
+    return {
+        'angles': angles,
+        'rotations': euler_to_matrix(*angles),
+        'state': np.arange(total) % prepared.conformations,
+        'shifts': simulation.stream(s.seed, simulation.SHIFTS).normal(0, 1, (total, 2)) * s.shift_sd,
+        'half': simulation.half_sets(total, s.seed),
+        'spoilt': (
+            simulation.chosen(total, s.contaminate_fraction, s.seed)
+            if s.contaminate != 'none'
+            else np.zeros(total, bool)
+        ),
+    }
 
 
 # Images
+
 
 def _projectors(s, job, prepared):
     """A function (rotations, shifts) -> images for each conformation; the volumes are written on the way."""
@@ -168,8 +184,10 @@ def _write_clean(s, job, prepared, columns, projectors):
     """Write clean.mrcs; variance of the signal (with CTF) in every image, float64[n]."""
     total = len(columns['state'])
     variance = np.empty(total)
-    with (StackWriter(job.output('clean.mrcs'), total, s.box, prepared.pixel_size) as writer,
-          job.progress(total, 'project') as bar):
+    with (
+        StackWriter(job.output('clean.mrcs'), total, s.box, prepared.pixel_size) as writer,
+        job.progress(total, 'project') as bar,
+    ):
         for rows in _batches(total, s.batch_size):
             images = np.empty((len(rows), s.box, s.box), np.float32)
             for state, project in enumerate(projectors):
@@ -206,15 +224,17 @@ def _to_unit(images):
     return (images - low) * gain, gain
 
 
-def _write_noisy(s, job, prepared, columns, sigma, tables):
+def _write_noisy(s, job, prepared, columns, sigma):
     """Add noise to clean.mrcs -> noisy.mrcs (and spoilt references); the SNR as measured on the written images."""
-    total, clean = len(sigma), tables['clean'].images()
+    total = len(sigma)
+    clean = Images([job.output('clean.mrcs')], np.zeros(total, int), np.arange(total))
     noise_power = 0.0
     with contextlib.ExitStack() as stack:
         open_stack = lambda name: stack.enter_context(  # noqa: E731
-            StackWriter(job.output(name), total, s.box, prepared.pixel_size))
+            StackWriter(job.output(name), total, s.box, prepared.pixel_size)
+        )
         noisy = open_stack('noisy.mrcs')
-        references = open_stack('references.mrcs') if 'references' in tables else None
+        references = open_stack('references.mrcs') if s.contaminate in ('references', 'both') else None
         bar = stack.enter_context(job.progress(total, 'noise'))
         for rows in _batches(total, s.batch_size):
             truth = clean.read(rows)
@@ -233,86 +253,3 @@ def _write_noisy(s, job, prepared, columns, sigma, tables):
             noisy.append(images)
             bar.update(len(rows))
     return {'noise_variance': noise_power / (total * s.box**2), 'contaminated': int(columns['spoilt'].sum())}
-
-
-# Tables
-
-def _tables(s, job, prepared, columns, sigma):
-    """{name: ParticleTable} of noisy, clean, and spoilt references and estimated poses if asked for."""
-    total = len(sigma)
-    shared = _shared_columns(s, prepared, columns, sigma)
-    optics = {'rlnOpticsGroup': [1], 'rlnOpticsGroupName': ['opticsGroup1'], 'rlnImagePixelSize': [prepared.pixel_size],
-              'rlnImageSize': [s.box], 'rlnImageDimensionality': [2]}
-    for name, label in MICROSCOPE.items():
-        values = columns['ctf'][name] if 'ctf' in columns else np.array([getattr(s, name)])
-        # One microscope belongs into the optics group; a table of defoci may hold several.
-        (shared if np.ptp(values) else optics)[label] = values if np.ptp(values) else values[:1]
-    names = ['noisy', 'clean'] + ['references'] * (s.contaminate in ('references', 'both'))
-    original = [f'{i + 1:06d}@noisy.mrcs' for i in range(total)]
-    tables = {}
-    for name in names:
-        own = {'rlnImageName': [f'{i + 1:06d}@{name}.mrcs' for i in range(total)]}
-        if name != 'noisy':
-            own['rlnImageOriginalName'] = original
-        tables[name] = ParticleTable.create(job.output(f'{name}.star'), {**own, **shared}, optics)
-    return tables
-
-
-def _shared_columns(s, prepared, columns, sigma):
-    total, (rot, tilt, psi) = len(sigma), columns['angles']
-    shift = columns['shifts'] * prepared.pixel_size
-    shared = {'rlnImageId': np.arange(1, total + 1), 'rlnOpticsGroup': np.ones(total, int),
-              'rlnAngleRot': rot, 'rlnAngleTilt': tilt, 'rlnAnglePsi': psi,
-              'rlnOriginXAngst': shift[:, 0], 'rlnOriginYAngst': shift[:, 1],
-              'rlnClassNumber': columns['state'] + 1, 'rlnRandomSubset': columns['half'],
-              'cryoemganNoiseSd': sigma}
-    if 'ctf' in columns:
-        shared |= {label: columns['ctf'][name] for name, label in CTF_COLUMNS.items()}
-        if np.any(columns['ctf']['b_factor']):
-            shared['rlnCtfBfactor'] = columns['ctf']['b_factor']
-    if s.per_micrograph:
-        shared |= simulation.micrographs(total, s.per_micrograph, s.box, s.seed)
-    if s.contaminate != 'none':
-        shared['cryoemganContaminated'] = columns['spoilt'].astype(int)
-    return shared
-
-
-def _write_tables(s, job, tables, columns, prepared):
-    """Write refined.star, the parts of every table and the tables."""
-    if s.perturb_angles or s.perturb_shifts:
-        refined = _part(tables['noisy'], range(len(tables['noisy'])))
-        _perturb(s, refined, columns, prepared.pixel_size)
-        _write(refined, job.output('refined.star'), {})
-    ends = np.cumsum(s.split, dtype=int)
-    for name, table in tables.items():
-        ctf = 'full' if 'ctf' in columns and s.clean_ctf == 'full' else 'none'
-        provenance = {} if name == 'noisy' else {'ctf': ctf}
-        for number, (start, end) in enumerate(zip(ends - s.split, ends), 1):
-            _write(_part(table, range(start, end)), job.output(f'{name}_{number}.star'), provenance)
-        _write(table, job.output(f'{name}.star'), provenance)
-
-
-def _perturb(s, table, columns, pixel_size):
-    """Give a table estimated instead of true poses."""
-    wrong = simulation.perturbed_angles(columns['angles'], s.perturb_angles, s.seed)
-    error = simulation.stream(s.seed, simulation.ERRORS, 1).normal(0, 1, columns['shifts'].shape)
-    shift = (columns['shifts'] + s.perturb_shifts * error) * pixel_size
-    labels = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
-    for label, values in zip(labels, (*wrong, *shift.T)):
-        table.set(label, values)
-
-
-def _write(table, path, provenance):
-    # Last of all: a new block in gemmi's document moves the others.
-    table.set_provenance(verb='simulate', **provenance)
-    table.write(path)
-
-
-def _part(table, rows):
-    """Some rows of a table, its images where they were."""
-    part = table.derive(table.path.name, rows=rows)
-    names = part.strings('rlnImageOriginalName')
-    part.set('rlnImageName', names)
-    originals = table.strings('rlnImageOriginalName' if table.has('rlnImageOriginalName') else 'rlnImageName')
-    part.set('rlnImageOriginalName', [originals[row] for row in rows])
-    return part

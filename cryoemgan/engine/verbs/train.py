@@ -93,7 +93,8 @@ def _identity(s, pairs, names):
 def run(settings, job, prepared):
     """Train; returns the summary's results. WorkError when a loss term is no longer a number."""
     fabric, precision = launch(settings)
-    batch_size, checkpoint = settings.batch_size, prepared.checkpoint
+    checkpoint = prepared.checkpoint
+    batch_size = checkpoint['batch_size'] if checkpoint else settings.batch_size
     while True:
         try:
             return TrainingRun(settings, job, prepared, fabric, precision, batch_size, checkpoint).go()

@@ -1,0 +1,167 @@
+"""Covariance Wiener filter (Bhamre, Zhang, Singer 2016): the best linear filter for images at every in-plane angle.
+
+As a particle is equally likely at every in-plane angle, the covariance of the images is block diagonal in a steerable
+basis, one block an angular frequency: a few thousand numbers to learn instead of box^4.
+"""
+
+import numpy as np
+import torch
+
+from .base import Method, corners, profile_frequencies
+from .steerable import FourierBessel
+
+# The linear system is ill-posed where no CTF let anything through: stopping early is the regularisation.
+CG_STEPS = 200
+CG_TOLERANCE = 1e-4
+
+
+class Denoiser(Method):
+    """Mean and covariance of the images before the transfer function, learned from the noisy set.
+
+    The model: z = A x + noise in the basis, block by block; A, the action of the radial CTF, is G^T W D(H) G with G the
+    Hankel transform of the basis and W the weight of a frequency. Eigenvalues of the noisy covariance are shrunk for the
+    Frobenius norm (Donoho, Gavish, Johnstone 2018) before the CTF is divided out by conjugate gradients.
+    """
+
+    learns = True
+    uses_ctf = True
+
+    def __init__(self, box):
+        super().__init__(box)
+        self.basis = FourierBessel(box)
+        self.background, self.mean, self.factors = 0.0, None, None
+        frequencies = profile_frequencies(box)
+        weight = 2 * np.pi * frequencies * (frequencies[1] - frequencies[0])
+        # Columns carry the root of the weight, so that G^T G is the identity.
+        self._hankel = [np.sqrt(weight)[:, None] * self.basis.hankel(k, frequencies) for k in range(len(self.basis))]
+        self._outside = corners(box)
+
+    def fit(self, batches):
+        """Three passes: the grey level around the particles, the mean image, the covariance."""
+        count, level = 0, 0.0
+        for batch in batches():
+            level += batch.images[:, self._outside].mean(axis=1, dtype=np.float64).sum()
+            count += len(batch.images)
+        if count < 2:
+            raise ValueError('a covariance needs at least two images')
+        self.background = level / count
+        statistics = self._statistics(batches, count)
+        self.factors = [
+            _factor(second, noise, pairs, hankel, count * second_parts)
+            for (second, second_parts), noise, pairs, hankel in zip(*statistics, self._hankel)
+        ]
+
+    def _statistics(self, batches, count):
+        """Per frequency: sum of z z^T (and how many each image gives), noise in it, sum of H^2 H^2^T per image."""
+        points = len(self._hankel[0])
+        first, passed, noisy, pairs = 0.0, np.zeros(points), np.zeros(points), np.zeros((points, points))
+        for batch in batches():
+            h2 = self._squared(batch)
+            first = first + self._matched(batch)[0][:, 0].sum(0).double().numpy()
+            passed, pairs = passed + h2.sum(0), pairs + h2.T @ h2
+            noisy = noisy + (batch.noise_sd[:, None] ** 2 * h2).sum(0)
+        g = self._hankel[0]
+        normal = (g * passed[:, None]).T @ g
+        # Noise decides how far the mean can be trusted where the CTF lets little through.
+        self.mean = np.linalg.solve(normal + 1e-5 * count * np.eye(len(normal)) * passed.max() / count, first)
+        second = [np.zeros((h.shape[1],) * 2) for h in self._hankel]
+        for batch in batches():
+            matched = self._matched(batch)
+            matched[0] = matched[0] - self._seen_mean(batch)[:, None]
+            for k, z in enumerate(matched):
+                flat = z.flatten(0, 1)
+                second[k] += (flat.T @ flat).double().numpy() / z.shape[1]
+        parts = [1 if k == 0 else 2 for k in range(len(second))]
+        noises = [(h * noisy[:, None]).T @ h / count for h in self._hankel]
+        return [(s / count, p) for s, p in zip(second, parts)], noises, [pairs / count] * len(second)
+
+    def denoise(self, batch):
+        matched = self._matched(batch)
+        matched[0] = matched[0] - self._seen_mean(batch)[:, None]
+        h2 = None if batch.transfer is None else torch.as_tensor(self._squared(batch), dtype=torch.float32)
+        noise = torch.as_tensor(batch.noise_sd**2, dtype=torch.float32)
+        result = [_posterior(z, v, g, h2, noise) for z, v, g in zip(matched, self.factors, self._hankel)]
+        result[0] = result[0] + torch.from_numpy(self.mean.astype(np.float32))
+        return self.basis.evaluate(result).numpy() + np.float32(self.background)
+
+    def _matched(self, batch):
+        """Coefficients of H times the images (the matched filter); astigmatism is taken account of here."""
+        images = batch.images - np.float32(self.background)
+        if batch.transfer is not None:
+            images = np.fft.irfft2(np.fft.rfft2(images) * batch.transfer, s=(self.box, self.box))
+        return self.basis.expand(images)
+
+    def _squared(self, batch):
+        """H^2 [n, f]."""
+        shape = (len(batch.images), len(self._hankel[0]))
+        return np.ones(shape) if batch.profile is None else batch.profile**2
+
+    def _seen_mean(self, batch):
+        """A^2 mean, float32 [n, q]: what the mean image contributes to each matched image."""
+        seen = (self._squared(batch) * (self._hankel[0] @ self.mean)) @ self._hankel[0]
+        return torch.from_numpy(seen.astype(np.float32))
+
+
+def _factor(second, noise, pairs, hankel, samples):
+    """V [q, r] with V V^T the covariance before the CTF.
+
+    second: E z z^T. noise: the part of it that is noise. pairs: E H^2 H^2^T. samples: how many vectors second is from.
+    """
+    values, vectors = np.linalg.eigh(noise)
+    values = np.maximum(values, 1e-10 * values.max() + 1e-300)
+    whiten, colour = vectors / np.sqrt(values), vectors * np.sqrt(values)
+    spectrum, axes = np.linalg.eigh(whiten.T @ second @ whiten)
+    signal = _shrunk(spectrum, len(noise) / samples)
+    if not signal.any():
+        return np.zeros((len(noise), 0), np.float32)
+    axes = colour @ axes
+    covariance = _divide((axes * signal) @ axes.T, pairs, hankel)
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > 1e-6 * values.max()
+    return (vectors[:, kept] * np.sqrt(values[kept])).astype(np.float32)
+
+
+def _shrunk(eigenvalues, ratio):
+    """Best signal eigenvalues (Frobenius norm) for noise of unit variance and ``ratio`` = dimension / samples."""
+    inside = eigenvalues <= (1 + np.sqrt(ratio)) ** 2
+    b = eigenvalues + 1 - ratio
+    spike = (b + np.sqrt(np.maximum(b**2 - 4 * eigenvalues, 0))) / 2 - 1
+    spike = np.where(inside, 1, spike)
+    cosine2 = (1 - ratio / spike**2) / (1 + ratio / spike)
+    return np.where(inside, 0, spike * np.maximum(cosine2, 0))
+
+
+def _divide(target, pairs, hankel):
+    """C with G^T (pairs * (G C G^T)) G = target, by conjugate gradients: the sum over all images' CTFs at once."""
+
+    def apply(c):
+        return hankel.T @ (pairs * (hankel @ c @ hankel.T)) @ hankel
+
+    solution = np.zeros_like(target)
+    residual = target.copy()
+    direction, size = residual.copy(), (residual**2).sum()
+    goal = CG_TOLERANCE**2 * size
+    for _ in range(CG_STEPS):
+        if size <= goal:
+            break
+        image = apply(direction)
+        step = size / (direction * image).sum()
+        solution += step * direction
+        residual -= step * image
+        size, previous = (residual**2).sum(), size
+        direction = residual + size / previous * direction
+    return (solution + solution.T) / 2
+
+
+def _posterior(matched, factor, hankel, h2, noise):
+    """V (V^T A^2 V + sigma^2)^-1 V^T z, float32 [n, parts, q]: the posterior mean of a Gaussian with covariance V V^T."""
+    v = torch.from_numpy(factor)
+    projected = matched @ v
+    if h2 is None:
+        gram = (factor.astype(np.float64).T @ factor).diagonal()
+        # Without CTF the columns of V are orthogonal.
+        return projected / (torch.from_numpy(gram.astype(np.float32)) + noise[:, None, None]) @ v.T
+    seen = torch.from_numpy((hankel @ factor).astype(np.float32))
+    system = torch.einsum('fr,nf,fs->nrs', seen, h2, seen)
+    system.diagonal(dim1=1, dim2=2).add_(noise[:, None])
+    return torch.linalg.solve(system, projected.transpose(1, 2)).transpose(1, 2) @ v.T

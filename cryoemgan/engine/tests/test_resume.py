@@ -1,0 +1,129 @@
+"""A run killed at any moment and resumed ends bit for bit like the unbroken one; damaged or other input is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from .. import checkpoints
+from ..__main__ import run
+from ..errors import InputError
+from ..settings.train import Train
+from . import toypairs
+from .test_train import rows, weights
+
+ROOT = Path(__file__).resolve().parents[3]
+# Everything that has a state: a GAN with two optimisers, averaging, schedule, augmentation, batches across epochs.
+OPTIONS = dict(
+    gan='beta', iterations=12, evaluations=6, batch_size=8, threads=1, precision='float32', generator_steps=2, shift=2
+)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    particles, references = toypairs.pairs(tmp_path_factory.mktemp('data'), count=60)
+    return dict(particles=str(particles), references=str(references))
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp('unbroken') / 'o'
+    train(folder, data)
+    return folder
+
+
+def train(folder, data, **options):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return run('train', Train(output=str(folder), **{**OPTIONS, **data, **options}))
+    finally:
+        torch.set_num_threads(before)
+
+
+def killed(folder, data, evaluations):
+    """Start a run in another process and kill it (SIGKILL) after so many evaluations."""
+    options = [
+        x for k, v in {**OPTIONS, **data, 'output': folder}.items() for x in ('--' + k.replace('_', '-'), str(v))
+    ]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'cryoemgan.engine', 'train', *options], env=environment, stderr=subprocess.DEVNULL
+    )
+    metrics, deadline = folder / 'metrics.csv', time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.exists() and len(metrics.read_text().splitlines()) > evaluations:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, 'the run ended before it was killed'
+
+
+@pytest.mark.parametrize('evaluations', [1, 4])
+def test_killed_and_resumed_equals_unbroken(tmp_path, data, unbroken, evaluations):
+    folder = tmp_path / 'o'
+    killed(folder, data, evaluations)
+    assert not (folder / 'summary.json').exists()
+    train(folder, data, resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(weights(folder).values(), weights(unbroken).values()))
+    a, b = (checkpoints.load(f / 'checkpoints') for f in (folder, unbroken))
+    for side in ('generator', 'discriminator', 'average'):
+        assert all(torch.equal(x, b[side][k]) for k, x in a[side].items())
+    for row in (one := rows(folder)) + (other := rows(unbroken)):
+        del row['seconds']
+    assert one == other
+
+
+def test_resume_only_makes_longer(tmp_path, data):
+    folder = tmp_path / 'o'
+    train(folder, data, iterations=4, evaluations=2)
+    with pytest.raises(InputError, match='batch-size was 8 .* is 6 now'):
+        train(folder, data, iterations=8, evaluations=2, batch_size=6, resume=True)
+    particles, references = toypairs.pairs(tmp_path / 'other', count=60, seed=4)
+    with pytest.raises(InputError, match='grey-values'):
+        train(folder, dict(particles=str(particles), references=str(references)), evaluations=2, resume=True)
+    found = train(folder, data, iterations=8, evaluations=2, resume=True)
+    assert found['iterations'] == 8
+    assert [int(r['iteration']) for r in rows(folder)] == [2, 4, 8]
+
+
+def test_damaged_checkpoint_is_refused(tmp_path, data):
+    folder = tmp_path / 'o'
+    train(folder, data, iterations=2, evaluations=1)
+    last = folder / 'checkpoints' / checkpoints.LAST
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(InputError, match='not a readable checkpoint'):
+        train(folder, data, iterations=4, evaluations=1, resume=True)
+
+
+def test_checkpoint_that_would_execute_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, ('touch ' + str(tmp_path / 'executed'),)
+
+    torch.save({'format': checkpoints.FORMAT, 'x': Evil()}, tmp_path / checkpoints.LAST)
+    with pytest.raises(InputError, match='not a readable checkpoint'):
+        checkpoints.load(tmp_path)
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_out_of_memory_halves_the_batch(tmp_path, data, monkeypatch):
+    from ..training import Training
+
+    iterate = Training.iterate
+
+    def full(self):
+        if self.batch_size > 4 and self.iteration >= 3:
+            raise torch.OutOfMemoryError('simulated')
+        iterate(self)
+
+    monkeypatch.setattr(Training, 'iterate', full)
+    found = train(tmp_path / 'o', data, iterations=6, evaluations=3)
+    assert found['batch_size'] == 4
+    assert found['iterations'] == 6
+    assert [int(r['iteration']) for r in rows(tmp_path / 'o')] == [2, 4, 6]

@@ -5,9 +5,16 @@ import sys
 import tempfile
 
 ROOT = os.environ.setdefault('SCIPION_HOME', os.path.join(tempfile.gettempdir(), f'cryoemgan-scipion-{os.getuid()}'))
-for _name, _value in dict(SCIPION_USER_DATA=os.path.join(ROOT, 'userdata'), SCIPION_DOMAIN='pwem',
-                          SCIPION_PYTHON=sys.executable, SCIPION_NOTIFY='False', SCIPION_TEST_NOSYNC='True',
-                          VIRTUAL_ENV=sys.prefix, MPLBACKEND='Agg').items():
+for _name, _value in dict(
+    SCIPION_USER_DATA=os.path.join(ROOT, 'userdata'),
+    SCIPION_DOMAIN='pwem',
+    SCIPION_PYTHON=sys.executable,
+    SCIPION_NOTIFY='False',
+    SCIPION_TEST_NOSYNC='True',
+    VIRTUAL_ENV=sys.prefix,
+    MPLBACKEND='Agg',
+    OMP_NUM_THREADS='1',
+).items():
     os.environ.setdefault(_name, _value)
 _hosts = os.environ.setdefault('SCIPION_HOSTS', os.path.join(ROOT, 'config', 'hosts.conf'))
 if not os.path.exists(_hosts):

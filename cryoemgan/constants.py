@@ -8,8 +8,10 @@ ENV_NAME = 'cryoemgan-%s'
 
 URL = 'https://github.com/scipion-em/scipion-em-cryoemgan'
 
-PURPOSE = ('For viewing, sorting and clustering; use the original particles for the final reconstruction '
-           '(a network that has seen a map can draw that map).')
+PURPOSE = (
+    'For viewing, sorting and clustering; use the original particles for the final reconstruction '
+    '(a network that has seen a map can draw that map).'
+)
 
 # What an image holds of the contrast transfer function, as the engine's tables say it.
 CTF_FULL, CTF_FLIP, CTF_NONE = 'full', 'phase-flip', 'none'

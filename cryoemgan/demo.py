@@ -18,10 +18,12 @@ BOX, PIXEL, STATES, SNR = 64, 4.0, 3, 0.1
 TRAINING, TEST = 1500, 300
 PROJECT = 'demo'
 HOSTS = '[localhost]\nPARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d --map-by node %_(COMMAND)s\n'
-PICTURES = (('train', 'TrainViewer', 'showCurves', 'training.png'),
-            ('test', 'EvaluateViewer', 'showGallery', 'gallery.png'),
-            ('test', 'EvaluateViewer', 'showMetrics', 'metrics.png'),
-            ('test', 'EvaluateViewer', 'showFrc', 'frc.png'))
+PICTURES = (
+    ('train', 'TrainViewer', 'showCurves', 'training.png'),
+    ('test', 'EvaluateViewer', 'showGallery', 'gallery.png'),
+    ('test', 'EvaluateViewer', 'showMetrics', 'metrics.png'),
+    ('test', 'EvaluateViewer', 'showFrc', 'frc.png'),
+)
 
 
 def scipion_environment(folder):
@@ -29,9 +31,15 @@ def scipion_environment(folder):
     home = folder / 'scipion'
     (home / 'config').mkdir(parents=True, exist_ok=True)
     (home / 'config' / 'hosts.conf').write_text(HOSTS, encoding='utf-8')
-    return dict(SCIPION_HOME=str(home), SCIPION_HOSTS=str(home / 'config' / 'hosts.conf'),
-                SCIPION_USER_DATA=str(folder / 'userdata'), SCIPION_DOMAIN='pwem', SCIPION_PYTHON=sys.executable,
-                SCIPION_NOTIFY='False', VIRTUAL_ENV=sys.prefix)
+    return dict(
+        SCIPION_HOME=str(home),
+        SCIPION_HOSTS=str(home / 'config' / 'hosts.conf'),
+        SCIPION_USER_DATA=str(folder / 'userdata'),
+        SCIPION_DOMAIN='pwem',
+        SCIPION_PYTHON=sys.executable,
+        SCIPION_NOTIFY='False',
+        VIRTUAL_ENV=sys.prefix,
+    )
 
 
 def simulate(folder, threads):
@@ -42,10 +50,41 @@ def simulate(folder, threads):
     from .engine.phantom import claw
 
     each = -(-(TRAINING + TEST) // STATES)
-    subprocess.run([sys.executable, '-m', 'cryoemgan.engine', 'simulate', '--output', str(folder), '--overwrite',
-                    '--phantom', str(STATES), '--count', str(each), '--split', str(TRAINING), '--split', str(TEST),
-                    '--box', str(BOX), '--pixel-size', str(PIXEL), '--snr', str(SNR), '--ctf', '--shift-sd', '1',
-                    '--perturb-angles', '1', '--perturb-shifts', '0.3', '--threads', str(threads)], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'cryoemgan.engine',
+            'simulate',
+            '--output',
+            str(folder),
+            '--overwrite',
+            '--phantom',
+            str(STATES),
+            '--count',
+            str(each),
+            '--split',
+            str(TRAINING),
+            '--split',
+            str(TEST),
+            '--box',
+            str(BOX),
+            '--pixel-size',
+            str(PIXEL),
+            '--snr',
+            str(SNR),
+            '--ctf',
+            '--shift-sd',
+            '1',
+            '--perturb-angles',
+            '1',
+            '--perturb-shifts',
+            '0.3',
+            '--threads',
+            str(threads),
+        ],
+        check=True,
+    )
     density = np.mean([state.volume(BOX) for state in claw(STATES)], axis=0, dtype=np.float32)
     with mrcfile.new(folder / 'map.mrc', overwrite=True) as mrc:
         mrc.set_data(density)
@@ -56,7 +95,7 @@ def as_scipion_set(table, path, rows=None):
     """A STAR table as a Scipion sqlite file, which Scipion imports without further plugins."""
     from pwem.objects import SetOfParticles
 
-    from .convert import read_particles
+    from .table_import import read_particles
 
     path.unlink(missing_ok=True)
     particles = SetOfParticles(filename=str(path))
@@ -69,10 +108,10 @@ def as_scipion_set(table, path, rows=None):
 class Demo:
     """The Scipion project and its runs."""
 
-    def __init__(self, folder, threads, minutes):
+    def __init__(self, folder, threads, iterations):
         from pyworkflow.project import Manager
 
-        self.data, self.threads, self.minutes = folder / 'data', threads, minutes
+        self.data, self.threads, self.iterations = folder / 'data', threads, iterations
         manager = Manager()
         if manager.hasProject(PROJECT):
             manager.deleteProject(PROJECT)
@@ -88,28 +127,46 @@ class Demo:
         template = found.templates[0]
         template.replaceEnvVariables()
         template.parseContent()
-        values = dict(sqlite=self._particles('refined', range(TRAINING)), map=self.data / 'map.mrc', pixelSize=PIXEL,
-                      mapPixelSize=PIXEL, minutes=self.minutes, threads=self.threads)
+        values = dict(
+            sqlite=self._particles('refined', range(TRAINING)),
+            map=self.data / 'map.mrc',
+            pixelSize=PIXEL,
+            mapPixelSize=PIXEL,
+            iterations=self.iterations,
+            threads=self.threads,
+        )
         for name, value in values.items():
             template.setParamValue(name, str(value))
         workflow = template.createTemplateFile()
         runs = list(self.project.loadProtocols(workflow).values())
         os.remove(workflow)
-        labels = ('import particles', 'import refined map', 'project references', 'train denoiser',
-                  'denoise particles', 'evaluate denoising')
+        labels = (
+            'import particles',
+            'import refined map',
+            'project references',
+            'train denoiser',
+            'denoise particles',
+            'evaluate denoising',
+        )
         for protocol, label in zip(runs, labels):
             self._run(protocol, label)
         return dict(zip(('particles', 'map', 'project', 'train', 'denoise', 'evaluate'), runs))
 
     def run_test(self, training):
         """Denoise particles kept out of everything, compare with their true images; the evaluation."""
-        noisy, clean = (self._import(name, label) for name, label in
-                        (('noisy_2', 'import test particles'), ('clean_2', 'import true images')))
-        denoise = self._new('CryoEMGANProtDenoise', inputParticles=(noisy, 'outputParticles'),
-                            inputModel=(training, 'outputModel'))
+        noisy, clean = (
+            self._import(name, label)
+            for name, label in (('noisy_2', 'import test particles'), ('clean_2', 'import true images'))
+        )
+        denoise = self._new(
+            'CryoEMGANProtDenoise', inputParticles=(noisy, 'outputParticles'), inputModel=(training, 'outputModel')
+        )
         self._run(denoise, 'denoise test particles')
-        test = self._new('CryoEMGANProtEvaluate', inputReferences=(clean, 'outputParticles'),
-                         inputParticles=(noisy, 'outputParticles'))
+        test = self._new(
+            'CryoEMGANProtEvaluate',
+            inputReferences=(clean, 'outputParticles'),
+            inputParticles=(noisy, 'outputParticles'),
+        )
         test.inputDenoised.append(_pointer(denoise, 'outputParticles'))
         return self._run(test, 'evaluate against the truth')
 
@@ -119,9 +176,15 @@ class Demo:
     def _import(self, name, label):
         from pwem.protocols import ProtImportParticles
 
-        return self._run(self.project.newProtocol(
-            ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
-            sqliteFile=str(self._particles(name)), samplingRate=PIXEL), label)
+        return self._run(
+            self.project.newProtocol(
+                ProtImportParticles,
+                importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
+                sqliteFile=str(self._particles(name)),
+                samplingRate=PIXEL,
+            ),
+            label,
+        )
 
     def _new(self, name, **pointers):
         import pyworkflow as pw
@@ -164,18 +227,21 @@ def table(runs):
         for name, m in runs[run].readSummary()['methods'].items():
             resolution = f'{m["frc_0.5"]:.1f} Å' if m['frc_0.5'] else '-'
             affine = {k: m['affine'][k]['mean'] for k in ('mse', 'psnr', 'ssim')}
-            lines.append(f'{title:24} {name:>8}{affine["mse"]:12.4g}{affine["psnr"]:8.2f}{affine["ssim"]:8.3f}'
-                         f'{m["ncc"]["mean"]:8.3f}{resolution:>10}')
+            lines.append(
+                f'{title:24} {name:>8}{affine["mse"]:12.4g}{affine["psnr"]:8.2f}{affine["ssim"]:8.3f}'
+                f'{m["ncc"]["mean"]:8.3f}{resolution:>10}'
+            )
             title = ''
     return '\n'.join(lines)
 
 
 def main(argv=None):
     """Run the demo; exit status 0 when every run finished."""
-    parser = argparse.ArgumentParser(prog='python -m cryoemgan.demo', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='python -m cryoemgan.demo', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('folder', help='Where data, project and pictures go. An earlier demo in it is replaced.')
-    parser.add_argument('--minutes', type=float, default=2.5, help='Training time [%(default)s]')
+    parser.add_argument('--iterations', type=int, default=1000, help='Length of the training [%(default)s]')
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)), help='[%(default)s]')
     given = parser.parse_args(argv)
     start, folder = time.time(), Path(given.folder).resolve()
@@ -185,16 +251,18 @@ def main(argv=None):
     os.environ.update(environment)
     simulate(folder / 'data', given.threads)
     print(f'simulate: {time.time() - start:.0f} s', flush=True)
-    demo = Demo(folder, given.threads, given.minutes)
+    demo = Demo(folder, given.threads, given.iterations)
     runs = demo.run_template()
     runs['test'] = demo.run_test(runs['train'])
     demo.draw(runs, folder)
     results = {name: runs[name].readSummary() for name in ('project', 'train', 'denoise', 'evaluate', 'test')}
     (folder / 'results.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     print(f'\n{table(runs)}\n\nPictures: {folder}/{{{",".join(p for *_, p in PICTURES)}}}')
-    print('Open the project in Scipion\'s windows (a display is needed):\n  ' + ' '.join(
-        f'{k}={v}' for k, v in environment.items() if k != 'VIRTUAL_ENV')
-        + f' {sys.executable} -O -m pyworkflow.apps.pw_project {PROJECT}')
+    print(
+        "Open the project in Scipion's windows (a display is needed):\n  "
+        + ' '.join(f'{k}={v}' for k, v in environment.items() if k != 'VIRTUAL_ENV')
+        + f' {sys.executable} -O -m pyworkflow.apps.pw_project {PROJECT}'
+    )
     print(f'{time.time() - start:.0f} s in all')
     return 0
 

@@ -79,8 +79,9 @@ def read_card(folder):
     try:
         card = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError as e:
-        raise ValueError(f'{folder} is not a model folder: it has no {CARD}. Select the folder "model" that a '
-                         'training run wrote.') from e
+        raise ValueError(
+            f'{folder} is not a model folder: it has no {CARD}. Select the folder "model" that a training run wrote.'
+        ) from e
     except (OSError, ValueError) as e:
         raise ValueError(f'{path} cannot be read: {e}') from e
     missing = [k for k in ('network', 'box', 'pixel_size') if k not in (card if isinstance(card, dict) else {})]

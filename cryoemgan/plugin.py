@@ -20,8 +20,12 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def _defineVariables(cls):
-        cls._defineVar(ENV_ACTIVATION, '', description='Command that enters the environment with torch, such as '
-                       f'"conda activate {ENV_NAME % __version__}". Empty: the engine runs in Scipion\'s own Python.')
+        cls._defineVar(
+            ENV_ACTIVATION,
+            '',
+            description='Command that enters the environment with torch, such as '
+            f'"conda activate {ENV_NAME % __version__}". Empty: the engine runs in Scipion\'s own Python.',
+        )
 
     @classmethod
     def getEnviron(cls):
@@ -56,15 +60,20 @@ class Plugin(pwem.Plugin):
         """Called for every form and every row of the protocol tree: looks, but imports nothing."""
         if cls.getActivation():
             return []
-        missing = [name for name in ('torch', 'gemmi', 'safetensors', 'lightning_fabric', 'torch_ctf')
-                   if find_spec(name) is None]
+        missing = [
+            name
+            for name in ('torch', 'gemmi', 'safetensors', 'lightning_fabric', 'torch_ctf')
+            if find_spec(name) is None
+        ]
         if not missing:
             return []
-        return [f'The denoising engine needs {", ".join(missing)}, which Scipion\'s Python does not have.',
-                f'Either install here:  {sys.executable} -m pip install scipion-em-cryoemgan',
-                'or install it in an environment of its own (Scipion\'s plugin manager offers one) and set '
-                f'{ENV_ACTIVATION} in scipion.conf, for example  {ENV_ACTIVATION} = conda activate '
-                f'{ENV_NAME % __version__}']
+        return [
+            f"The denoising engine needs {', '.join(missing)}, which Scipion's Python does not have.",
+            f'Either install here:  {sys.executable} -m pip install scipion-em-cryoemgan',
+            "or install it in an environment of its own (Scipion's plugin manager offers one) and set "
+            f'{ENV_ACTIVATION} in scipion.conf, for example  {ENV_ACTIVATION} = conda activate '
+            f'{ENV_NAME % __version__}',
+        ]
 
     @classmethod
     def getDependencies(cls):
@@ -77,9 +86,21 @@ class Plugin(pwem.Plugin):
         name, flag = ENV_NAME % __version__, f'cryoemgan_{__version__}_installed'
         source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         package = source if os.path.exists(os.path.join(source, 'setup.py')) else f'scipion-em-cryoemgan=={__version__}'
-        commands = ' && '.join([
-            f'{cls.getCondaActivationCmd() or ""} conda create -y -n {name} python=3.11', f'conda activate {name}',
-            # The engine alone: nothing of Scipion goes there.
-            f'pip install {package}', f'touch {flag}'])
-        env.addPackage('cryoemgan', version=__version__, tar='void.tgz', commands=[(commands, flag)],
-                       neededProgs=cls.getDependencies(), default=False, vars={'PATH': os.environ.get('PATH', '')})
+        commands = ' && '.join(
+            [
+                f'{cls.getCondaActivationCmd() or ""} conda create -y -n {name} python=3.11',
+                f'conda activate {name}',
+                # The engine alone: nothing of Scipion goes there.
+                f'pip install {package}',
+                f'touch {flag}',
+            ]
+        )
+        env.addPackage(
+            'cryoemgan',
+            version=__version__,
+            tar='void.tgz',
+            commands=[(commands, flag)],
+            neededProgs=cls.getDependencies(),
+            default=False,
+            vars={'PATH': os.environ.get('PATH', '')},
+        )

@@ -33,18 +33,42 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='Input particles', help='Noisy particles of the kind the model was trained on: the same '
-                      'molecule, pixel size, normalisation and contrast. Angles are not needed.')
-        form.addParam('modelFrom', params.EnumParam, choices=['this project', 'folder on disk'],
-                      default=FROM_PROJECT, display=params.EnumParam.DISPLAY_HLIST, label='Model from',
-                      help='A model trained in another project: give its folder, PROJECT/Runs/..._Train/extra/run/'
-                      'model. It loads without executing anything.')
-        form.addParam('inputModel', params.PointerParam, pointerClass='DenoiserModel', important=True,
-                      condition=f'modelFrom == {FROM_PROJECT}', label='Model', allowsNull=True,
-                      help='Output of "train denoiser".')
-        form.addParam('modelFolder', params.FolderParam, condition=f'modelFrom == {FROM_DISK}', label='Model folder',
-                      help='The folder that holds card.json.')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Input particles',
+            help='Noisy particles of the kind the model was trained on: the same '
+            'molecule, pixel size, normalisation and contrast. Angles are not needed.',
+        )
+        form.addParam(
+            'modelFrom',
+            params.EnumParam,
+            choices=['this project', 'folder on disk'],
+            default=FROM_PROJECT,
+            display=params.EnumParam.DISPLAY_HLIST,
+            label='Model from',
+            help='A model trained in another project: give its folder, PROJECT/Runs/..._Train/extra/run/'
+            'model. It loads without executing anything.',
+        )
+        form.addParam(
+            'inputModel',
+            params.PointerParam,
+            pointerClass='DenoiserModel',
+            important=True,
+            condition=f'modelFrom == {FROM_PROJECT}',
+            label='Model',
+            allowsNull=True,
+            help='Output of "train denoiser".',
+        )
+        form.addParam(
+            'modelFolder',
+            params.FolderParam,
+            condition=f'modelFrom == {FROM_DISK}',
+            label='Model folder',
+            help='The folder that holds card.json.',
+        )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
 
@@ -58,8 +82,9 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
         denoised = self._createSetOfParticles('_denoised')
         missing = fill_particles(denoised, particles, result, ctf=self._ctf_of_output(result, particles, model))
         if missing:
-            raise RuntimeError(f'{missing} particles are not in {result.path}: the run is not complete. Restart this '
-                               'protocol.')
+            raise RuntimeError(
+                f'{missing} particles are not in {result.path}: the run is not complete. Restart this protocol.'
+            )
         denoised.setObjComment(f'Denoised by {model}. {PURPOSE}')
         self._defineOutputs(**{outputs.outputParticles.name: denoised})
         self._defineTransformRelation(self.inputParticles, denoised)
@@ -89,10 +114,12 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
         if isinstance(particles, SetOfParticles):
             width, of_model = particles.getXDim() * particles.getSamplingRate(), model.getBox() * model.getPixelSize()
             if abs(width - of_model) > 0.02 * of_model:
-                errors.append(f'The model was trained on {model.getBox()} px of {model.getPixelSize():.3g} Å '
-                              f'({of_model:.0f} Å wide); the particles have {particles.getXDim()} px of '
-                              f'{particles.getSamplingRate():.3g} Å ({width:.0f} Å). Extract or resample them to that '
-                              'width, or train a model for them.')
+                errors.append(
+                    f'The model was trained on {model.getBox()} px of {model.getPixelSize():.3g} Å '
+                    f'({of_model:.0f} Å wide); the particles have {particles.getXDim()} px of '
+                    f'{particles.getSamplingRate():.3g} Å ({width:.0f} Å). Extract or resample them to that '
+                    'width, or train a model for them.'
+                )
         return errors
 
     def _warnings(self):
@@ -103,9 +130,14 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
             return []
         if particles is None or model is None:
             return []
-        if particles.isPhaseFlipped() != (model.getCtfState() == CTF_FLIP) and model.getCtfState() in (CTF_FULL, CTF_FLIP):
-            return [f'The model learned images with CTF "{model.getCtfState()}", but the particles are '
-                    f'{"" if particles.isPhaseFlipped() else "not "}phase-flipped.']
+        if particles.isPhaseFlipped() != (model.getCtfState() == CTF_FLIP) and model.getCtfState() in (
+            CTF_FULL,
+            CTF_FLIP,
+        ):
+            return [
+                f'The model learned images with CTF "{model.getCtfState()}", but the particles are '
+                f'{"" if particles.isPhaseFlipped() else "not "}phase-flipped.'
+            ]
         return []
 
     def _summary_lines(self, summary):
@@ -116,8 +148,10 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
     def _methods(self):
         if not self.isFinished():
             return []
-        return [f'{self.inputParticles.get().getSize()} particles were denoised with {self.getModel()}; the denoised '
-                'images were not used for reconstruction.']
+        return [
+            f'{self.inputParticles.get().getSize()} particles were denoised with {self.getModel()}; the denoised '
+            'images were not used for reconstruction.'
+        ]
 
     # --------------------------- UTILS functions -----------------------------
     def getModel(self):

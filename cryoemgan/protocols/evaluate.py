@@ -26,14 +26,33 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputDenoised', params.MultiPointerParam, pointerClass='SetOfParticles', important=True,
-                      minNumObjects=1, label='Denoised particles', help='One set or more, e.g. of several models; '
-                      'each becomes a row of the table. Only particles that all sets share are compared.')
-        form.addParam('inputReferences', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='References', help='Output of "project references", or the clean images of a simulation.')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', allowsNull=True,
-                      label='Raw particles', help='Optional: the noisy particles, as the first row of the table and '
-                      'the first picture of each row in the gallery.')
+        form.addParam(
+            'inputDenoised',
+            params.MultiPointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            minNumObjects=1,
+            label='Denoised particles',
+            help='One set or more, e.g. of several models; '
+            'each becomes a row of the table. Only particles that all sets share are compared.',
+        )
+        form.addParam(
+            'inputReferences',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='References',
+            help='Output of "project references", or the clean images of a simulation.',
+        )
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            allowsNull=True,
+            label='Raw particles',
+            help='Optional: the noisy particles, as the first row of the table and '
+            'the first picture of each row in the gallery.',
+        )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
 
@@ -59,9 +78,11 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             if not isinstance(item, SetOfParticles):
                 continue
             if abs(item.getXDim() * item.getSamplingRate() - width) > 0.02 * width:
-                errors.append(f'{name} ({item.getXDim()} px of {item.getSamplingRate():g} Å) and the references '
-                              f'({references.getXDim()} px of {references.getSamplingRate():g} Å) show fields of '
-                              'different width.')
+                errors.append(
+                    f'{name} ({item.getXDim()} px of {item.getSamplingRate():g} Å) and the references '
+                    f'({references.getXDim()} px of {references.getSamplingRate():g} Å) show fields of '
+                    'different width.'
+                )
             if not share_ids(item, references):
                 errors.append(f'{name} and the references have no particle in common (by id).')
         return errors
@@ -69,8 +90,9 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
     def _summary_lines(self, summary):
         lines = []
         for name, values in method_results(summary).items():
-            said = [f'{label} {mean(values[key]):.{digits}f}' for key, label, digits in SHOWN
-                    if values.get(key) is not None]
+            said = [
+                f'{label} {mean(values[key]):.{digits}f}' for key, label, digits in SHOWN if values.get(key) is not None
+            ]
             resolution = values.get('frc_0.5')
             if resolution:
                 said.append(f'FRC 0.5 at {resolution:.1f} Å')
@@ -80,8 +102,10 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
     def _methods(self):
         if not self.isFinished():
             return []
-        return ['Denoised particles were compared with the references by MSE, PSNR, SSIM, normalised '
-                'cross-correlation and Fourier ring correlation.']
+        return [
+            'Denoised particles were compared with the references by MSE, PSNR, SSIM, normalised '
+            'cross-correlation and Fourier ring correlation.'
+        ]
 
     # --------------------------- UTILS functions -----------------------------
     def _sets(self):
@@ -93,8 +117,10 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
         return sets
 
     def _input_settings(self):
-        return {'references': self._engine_path('references.star'),
-                'particles': [f'{name}={self._engine_path(f"{name}.star")}' for name, _ in self._sets()]}
+        return {
+            'references': self._engine_path('references.star'),
+            'particles': [f'{name}={self._engine_path(f"{name}.star")}' for name, _ in self._sets()],
+        }
 
 
 def method_results(summary):

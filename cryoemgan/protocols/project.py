@@ -31,14 +31,32 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='Input particles', pointerCondition='hasAlignmentProj',
-                      help='Particles with projection angles: the output of a 3D refinement.')
-        form.addParam('inputVolume', params.PointerParam, pointerClass='Volume', important=True,
-                      label='Refined map', help='The map of that refinement. Box and pixel size may differ from the '
-                      'particles\': it is resampled by its pixel size in Scipion.')
-        form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask', allowsNull=True, label='Mask',
-                      help=self._help('mask') + ' Same box as the map. Leave empty when the map is masked already.')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Input particles',
+            pointerCondition='hasAlignmentProj',
+            help='Particles with projection angles: the output of a 3D refinement.',
+        )
+        form.addParam(
+            'inputVolume',
+            params.PointerParam,
+            pointerClass='Volume',
+            important=True,
+            label='Refined map',
+            help='The map of that refinement. Box and pixel size may differ from the '
+            "particles': it is resampled by its pixel size in Scipion.",
+        )
+        form.addParam(
+            'inputMask',
+            params.PointerParam,
+            pointerClass='VolumeMask',
+            allowsNull=True,
+            label='Mask',
+            help=self._help('mask') + ' Same box as the map. Leave empty when the map is masked already.',
+        )
         self._add_settings(form, 'lowpass', 'ctf')
         self._add_settings(form, *self._remaining('lowpass', 'ctf'))
         self._define_machine(form)
@@ -70,9 +88,11 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         references = self._createSetOfParticles('_references')
         missing = fill_particles(references, particles, result, ctf=result.ctf or self._ctf())
         if missing:
-            raise RuntimeError(f'{missing} particles have no projection in {result.path}: the run is not complete. '
-                               'Restart this protocol.')
-        references.setObjComment('projections of the refined map at the particles\' angles')
+            raise RuntimeError(
+                f'{missing} particles have no projection in {result.path}: the run is not complete. '
+                'Restart this protocol.'
+            )
+        references.setObjComment("projections of the refined map at the particles' angles")
         self._defineOutputs(**{outputs.outputReferences.name: references})
         self._defineSourceRelation(self.inputVolume, references)
         self._defineTransformRelation(self.inputParticles, references)
@@ -89,8 +109,10 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             return [*errors, 'The map or the particles have no pixel size: import them with it.']
         errors += self._check_sizes(particles, volume)
         if self._ctf() != CTF_NONE and not particles.hasCTF():
-            errors.append(f'The particles have no CTF, so the references cannot hold it ({self._ctf()}). Estimate it '
-                          f'first, or choose "{CTF_NONE}" for particles that never had one.')
+            errors.append(
+                f'The particles have no CTF, so the references cannot hold it ({self._ctf()}). Estimate it '
+                f'first, or choose "{CTF_NONE}" for particles that never had one.'
+            )
         return errors
 
     def _check_sizes(self, particles, volume):
@@ -101,9 +123,11 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         elif box:
             of_map = box[0] * volume.getSamplingRate()
             if not 0.5 <= of_map / field <= 4:
-                errors.append(f'The map is {of_map:.0f} Å wide, the particles {field:.0f} Å: these do not belong '
-                              'together, or a pixel size is wrong (map '
-                              f'{volume.getSamplingRate():g}, particles {particles.getSamplingRate():g} Å/px).')
+                errors.append(
+                    f'The map is {of_map:.0f} Å wide, the particles {field:.0f} Å: these do not belong '
+                    'together, or a pixel size is wrong (map '
+                    f'{volume.getSamplingRate():g}, particles {particles.getSamplingRate():g} Å/px).'
+                )
             mask = self.inputMask.get()
             if mask is not None and mask.getDim() and tuple(mask.getDim()) != tuple(box):
                 errors.append(f'The mask has a box of {mask.getDim()[0]} px, the map {box[0]} px.')
@@ -120,8 +144,10 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         if not flipped and self._ctf() == CTF_FLIP:
             warnings.append(f'The particles are not phase-flipped: choose "{CTF_FULL}".')
         if self.lowpass.get() is None:
-            warnings.append('No low-pass: noise of the map beyond its resolution goes into the references. Give the '
-                            'FSC 0.143 resolution of the refinement, unless the map is filtered already.')
+            warnings.append(
+                'No low-pass: noise of the map beyond its resolution goes into the references. Give the '
+                'FSC 0.143 resolution of the refinement, unless the map is filtered already.'
+            )
         return warnings
 
     def _summary_lines(self, summary):
@@ -129,22 +155,39 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         if particles is None or volume is None:
             return []
         lowpass = f', low-pass {self.lowpass.get():g} Å' if self.lowpass.get() else ''
-        return [f'{particles.getSize()} projections of a map of {volume.getSamplingRate():.2f} Å/px; CTF in the '
-                f'references: {self._ctf()}{lowpass}.', f'{summary["wall_seconds"]:.0f} s.']
+        found = summary.get('correlation') or {}
+        agreement = (
+            [
+                f'Correlation with the particles, below {found["resolution"]:.0f} Å: {found["mean"]:.2f} (with '
+                f"another particle's reference: {found['shuffled_mean']:.2f})."
+            ]
+            if found
+            else []
+        )
+        return [
+            f'{particles.getSize()} projections of a map of {volume.getSamplingRate():.2f} Å/px; CTF in the '
+            f'references: {self._ctf()}{lowpass}.',
+            *agreement,
+        ]
 
     def _methods(self):
         if not self.isFinished():
             return []
         lowpass = f' low-passed at {self.lowpass.get():g} Å' if self.lowpass.get() else ''
-        return [f'The refined map{lowpass} was projected at the refined angles and shifts of '
-                f'{self.inputParticles.get().getSize()} particles (Fourier slices, {self._interpolation()} '
-                f'interpolation; CTF: {self._ctf()}).']
+        return [
+            f'The refined map{lowpass} was projected at the refined angles and shifts of '
+            f'{self.inputParticles.get().getSize()} particles (Fourier slices, {self._interpolation()} '
+            f'interpolation; CTF: {self._ctf()}).'
+        ]
 
     # --------------------------- UTILS functions -----------------------------
     def _input_settings(self):
-        settings = {'particles': self._engine_path('particles.star'), 'volume': self._engine_path('volume.mrc'),
-                    # Scipion's pixel size rules: headers are often empty.
-                    'volume_pixel_size': float(self.inputVolume.get().getSamplingRate())}
+        settings = {
+            'particles': self._engine_path('particles.star'),
+            'volume': self._engine_path('volume.mrc'),
+            # Scipion's pixel size rules: headers are often empty.
+            'volume_pixel_size': float(self.inputVolume.get().getSamplingRate()),
+        }
         if self.inputMask.get() is not None:
             settings['mask'] = self._engine_path('mask.mrc')
         return settings

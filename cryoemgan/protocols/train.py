@@ -7,13 +7,33 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..engine.settings.train import LENGTHS, preset_values
+from ..figures.style import read_columns
 from ..objects import DenoiserModel
-from .base import OPEN_CHOICE, CryoEMGANProtBase
+from .base import CryoEMGANProtBase
+from .form import OPEN_CHOICE
 
 # Fields that only some adversaries have (indices of the list in the form are looked up by name).
 ADVERSARY_ONLY = {'beta': ('alpha', 'beta'), 'wgan-gp': ('gradient_penalty', 'critic_scale')}
-NETWORK = ('network', 'gan', 'alpha', 'beta', 'p', 'reconstruction_weight')
 LENGTH = ('epochs', 'iterations', 'minutes', 'batch_size', 'box')
+NETWORK = ('network', 'gan', 'alpha', 'beta', 'p', 'reconstruction_weight')
+# Groups of the last page; a setting that is in none of them comes after them.
+DETAILS = {
+    'Adversary': ('gradient_penalty', 'critic_scale', 'patch_reduction', 'discriminator_steps', 'generator_steps'),
+    'Optimiser': (
+        'learning_rate_generator',
+        'learning_rate_discriminator',
+        'adam_beta1',
+        'adam_beta2',
+        'schedule',
+        'warmup',
+        'ema',
+        'clip',
+        'precision',
+    ),
+    'Data': ('invert_contrast', 'force', 'turns', 'shift', 'exchange_noise', 'shuffle'),
+    'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
+    'Robustness experiment': ('contaminate', 'contaminate_fraction', 'contaminate_noise'),
+}
 
 
 class outputs(Enum):
@@ -32,29 +52,64 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     _verb = 'train'
     _from_inputs = ('particles', 'references', 'init', 'devices', 'nodes')
     # A longer training goes on from the checkpoint of the shorter one.
-    _may_change = LENGTHS
+    _may_change = (*LENGTHS, 'keep', 'patience')
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='Noisy particles', help='The particles to learn from, as they were refined. A subset is '
-                      'enough: 2,000 to 20,000; more lower the error slowly.')
-        form.addParam('inputReferences', params.PointerParam, pointerClass='SetOfParticles', important=True,
-                      label='References', help='Output of "project references" for these particles (or for a set '
-                      'that contains them). Pairs are found by identity, not by order.')
-        form.addParam('inputModel', params.PointerParam, pointerClass='DenoiserModel', allowsNull=True,
-                      label='Continue from model', help='Start from the weights of this model: to train it longer, '
-                      'or to adapt it to new particles. The model itself is not changed.')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Noisy particles',
+            help='The particles to learn from, as they were refined. A subset is '
+            'enough: 2,000 to 20,000; more lower the error slowly.',
+        )
+        form.addParam(
+            'inputReferences',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='References',
+            help='Output of "project references" for these particles (or for a set '
+            'that contains them). Pairs are found by identity, not by order.',
+        )
+        # Asked for, as Scipion fills a pointer by itself with any model at hand.
+        form.addParam(
+            'fromModel',
+            params.BooleanParam,
+            default=False,
+            label='Continue from a model?',
+            help='Yes: start from the weights of a trained model, to train it longer or to adapt it to new '
+            'particles. The model itself is not changed. After Stop, do not use this: Continue the run.',
+        )
+        form.addParam(
+            'inputModel',
+            params.PointerParam,
+            pointerClass='DenoiserModel',
+            condition='fromModel',
+            label='Model',
+            help='Its network and box are taken where the form leaves them open.',
+        )
         self._add_settings(form, 'preset')
         form.addSection(label='Training')
-        group = form.addGroup('Length and size')
-        self._add_settings(group, *LENGTH)
-        group = form.addGroup('Network and losses')
-        self._add_in_group(group, NETWORK)
-        form.addSection(label='More')
-        self._add_in_group(form, self._remaining('preset', *LENGTH, *NETWORK))
+        self._add_in_group(form.addGroup('Length and size (empty: from the preset)'), LENGTH)
+        self._add_in_group(form.addGroup('Network and losses (empty: from the preset)'), NETWORK)
+        form.addSection(label='Details')
+        left = self._remaining('preset', *LENGTH, *NETWORK)
+        for title, names in DETAILS.items():
+            here = [name for name in names if name in left]
+            self._add_in_group(form.addGroup(title, expertLevel=self._level(here)), here)
+            left = [name for name in left if name not in here]
+        self._add_in_group(form, left)
         self._define_machine(form)
+
+    @classmethod
+    def _level(cls, names):
+        """Advanced when all of them are."""
+        expert = all(f.metadata['expert'] for f in cls._form_fields() if f.name in names)
+        return params.LEVEL_ADVANCED if expert else params.LEVEL_NORMAL
 
     def _add_in_group(self, form, names):
         """Add settings; those of one adversary appear with it, or while the preset decides."""
@@ -85,7 +140,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         self._defineOutputs(**{outputs.outputModel.name: model})
         self._defineSourceRelation(self.inputParticles, model)
         self._defineSourceRelation(self.inputReferences, model)
-        if self.inputModel.get() is not None:
+        if self.fromModel:
             self._defineSourceRelation(self.inputModel, model)
 
     # --------------------------- INFO functions ------------------------------
@@ -97,7 +152,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         if self.inputParticles.getUniqueId() == self.inputReferences.getUniqueId():
             errors.append('Particles and references are the same set: the network would learn to copy.')
         errors += check_pairs(particles, references)
-        model = self.inputModel.get()
+        model = self._start_model()
         if model is not None and not os.path.isdir(model.getFolder()):
             errors.append(f'The model folder {model.getFolder()} is no longer there.')
         return errors
@@ -108,23 +163,45 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             return []
         warnings = []
         if references.getSize() < particles.getSize():
-            warnings.append(f'{particles.getSize()} particles, but {references.getSize()} references: particles '
-                            'without one are left out.')
+            warnings.append(
+                f'{particles.getSize()} particles, but {references.getSize()} references: particles '
+                'without one are left out.'
+            )
         if min(particles.getSize(), references.getSize()) < 500:
-            warnings.append('Fewer than 500 pairs: the network will learn them by heart. Compare training and '
-                            'validation curves.')
+            warnings.append(
+                'Fewer than 500 pairs: the network will learn them by heart. Compare training and validation curves.'
+            )
         return warnings
+
+    def _progress_lines(self):
+        """Where a training stands, from the last row of its metrics."""
+        try:
+            columns = read_columns(self.getRunDir('metrics.csv'))
+            last = {name: values[-1] for name, values in columns.items()}
+            return [
+                f'Iteration {last["iteration"]:.0f}: MSE {last["mse"]:.3g}, PSNR {last["psnr"]:.1f} dB on particles '
+                'kept out of training. "Analyze results" shows the curves.'
+            ]
+        except (OSError, KeyError, IndexError):
+            return super()._progress_lines()
 
     def _summary_lines(self, summary):
         best = summary.get('best') or {}
-        lines = [f'{summary.get("generator_parameters", 0):,} parameters, {summary.get("iterations", 0):,} iterations '
-                 f'in {summary["wall_seconds"] / 60:.1f} minutes on {summary.get("device", "?")} '
-                 f'({summary.get("precision", "?")}).']
+        lines = [
+            f'{summary.get("generator_parameters", 0):,} parameters, {summary.get("iterations", 0):,} iterations '
+            f'in {summary["wall_seconds"] / 60:.1f} minutes on {summary.get("device", "?")} '
+            f'({summary.get("precision", "?")}).'
+        ]
         if best:
-            lines.append(f'Best at iteration {best.get("iteration")}, on particles kept out of training: '
-                         + ', '.join(f'{label} {best[key]:.{digits}f}' for key, label, digits in
-                                     (('mse', 'MSE', 5), ('psnr', 'PSNR (dB)', 2), ('ssim', 'SSIM', 3))
-                                     if best.get(key) is not None) + '.')
+            lines.append(
+                f'Best at iteration {best.get("iteration")}, on particles kept out of training: '
+                + ', '.join(
+                    f'{label} {best[key]:.{digits}f}'
+                    for key, label, digits in (('mse', 'MSE', 5), ('psnr', 'PSNR (dB)', 2), ('ssim', 'SSIM', 3))
+                    if best.get(key) is not None
+                )
+                + '.'
+            )
         return lines
 
     def _methods(self):
@@ -133,19 +210,32 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             return []
         s = summary['settings']
         gan = 'without adversary' if s.get('gan') == 'none' else f'with the {s.get("gan")} adversary'
-        return [f'A denoiser (network {s.get("network")}, l{s.get("p")} reconstruction {gan}; [Gu2020], [Gu2023]) was '
-                f'trained on {self.inputParticles.get().getSize()} particles and projections of the refined map.']
+        return [
+            f'A denoiser (network {s.get("network")}, l{s.get("p")} reconstruction {gan}; [Gu2020], [Gu2023]) was '
+            f'trained on {self.inputParticles.get().getSize()} particles and projections of the refined map.'
+        ]
 
     # --------------------------- UTILS functions -----------------------------
     def getModelDir(self):
         """Folder of the trained model, relative to the project."""
         return self.getRunDir('model')
 
+    def _start_model(self):
+        """The model to start from, or None."""
+        return self.inputModel.get() if self.fromModel else None
+
     def _input_settings(self):
-        settings = {'particles': self._engine_path('particles.star'),
-                    'references': self._engine_path('references.star')}
-        if self.inputModel.get() is not None:
-            settings['init'] = os.path.abspath(self.inputModel.get().getFolder())
+        settings = {
+            'particles': self._engine_path('particles.star'),
+            'references': self._engine_path('references.star'),
+        }
+        model = self._start_model()
+        if model is not None:
+            # What the form leaves open is the model's, not the preset's.
+            own = {'network': model.getNetwork(), 'box': model.getBox()}
+            settings.update(
+                {k: v for k, v in own.items() if k not in self._form_values()}, init=os.path.abspath(model.getFolder())
+            )
         return settings
 
 
@@ -154,11 +244,15 @@ def check_pairs(particles, references):
     a, b = particles.getSamplingRate(), references.getSamplingRate()
     errors = []
     if abs(particles.getXDim() * a - references.getXDim() * b) > 0.02 * particles.getXDim() * a:
-        errors.append(f'Particles ({particles.getXDim()} px of {a:g} Å) and references ({references.getXDim()} px of '
-                      f'{b:g} Å) show fields of different width: project the references for these particles.')
+        errors.append(
+            f'Particles ({particles.getXDim()} px of {a:g} Å) and references ({references.getXDim()} px of '
+            f'{b:g} Å) show fields of different width: project the references for these particles.'
+        )
     if not share_ids(particles, references):
-        errors.append('Particles and references have no particle in common (by id): take the references that were '
-                      'projected from these particles.')
+        errors.append(
+            'Particles and references have no particle in common (by id): take the references that were '
+            'projected from these particles.'
+        )
     return errors
 
 
@@ -169,4 +263,3 @@ def share_ids(a, b):
 
 def _plain(value):
     return {True: 'yes', False: 'no'}.get(value, value) if isinstance(value, bool) else value
-

@@ -38,8 +38,8 @@ def write_stack(path, images, pixel=PIXEL):
     return path
 
 
-def make_particles(folder, count=48, box=32, noise=1.0, with_ctf=False, aligned=True, seed=3):
-    """A SetOfParticles (sqlite and stack in ``folder``) of noisy projections; ids start at 11 and leave gaps.
+def make_particles(folder, count=48, box=32, noise=1.0, with_ctf=False, aligned=True, seed=3, first_id=11):
+    """A SetOfParticles (sqlite and stack in ``folder``) of noisy projections; ids leave gaps.
 
     with_ctf only gives the items CTF values; the images hold none.
     """
@@ -58,7 +58,7 @@ def make_particles(folder, count=48, box=32, noise=1.0, with_ctf=False, aligned=
         particles.setAlignmentProj()
     for i in range(count):
         item = Particle()
-        item.setObjId(11 + 2 * i)
+        item.setObjId(first_id + 2 * i)
         item.setLocation(i + 1, stack)
         item.setAcquisition(acquisition.clone())
         if with_ctf:

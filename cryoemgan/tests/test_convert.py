@@ -11,6 +11,7 @@ from cryoemgan import convert
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix
 from cryoemgan.engine.table import ParticleTable
+from cryoemgan.table_import import read_particles
 from cryoemgan.tests import data
 
 
@@ -66,8 +67,14 @@ def test_our_table_says_what_relion_said(shared_data, tmp_path, monkeypatch):
     # Scipion orders U >= V and turns the angle with them: the same defocus in every direction.
     for a, b in zip(astigmatic(truth), astigmatic(written)):
         assert np.abs(a - b).max() < 0.01
-    for label in ('rlnOriginXAngst', 'rlnOriginYAngst', 'rlnPhaseShift', 'rlnCoordinateX', 'rlnCoordinateY',
-                  'rlnRandomSubset'):
+    for label in (
+        'rlnOriginXAngst',
+        'rlnOriginYAngst',
+        'rlnPhaseShift',
+        'rlnCoordinateX',
+        'rlnCoordinateY',
+        'rlnRandomSubset',
+    ):
         # Scipion's coordinates are whole pixels.
         tolerance = 1.0 if 'Coordinate' in label else 2e-5
         difference = np.abs(np.array(column(truth, label), float) - np.array(column(written, label), float))
@@ -132,7 +139,8 @@ def test_several_microscopes_become_optics_groups(particles, tmp_path):
     convert.write_particles(particles, path)
     table = ParticleTable.read(path)
     assert dict(zip(table.ints('rlnImageId'), table.ctf()['voltage'])) == {
-        i: 200.0 if i > 30 else 300.0 for i in range(11, 59, 2)}
+        i: 200.0 if i > 30 else 300.0 for i in range(11, 59, 2)
+    }
 
 
 def write_result(particles, folder, order, pixel=data.PIXEL, box=32, ctf='full'):
@@ -184,7 +192,9 @@ def test_resampled_result_has_its_pixel_size_and_shifts(particles, tmp_path):
     convert.fill_particles(output, particles, result)
     assert output.getSamplingRate() == 2 * data.PIXEL
     assert output.getXDim() == 16
-    before, after = (np.array([i.getTransform().getMatrix().copy() for i in s.iterItems()]) for s in (particles, output))
+    before, after = (
+        np.array([i.getTransform().getMatrix().copy() for i in s.iterItems()]) for s in (particles, output)
+    )
     assert np.allclose(after[:, :3, 3], before[:, :3, 3] / 2)
     assert np.array_equal(after[:, :3, :3], before[:, :3, :3])
 
@@ -216,7 +226,7 @@ def test_table_to_set_and_back(particles, tmp_path):
     first, second = tmp_path / 'a.star', tmp_path / 'b.star'
     convert.write_particles(particles, first)
     again = SetOfParticles(filename=str(tmp_path / 'again.sqlite'))
-    convert.read_particles(first, again)
+    read_particles(first, again)
     again.write()
     convert.write_particles(again, second)
     a, b = ParticleTable.read(first), ParticleTable.read(second)

@@ -19,20 +19,34 @@ class TestWorkflow(ProjectTest):
         super().setUpClass()
         cls.references = cls.project_references()
         cls.training = cls.run_protocol(
-            'CryoEMGANProtTrain', {'inputParticles': (cls.particles, 'outputParticles'),
-                                   'inputReferences': (cls.references, 'outputReferences')},
-            iterations=6, batchSize=8, evaluations=2, numberOfThreads=1)
+            'CryoEMGANProtTrain',
+            {
+                'inputParticles': (cls.particles, 'outputParticles'),
+                'inputReferences': (cls.references, 'outputReferences'),
+            },
+            iterations=6,
+            batchSize=8,
+            evaluations=2,
+            numberOfThreads=1,
+        )
         cls.denoising = cls.run_protocol(
-            'CryoEMGANProtDenoise', {'inputParticles': (cls.particles, 'outputParticles'),
-                                     'inputModel': (cls.training, 'outputModel')}, numberOfThreads=1)
+            'CryoEMGANProtDenoise',
+            {'inputParticles': (cls.particles, 'outputParticles'), 'inputModel': (cls.training, 'outputModel')},
+            numberOfThreads=1,
+        )
         cls.evaluation = cls.run_protocol(
-            'CryoEMGANProtEvaluate', {'inputDenoised': [(cls.denoising, 'outputParticles')],
-                                      'inputReferences': (cls.references, 'outputReferences'),
-                                      'inputParticles': (cls.particles, 'outputParticles')}, numberOfThreads=1)
+            'CryoEMGANProtEvaluate',
+            {
+                'inputDenoised': [(cls.denoising, 'outputParticles')],
+                'inputReferences': (cls.references, 'outputReferences'),
+                'inputParticles': (cls.particles, 'outputParticles'),
+            },
+            numberOfThreads=1,
+        )
 
     def test_references(self):
         self.assertSetSize(self.references.outputReferences, self.count)
-        self.assertIn('CTF in the references: none', self.references.summary()[0])
+        assert 'CTF in the references: none' in self.references.summary()[0]
 
     def test_model(self):
         model = self.training.outputModel
@@ -62,17 +76,23 @@ class TestWorkflow(ProjectTest):
     def test_model_of_another_project(self):
         """By its folder, absolute."""
         protocol = self.run_protocol(
-            'CryoEMGANProtDenoise', {'inputParticles': (self.particles, 'outputParticles')}, modelFrom=1,
-            modelFolder=os.path.abspath(self.training.outputModel.getFolder()), numberOfThreads=1)
+            'CryoEMGANProtDenoise',
+            {'inputParticles': (self.particles, 'outputParticles')},
+            modelFrom=1,
+            modelFolder=os.path.abspath(self.training.outputModel.getFolder()),
+            numberOfThreads=1,
+        )
         self.assertSetSize(protocol.outputParticles, self.count)
 
     def test_pictures_without_display(self):
         from cryoemgan import viewers
 
-        for cls, run, names in ((viewers.TrainViewer, self.training, ('showCurves', 'showGallery')),
-                                (viewers.ProjectViewer, self.references, ('showGallery',)),
-                                (viewers.DenoiseViewer, self.denoising, ('showGallery',)),
-                                (viewers.EvaluateViewer, self.evaluation, ('showGallery', 'showMetrics', 'showFrc'))):
+        for cls, run, names in (
+            (viewers.TrainViewer, self.training, ('showCurves', 'showGallery')),
+            (viewers.ProjectViewer, self.references, ('showGallery',)),
+            (viewers.DenoiseViewer, self.denoising, ('showGallery',)),
+            (viewers.EvaluateViewer, self.evaluation, ('showGallery', 'showMetrics', 'showFrc')),
+        ):
             viewer = cls(project=self.proj, protocol=run)
             viewer.setProtocol(run)
             for name in names:

@@ -22,8 +22,11 @@ class ProjectTest(BaseTest):
         data.make_particles(folder, cls.count, cls.box, cls.noise).close()
         data.write_map(f'{folder}/map.mrc', cls.box)
         cls.particles = cls.run_protocol(
-            ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
-            sqliteFile=f'{folder}/particles.sqlite', samplingRate=data.PIXEL)
+            ProtImportParticles,
+            importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
+            sqliteFile=f'{folder}/particles.sqlite',
+            samplingRate=data.PIXEL,
+        )
         cls.map = cls.run_protocol(ProtImportVolumes, filesPath=f'{folder}/map.mrc', samplingRate=data.PIXEL)
 
     @classmethod
@@ -52,6 +55,8 @@ class ProjectTest(BaseTest):
     @classmethod
     def project_references(cls, **values):
         """A finished "project references" of the particles and the map."""
-        return cls.run_protocol('CryoEMGANProtProject', {'inputParticles': (cls.particles, 'outputParticles'),
-                                                         'inputVolume': (cls.map, 'outputVolume')},
-                                **{'ctf': 0, 'numberOfThreads': 1, **values})
+        return cls.run_protocol(
+            'CryoEMGANProtProject',
+            {'inputParticles': (cls.particles, 'outputParticles'), 'inputVolume': (cls.map, 'outputVolume')},
+            **{'ctf': 0, 'numberOfThreads': 1, **values},
+        )

@@ -117,19 +117,35 @@ class RunViewer(ProtocolViewer):
 
     def _add_gallery(self, form, label):
         self._add_eye(form, 'showGallery', label, 'The same particles side by side, page by page.')
-        form.addParam('perPage', params.IntParam, default=32, label='Particles on a page',
-                      expertLevel=params.LEVEL_ADVANCED, help='More take longer to draw: about 5 ms an image.')
-        form.addParam('sharedContrast', params.BooleanParam, default=False, label='One grey scale for all',
-                      expertLevel=params.LEVEL_ADVANCED, help='No: each image is scaled between its own 0.5 and 99.5 '
-                      'percentiles. Yes: all of a page as the last column; weak images then look weak.')
+        form.addParam(
+            'perPage',
+            params.IntParam,
+            default=36,
+            label='Particles on a page',
+            expertLevel=params.LEVEL_ADVANCED,
+            help='More take longer to draw: about 5 ms an image.',
+        )
+        form.addParam(
+            'sharedContrast',
+            params.BooleanParam,
+            default=False,
+            label='One grey scale for all',
+            expertLevel=params.LEVEL_ADVANCED,
+            help='No: each image is scaled between its own 0.5 and 99.5 '
+            'percentiles. Yes: all of a page as the last column; weak images then look weak.',
+        )
 
     def _gallery_views(self, title, sets, metrics=None):
         """[FigureView] of {title: STAR file}; sets whose file is not there yet are left out."""
         there = {name: path for name, path in sets.items() if os.path.exists(path)}
         if not there:
             return self._not_yet('There are no images yet.')
-        gallery = figures.Gallery(there, per_page=max(1, self.perPage.get()), metrics=metrics,
-                                  contrast='shared' if self.sharedContrast.get() else 'own')
+        gallery = figures.Gallery(
+            there,
+            per_page=max(1, self.perPage.get()),
+            metrics=metrics,
+            contrast='shared' if self.sharedContrast.get() else 'own',
+        )
         return [FigureView(f'{title}: {self._run_name()}', gallery.page, pages=gallery.pages)]
 
     def _set_views(self, name):

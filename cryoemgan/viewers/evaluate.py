@@ -16,10 +16,20 @@ class EvaluateViewer(RunViewer):
     def _defineParams(self, form):
         form.addSection(label='Evaluation')
         self._add_gallery(form, 'Gallery of all sets')
-        self._add_eye(form, 'showMetrics', 'Metrics of single particles', 'Distribution of MSE, PSNR, SSIM and '
-                      'normalised cross-correlation over the particles, raw and after an affine fit.')
-        self._add_eye(form, 'showFrc', 'Fourier ring correlation', 'Mean correlation with the references against '
-                      'resolution: where it falls below 0.5 the image says more of the denoiser than of the particle.')
+        self._add_eye(
+            form,
+            'showMetrics',
+            'Metrics of single particles',
+            'Distribution of MSE, PSNR, SSIM and '
+            'normalised cross-correlation over the particles, raw and after an affine fit.',
+        )
+        self._add_eye(
+            form,
+            'showFrc',
+            'Fourier ring correlation',
+            'Mean correlation with the references against '
+            'resolution: where it falls below 0.5 the image says more of the denoiser than of the particle.',
+        )
 
     def _getVisualizeDict(self):
         return {'showGallery': self._show_gallery, 'showMetrics': self._show_metrics, 'showFrc': self._show_frc}

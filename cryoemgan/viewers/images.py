@@ -17,14 +17,19 @@ class ProjectViewer(RunViewer):
     def _defineParams(self, form):
         form.addSection(label='References')
         self._add_gallery(form, 'Particle | reference')
-        self._add_eye(form, 'showSet', 'References as a table', 'Scipion\'s viewer of sets.')
+        self._add_eye(form, 'showSet', 'References as a table', "Scipion's viewer of sets.")
 
     def _getVisualizeDict(self):
         return {'showGallery': self._show_gallery, 'showSet': self._show_set}
 
     def _show_gallery(self, param=None):
-        return self._gallery_views('References', {'particle': self.protocol._getExtraPath('particles.star'),
-                                                  'reference': self.protocol.getRunDir('references.star')})
+        return self._gallery_views(
+            'References',
+            {
+                'particle': self.protocol._getExtraPath('particles.star'),
+                'reference': self.protocol.getRunDir('references.star'),
+            },
+        )
 
     def _show_set(self, param=None):
         return self._set_views('outputReferences')
@@ -39,14 +44,16 @@ class DenoiseViewer(RunViewer):
     def _defineParams(self, form):
         form.addSection(label='Denoised particles')
         self._add_gallery(form, 'Noisy | denoised | reference')
-        self._add_eye(form, 'showSet', 'Denoised particles as a table', 'Scipion\'s viewer of sets.')
+        self._add_eye(form, 'showSet', 'Denoised particles as a table', "Scipion's viewer of sets.")
 
     def _getVisualizeDict(self):
         return {'showGallery': self._show_gallery, 'showSet': self._show_set}
 
     def _show_gallery(self, param=None):
-        sets = {'noisy': self.protocol._getExtraPath('particles.star'),
-                'denoised': self.protocol.getRunDir('denoised.star')}
+        sets = {
+            'noisy': self.protocol._getExtraPath('particles.star'),
+            'denoised': self.protocol.getRunDir('denoised.star'),
+        }
         references = self._references()
         if references:
             sets['reference'] = references

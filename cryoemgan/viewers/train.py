@@ -18,8 +18,13 @@ class TrainViewer(RunViewer):
 
     def _defineParams(self, form):
         form.addSection(label='Training')
-        self._add_eye(form, 'showCurves', 'Training curves', 'Losses, and error, PSNR and SSIM on particles that are '
-                      'kept out of training. Drawn again while the run goes on.')
+        self._add_eye(
+            form,
+            'showCurves',
+            'Training curves',
+            'Losses, and error, PSNR and SSIM on particles that are '
+            'kept out of training. Drawn again while the run goes on.',
+        )
         self._add_gallery(form, 'Pairs: particle | reference')
 
     def _getVisualizeDict(self):
@@ -27,11 +32,14 @@ class TrainViewer(RunViewer):
 
     def _show_curves(self, param=None):
         return _curves(self.protocol.getRunDir('metrics.csv'), self._run_name()) or self._not_yet(
-            'No evaluation yet. The first one comes after the set-up of the training.')
+            'No evaluation yet. The first one comes after the set-up of the training.'
+        )
 
     def _show_gallery(self, param=None):
         extra = self.protocol._getExtraPath
-        return self._gallery_views('Pairs', {'particle': extra('particles.star'), 'reference': extra('references.star')})
+        return self._gallery_views(
+            'Pairs', {'particle': extra('particles.star'), 'reference': extra('references.star')}
+        )
 
 
 class DenoiserModelViewer(Viewer):

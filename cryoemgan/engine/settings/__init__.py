@@ -3,10 +3,12 @@
 from .base import Settings, option
 from .denoise import Denoise
 from .evaluate import Evaluate
+from .filter import Filter
 from .project import Project
 from .simulate import Simulate
 from .train import Train
 
-VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate, 'simulate': Simulate}
+VERBS = {'project': Project, 'train': Train, 'denoise': Denoise, 'evaluate': Evaluate, 'simulate': Simulate,
+         'filter': Filter}
 
-__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Project', 'Settings', 'Simulate', 'Train', 'option']
+__all__ = ['VERBS', 'Denoise', 'Evaluate', 'Filter', 'Project', 'Settings', 'Simulate', 'Train', 'option']

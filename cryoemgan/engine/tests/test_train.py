@@ -11,6 +11,7 @@ from ..__main__ import run
 from ..errors import InputError, WorkError
 from ..model import Model
 from ..settings.train import Train, preset_values
+from ..validation import Validation
 from . import toypairs
 
 SHORT = dict(iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')
@@ -130,8 +131,11 @@ def test_init_starts_from_a_model_and_leaves_it_alone(tmp_path, data):
     before = {p.name: p.read_bytes() for p in (tmp_path / 'a' / 'model').iterdir()}
     train(tmp_path / 'b', data, init=str(tmp_path / 'a' / 'model'), learning_rate_generator=1e-9, ema=0.0)
     assert {p.name: p.read_bytes() for p in (tmp_path / 'a' / 'model').iterdir()} == before
-    for x, y in zip(weights(tmp_path / 'a').values(), weights(tmp_path / 'b').values()):
-        assert torch.allclose(x, y, atol=1e-6)
+    after = weights(tmp_path / 'b')
+    for name, value in weights(tmp_path / 'a').items():
+        # Batch statistics go on following the data at any learning rate.
+        if 'running' not in name and 'batches' not in name:
+            assert torch.allclose(value, after[name], atol=1e-6), name
     with pytest.raises(InputError, match='--init'):
         train(tmp_path / 'c', data, init=str(tmp_path / 'a' / 'model'), network='plain')
 
@@ -156,9 +160,12 @@ def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data)
         assert all(torch.isfinite(w).all() for w in weights(folder).values())
 
 
-def test_early_stop(tmp_path, data):
-    found = train(tmp_path / 'o', data, iterations=40, evaluations=40, patience=2, learning_rate_generator=1e-12)
-    assert found['iterations'] < 40
+def test_early_stop(tmp_path, data, monkeypatch):
+    errors = iter([5.0, 3.0, 4.0, 3.5, 1.0])
+    monkeypatch.setattr(Validation, 'measure', lambda *_: {'mse': next(errors), 'psnr': 0.0, 'ssim': 0.0})
+    found = train(tmp_path / 'o', data, iterations=10, evaluations=10, patience=2)
+    assert found['iterations'] == 4
+    assert found['best']['iteration'] == 2
 
 
 def test_contamination_is_announced_and_recorded(tmp_path, data):

@@ -1,0 +1,29 @@
+"""Parameters of ``filter``."""
+
+from dataclasses import dataclass
+
+from .base import Settings, option
+
+
+@dataclass
+class Filter(Settings):
+    """Denoise particles without a network, by one of the classical methods: what a network has to beat."""
+
+    particles: str | None = option(None, 'Noisy particles (STAR). Angles are not used; they pass through.',
+                                   required=True, path=True, label='Particles')
+    method: str = option('cwf', 'cwf: covariance Wiener filter, the best of them and fast (1 ms an image of 64 px; knows '
+                         'the CTF). bm3d: alike blocks filtered together, 0.1-0.5 s. ksvd: learned patch dictionary, '
+                         'about 1 s. nlm: non-local means, 0.02-0.2 s. wiener: one radial filter for all, at once '
+                         '(knows the CTF).', choices=('cwf', 'bm3d', 'ksvd', 'nlm', 'wiener'), label='Method')
+    noise_sd: float | None = option(None, 'S.d. of the noise. Default: measured in each image outside the inscribed '
+                                    'circle (to 2.4 percent at 64 px), where the particle must not reach.', gt=0,
+                                    label='Noise s.d.')
+    ctf: str = option('full', 'CTF in the result, as in project: full = the particle without noise; phase-flip = the '
+                      'same for particles that were phase-flipped; none = CTF undone, cwf and wiener only. Particles '
+                      'without defocus are taken to have no CTF.', choices=('none', 'phase-flip', 'full'),
+                      label='CTF in the result')
+    learn_from: int = option(5000, 'Particles from which wiener, cwf and ksvd learn, drawn at random. Below 1000 the '
+                             'covariance is uncertain; above 10,000 little is gained.', ge=2, le=1_000_000,
+                             label='Learn from')
+    batch_size: int = option(256, 'Images filtered together; the result does not depend on it.', ge=1, le=8192,
+                             expert=True, label='Batch size')

@@ -1,0 +1,210 @@
+"""Forms: one definition of every parameter, and messages for wrong input before any work."""
+
+import dataclasses
+import os
+
+import pytest
+from pwem.objects import SetOfParticles, Volume
+from pwem.protocols import ProtImportParticles, ProtImportVolumes
+from pyworkflow.protocol import params
+
+from cryoemgan import protocols
+from cryoemgan.engine.settings import VERBS
+from cryoemgan.protocols.form import OPEN_CHOICE, OURS, camel
+from cryoemgan.tests import data
+from cryoemgan.tests.workflow import ProjectTest
+
+ALL = [getattr(protocols, name) for name in protocols.__all__]
+
+
+@pytest.mark.parametrize('cls', ALL)
+def test_every_setting_is_in_the_form_once(cls):
+    protocol, settings = cls(), VERBS[cls._verb]
+    for field in dataclasses.fields(settings):
+        name = camel(field.name)
+        if field.name in (*OURS, *cls._from_inputs):
+            assert not protocol.hasAttribute(name) or name in ('mask', 'inputParticles')
+            continue
+        param = protocol.getParam(name)
+        assert param.help.get().startswith(field.metadata['help'])
+        assert param.isExpert() == field.metadata['expert']
+        if field.metadata['choices']:
+            assert isinstance(param, params.EnumParam)
+            assert [c for c in param.choices if c != OPEN_CHOICE] == list(field.metadata['choices'])
+
+
+@pytest.mark.parametrize('cls', ALL)
+def test_untouched_form_gives_the_settings_own_defaults(cls):
+    values, settings = cls()._form_values(), VERBS[cls._verb]
+    for field in dataclasses.fields(settings):
+        if field.name in values:
+            assert values[field.name] == field.default
+
+
+def test_fields_that_are_not_shown_are_not_sent():
+    train = protocols.CryoEMGANProtTrain()
+    train.alpha.set(0.3)
+    train.gan.set(train.getParam('gan').choices.index('none'))
+    assert 'alpha' not in train._form_values()
+    train.gan.set(train.getParam('gan').choices.index('beta'))
+    values = train._form_values()
+    assert (values['gan'], values['alpha']) == ('beta', 0.3)
+    assert 'gradient_penalty' not in values
+
+
+def test_ranges_and_exclusions_are_said():
+    train = protocols.CryoEMGANProtTrain()
+    train.alpha.set(1.5)
+    assert train.getParam('alpha').validate(1.5) == ['must be at least -1 and at most 1']
+    assert train.getParam('alpha').validate(None) == []
+    train.alpha.set(0.5)
+    train.epochs.set(3)
+    train.minutes.set(3.0)
+    assert any('only one of' in e for e in train._check_settings())
+
+
+def test_digest_follows_what_decides_the_result():
+    a, b = protocols.CryoEMGANProtProject(), protocols.CryoEMGANProtProject()
+    assert a._digest() == b._digest()
+    b.lowpass.set(12.0)
+    assert a._digest() != b._digest()
+    b.lowpass.set(None)
+    b.numberOfThreads.set(7)
+    assert a._digest() == b._digest()
+
+
+def test_run_state(tmp_path, monkeypatch):
+    """What an earlier run left decides between a new start, --resume, --overwrite and nothing to do."""
+    train = protocols.CryoEMGANProtTrain()
+    monkeypatch.setattr(train, 'getRunDir', lambda *n: os.path.join(tmp_path, 'run', *n))
+    assert train._run_state({}) == 'empty'
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'settings.json').write_text('{"settings": {"alpha": 0.5, "epochs": 3, "threads": 9}}')
+    assert train._run_state({'alpha': 0.5, 'epochs': 3}) == 'unfinished'
+    assert train._run_state({'alpha': 0.5, 'epochs': 6}) == 'unfinished'
+    assert train._run_state({'alpha': 0.4, 'epochs': 3}) == 'other'
+    (tmp_path / 'run' / 'summary.json').write_text('{}')
+    assert train._run_state({'alpha': 0.5, 'epochs': 3}) == 'complete'
+    assert train._run_state({'alpha': 0.5, 'epochs': 6}) == 'unfinished'
+    (tmp_path / 'run' / 'settings.json').write_text('not json')
+    assert train._run_state({'alpha': 0.5}) == 'other'
+
+
+class TestMessages(ProjectTest):
+    """Wrong input in the forms: an early, clear message."""
+
+    count = 12
+
+    def errors_of(self, which, pointers, **values):
+        return ' '.join(self.make(which, pointers, **values).validate())
+
+    def imported(self, name, **options):
+        folder = self.getOutputPath(name)
+        os.makedirs(folder, exist_ok=True)
+        data.make_particles(folder, **{'count': 6, **options}).close()
+        return self.run_protocol(
+            ProtImportParticles, importFrom=4, sqliteFile=f'{folder}/particles.sqlite', samplingRate=data.PIXEL
+        )
+
+    def project_errors(self, particles, volume, **values):
+        return self.errors_of(
+            'CryoEMGANProtProject',
+            {'inputParticles': (particles, 'outputParticles'), 'inputVolume': (volume, 'outputVolume')},
+            **values,
+        )
+
+    def test_nothing_wrong(self):
+        assert self.project_errors(self.particles, self.map, ctf=0) == ''
+
+    def test_particles_without_angles(self):
+        unaligned = self.imported('unaligned', aligned=False)
+        assert 'no projection angles' in self.project_errors(unaligned, self.map, ctf=0)
+
+    def test_particles_with_2d_alignment(self):
+        two = self.imported('two', aligned=True)
+        particles = two.outputParticles
+        particles.setAlignment2D()
+        particles.write()
+        two._store(particles)
+        assert '2D alignment only' in self.project_errors(two, self.map, ctf=0)
+
+    def test_map_of_another_pixel_size(self):
+        wrong = self.run_protocol(ProtImportVolumes, filesPath=self.getOutputPath('map.mrc'), samplingRate=60.0)
+        assert 'pixel size is wrong' in self.project_errors(self.particles, wrong, ctf=0)
+
+    def test_ctf_that_particles_do_not_have(self):
+        assert 'have no CTF' in self.project_errors(self.particles, self.map, ctf=2)
+
+    def test_pairs_that_share_no_particle(self):
+        other = self.imported('other', count=3)
+        particles = other.outputParticles
+        assert isinstance(particles, SetOfParticles)
+        # Ids of the small set are 11, 13, 15; those of a set without them start later.
+        far = self.imported('far', count=3, first_id=5001)
+        errors = self.errors_of(
+            'CryoEMGANProtTrain',
+            {'inputParticles': (other, 'outputParticles'), 'inputReferences': (far, 'outputParticles')},
+        )
+        assert 'no particle in common' in errors
+
+    def test_particles_as_their_own_references(self):
+        errors = self.errors_of(
+            'CryoEMGANProtTrain',
+            {
+                'inputParticles': (self.particles, 'outputParticles'),
+                'inputReferences': (self.particles, 'outputParticles'),
+            },
+        )
+        assert 'learn to copy' in errors
+
+    def test_empty_inputs(self):
+        for cls in ALL:
+            assert 'EMPTY' in self.errors_of(cls.__name__, {}) or 'is empty' in self.errors_of(cls.__name__, {})
+
+    def test_folder_that_is_no_model(self):
+        errors = self.errors_of(
+            'CryoEMGANProtDenoise',
+            {'inputParticles': (self.particles, 'outputParticles')},
+            modelFrom=1,
+            modelFolder=self.getOutputPath(),
+        )
+        assert 'not a model folder' in errors
+
+    def test_model_for_other_particles(self):
+        folder = self.getOutputPath('model')
+        os.makedirs(folder, exist_ok=True)
+        with open(f'{folder}/card.json', 'w') as f:
+            f.write('{"network": "residual", "box": 32, "pixel_size": 12.0, "ctf": "none"}')
+        errors = self.errors_of(
+            'CryoEMGANProtDenoise',
+            {'inputParticles': (self.particles, 'outputParticles')},
+            modelFrom=1,
+            modelFolder=folder,
+        )
+        assert '384 Å wide' in errors
+        assert '192 Å' in errors
+
+    def test_engine_message_reaches_the_user(self):
+        """Found by the engine, not by the form: a stack that is gone."""
+        broken = self.imported('broken')
+        os.remove(self.getOutputPath('broken/particles.mrcs'))
+        protocol = self.make(
+            'CryoEMGANProtProject',
+            {'inputParticles': (broken, 'outputParticles'), 'inputVolume': (self.map, 'outputVolume')},
+            ctf=0,
+        )
+        self.proj.launchProtocol(protocol, wait=True)
+        assert protocol.isFailed()
+        assert 'particles.mrcs' in protocol.getErrorMessage()
+        assert 'returned non-zero' not in protocol.getErrorMessage()
+
+    def test_warnings(self):
+        project = self.make(
+            'CryoEMGANProtProject',
+            {'inputParticles': (self.particles, 'outputParticles'), 'inputVolume': (self.map, 'outputVolume')},
+            ctf=1,
+        )
+        text = ' '.join(project._warnings())
+        assert 'not phase-flipped' in text
+        assert 'No low-pass' in text
+        assert isinstance(self.map.outputVolume, Volume)

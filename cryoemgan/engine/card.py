@@ -35,6 +35,7 @@ ENTRIES = {
     'statement': (str, 'what the output may be used for'),
 }
 GREY = {'input': ('mean', 'sd'), 'grey': ('gain', 'offset'), 'units': ('scale', 'offset')}
+GUIDE = {'bank': str, 'sha256': str, 'bytes': int, 'gain': float, 'search': dict, 'options': dict, 'threshold': dict}
 MEMBER = {'name': str, 'weights': str, 'sha256': str, 'ids': str, 'ids_sha256': str, 'particles': int}
 FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors')
 
@@ -75,6 +76,8 @@ def check_card(card, folder):
         _typed(path, card, key, kind)
     _check_values(path, card)
     _check_members(path, card['members'])
+    if 'guide' in card:
+        _check_guide(path, card['guide'])
 
 
 def _check_values(path, card):
@@ -95,6 +98,15 @@ def _check_values(path, card):
     ):
         if bad:
             raise InputError(f'{path}: {what} = {card[what]!r} is out of range')
+
+
+def _check_guide(path, guide):
+    if not isinstance(guide, dict):
+        raise InputError(f'{path}: guide must be an object')
+    for key, kind in GUIDE.items():
+        _typed(path, guide, key, kind, 'guide.')
+    if not FILE_NAME.fullmatch(guide['bank']):
+        raise InputError(f'{path}: guide.bank = {guide["bank"]!r} is not the name of a .safetensors file')
 
 
 def _check_members(path, members):

@@ -58,6 +58,15 @@ class Opinion:
     disagreement: torch.Tensor
     scale: torch.Tensor
 
+    def scores(self):
+        """float32[n, 3]: evidence, disagreement, contrast."""
+        return torch.stack([self.evidence, self.disagreement, self.scale], 1).cpu().numpy()
+
+    def channels(self, scale, offset):
+        """float32[n, 3, N, N]: mean and s.d. in network units (reference grey = scale * unit + offset), presence."""
+        present = self.present[:, None, None].expand_as(self.mean)
+        return torch.stack([(self.mean - offset) / scale, self.sd / abs(scale), present], 1)
+
 
 @dataclass
 class Options:

@@ -11,6 +11,7 @@ from .bank import Bank
 from .errors import InputError
 from .guide import Context, Guide, Options
 from .posterior import Search
+from .steerable import FourierPlane
 
 EMPTY_FRACTION = 0.1
 CALIBRATION = 300
@@ -48,8 +49,8 @@ class GuidedPairs:
             rows = np.arange(start, min(start + CHUNK, count))
             found = self._ask(rows)
             s = self.pairs.scale
-            self._opinions[rows, 0] = (s.unit_scale * found.mean + s.unit_offset).cpu().numpy()
-            self._opinions[rows, 1] = (abs(s.unit_scale) * found.sd).cpu().numpy()
+            channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
+            self._opinions[rows] = channels[:, :2].cpu().numpy()
             self.present[rows], self.evidence[rows] = found.present.cpu(), found.evidence.cpu()
             if progress is not None:
                 progress.update(len(rows))
@@ -117,7 +118,7 @@ def _bank(settings, pairs, training):
     chosen = training[np.linspace(0, len(training) - 1, min(len(training), settings.bank_size)).round().astype(int)]
     own = np.full(len(pairs), -1)
     own[chosen] = np.arange(len(chosen))
-    images = torch.from_numpy(pairs.raw(chosen)[1])
+    images = _references(pairs, chosen)
     context = Context.of(pairs.particles, pairs.rows[chosen], pairs.box)
     if context.shifts is not None and np.abs(context.shifts).max() > 1e-3:
         images = _centred(images, context.shifts)
@@ -125,9 +126,13 @@ def _bank(settings, pairs, training):
     return Bank.from_images(images, matrices), own
 
 
-def _centred(images, shifts):
-    from .steerable import FourierPlane
+def _references(pairs, positions):
+    """References in their own grey values; contaminated ones as they are."""
+    s = pairs.scale
+    return torch.from_numpy((pairs.read(positions)[1] - s.unit_offset) / s.unit_scale).float()
 
+
+def _centred(images, shifts):
     plane = FourierPlane(images.shape[-1])
     moved = plane.vectors(images) * plane.ramps(torch.from_numpy(shifts).float())
     return plane.images(moved, images.mean((1, 2)))
@@ -145,9 +150,9 @@ def check(settings, pairs):
     if not settings.volume and state != 'none' and pairs.particles.has('rlnDefocusU'):
         raise InputError(f'--network guided: the references {pairs.references.path} contain the CTF ({state}), so that '
                          'they cannot stand for another particle; give the map they were projected from with --volume')
-    if settings.pose_prior and not pairs.particles.has('rlnAngleRot'):
+    if settings.pose_prior_degrees() and not pairs.particles.has('rlnAngleRot'):
         raise InputError(f'--pose-prior: {pairs.particles.path} has no angles; leave it out')
-    if settings.pose_prior and settings.exchange_noise:
+    if settings.exchange_noise:
         raise InputError('--exchange-noise cannot be used with --network guided: the opinion belongs to one noise')
     for path in settings.volume:
         volume = maps.read_map(path)
@@ -163,13 +168,13 @@ def _options(settings, pairs, training):
         if reach is None:
             reach = min(6.0, float(np.ceil(np.quantile(np.hypot(*shifts.T), 0.98))))
     reach = reach or 0.0
-    return Options(pairs.references.provenance.get('ctf', 'none'), reach, sd or reach / 2, settings.pose_prior)
+    return Options(pairs.references.provenance.get('ctf', 'none'), reach, sd or reach / 2, settings.pose_prior_degrees())
 
 
 def _choose_temperature(guide, pairs, sample, noisy, context, own):
     """The temperature with the lowest median error on training particles, whose own templates are masked."""
     some = slice(0, 100)
-    clean = torch.from_numpy(pairs.raw(sample[some])[1])
+    clean = _references(pairs, sample[some])
     errors = {}
     for temperature in TEMPERATURES:
         guide.search.temperature = temperature

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import InputError
+from .guide import Context
 from .resample import resample
 
 # Fields of view that differ by less are the same; magnifications are calibrated to about a percent.
@@ -45,11 +46,22 @@ def plan(table, model, output_box, batch_size):
     return Plan(box, model.box, result, pixel_size * box / result, min(batch_size, at_once))
 
 
-def denoise_stream(model, images, plan, precision, member=None):
-    """Yield (noisy, denoised) batches in order: float32 [b, input box, input box], [b, box, box]."""
+def denoise_stream(model, table, plan, precision, member=None, scores=None):
+    """Yield (noisy, denoised) batches in order: float32 [b, input box, input box], [b, box, box].
+
+    scores: a list to which a guided model's evidence, disagreement and contrast are appended, [b, 3] a batch.
+    """
+    images = table.images()
     for start in range(0, len(images), plan.batch_size):
-        noisy = images.read(np.arange(start, min(start + plan.batch_size, len(images))))
-        denoised = model.denoise(resample(noisy, plan.model_box), member, precision)
+        rows = np.arange(start, min(start + plan.batch_size, len(images)))
+        noisy = images.read(rows)
+        seen = resample(noisy, plan.model_box)
+        opinion = None
+        if model.guide is not None:
+            opinion = model.ask(seen, Context.of(table, rows, plan.model_box))
+            if scores is not None:
+                scores.append(opinion.scores())
+        denoised = model.denoise(seen, member, precision, opinion)
         yield noisy, resample(denoised, plan.box)
 
 

@@ -7,11 +7,10 @@ run goes on exactly where it was. Networks run under autocast; losses, scores, p
 import copy
 import math
 
-import numpy as np
 import torch
 
 from . import sampling
-from .augmentation import augment
+from .augmentation import augment, with_channel
 from .errors import WorkError
 from .losses import adversary, gradient_penalty, per_image, reconstruction
 from .sharednorm import share_batch_norm
@@ -111,7 +110,7 @@ class Training:
         _, noisy, clean = self.feed.next(self.batch_size)
         rng = sampling.generator(s.seed, 'augmentation', self.draws)
         self.draws += 1
-        noisy, clean = (torch.from_numpy(np.ascontiguousarray(x))[:, None] for x in (noisy, clean))
+        noisy, clean = (with_channel(x) for x in (noisy, clean))
         noisy, clean = augment(
             noisy, clean, rng, turns=s.turns, shift=s.shift, exchange=s.exchange_noise, signal=self.signal
         )

@@ -8,6 +8,7 @@ import torch
 
 from .. import __version__
 from . import checkpoints, networks
+from .augmentation import with_channel
 from .errors import InputError, WorkError
 from .feeding import Feed
 from .model import save_model
@@ -51,7 +52,7 @@ class TrainingRun:
             return
         some = self.prepared.training
         some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]
-        noisy, clean = (torch.from_numpy(x)[:, None] for x in self.prepared.pairs.read(some))
+        noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
         self.pair.initialise(noisy, clean)
 
     def _iterations(self, count):
@@ -170,7 +171,8 @@ class TrainingRun:
             'metrics': score,
             'versions': {'cryoemgan': __version__, 'torch': torch.__version__},
         }
-        save_model(self.job.output('model'), card, {'main': self.training.average}, {'main': p.training_names})
+        guide = getattr(p.pairs, 'guide', None)
+        save_model(self.job.output('model'), card, {'main': self.training.average}, {'main': p.training_names}, guide)
 
     def _results(self):
         t, s = self.training, self.s

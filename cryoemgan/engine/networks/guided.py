@@ -7,9 +7,8 @@ starts as the identity on the posterior mean: it learns what to keep from the pa
 import torch
 from torch import nn
 
-from . import register
+from . import register, residual
 from .layers import down, initialise, up
-from .residual import Block, Discriminator
 
 CHANNELS = 4  # particle, mean, s.d., presence
 
@@ -17,7 +16,19 @@ CHANNELS = 4  # particle, mean, s.d., presence
 @register('guided')
 def build(width=32, blocks=4):
     """width: channels at half resolution, twice that at a quarter. blocks: residual blocks at each."""
-    return Generator(width, blocks), Discriminator(width)
+    return Generator(width, blocks), residual.build(width)[1]
+
+
+class Block(nn.Module):
+    """x + conv(ReLU(conv(ReLU(x)))): the skip path is the identity throughout."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.second(torch.relu(self.first(torch.relu(x))))
 
 
 class Generator(nn.Module):
@@ -26,7 +37,7 @@ class Generator(nn.Module):
     With one channel (the particle alone) it works without a bank.
     """
 
-    multiple = 4
+    multiple = 16
     guided = True
 
     def __init__(self, width, blocks):
@@ -35,7 +46,7 @@ class Generator(nn.Module):
         self.fine = nn.Sequential(*(Block(width) for _ in range(blocks)))
         self.halve = down(width, 2 * width)
         self.coarse = nn.Sequential(*(Block(2 * width) for _ in range(blocks)))
-        self.double = up(2 * width, width)
+        self.enlarge = up(2 * width, width)
         self.merge = nn.Sequential(*(Block(width) for _ in range(blocks // 2)))
         self.last = up(width, 1)
         # Grey scale of the references: mean, s.d.
@@ -56,7 +67,7 @@ class Generator(nn.Module):
         # The s.d. is a few per cent of the contrast.
         seen = torch.cat([x[:, :1], shown, 10 * x[:, 2:3] / spread, x[:, 3:4]], 1)
         fine = self.fine(self.stem(seen))
-        fine = self.merge(fine + self.double(self.coarse(self.halve(fine))))
+        fine = self.merge(fine + self.enlarge(self.coarse(self.halve(fine))))
         return mean + 0.3 * spread * self.last(torch.relu(fine))
 
     def initialise(self, noisy, clean):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .base import Settings, flag, option
+from .guided import POSE_PRIOR, degrees
 from .networks import NETWORKS
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
@@ -46,7 +47,10 @@ class Train(Settings):
         'Generator and discriminator. residual: strided network with skips, 1.6 M '
         "weights, 0.1 s a step of 20 at 64 px on one core; paper128: the paper's, 4.2 M, "
         'three times the cost; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
-        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4).',
+        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided: compares each particle with '
+        'projections of the map and corrects their weighted mean: less error than the blind networks, but what it '
+        'shows beyond the noise is the map: it cannot show what the map does not hold, so read the column '
+        'cryoemganEvidence and the warnings.',
         choices=NETWORKS,
         label='Network',
     )
@@ -284,6 +288,51 @@ class Train(Settings):
         expert=True,
         label='Contaminating noise',
     )
+    volume: list[str] = option(
+        [],
+        'Guided networks: the refined map (MRC), repeated for every class of a heterogeneous set: the bank is made of '
+        'its projections. Without it the bank is the training references themselves, which then must be free of CTF; '
+        'three times more templates from the map lower its error by a quarter.',
+        path=True,
+        label='Maps of the bank',
+    )
+    bank_size: int = option(
+        8000,
+        'Guided networks: templates in the bank; each stands for all its in-plane rotations. 64 px at SNR 0.1, five '
+        "states: from 2,700 to 8,000 templates the bank's error falls by 26 %; time of the search grows in proportion.",
+        ge=2,
+        le=1000000,
+        expert=True,
+        label='Templates',
+    )
+    candidates: int = option(
+        64,
+        'Guided networks: templates that are weighed exactly for each particle. Twice as many: 1-3 % less error at '
+        'nearly twice the time.',
+        ge=4,
+        le=1024,
+        expert=True,
+        label='Candidates',
+    )
+    contrast_spread: float = option(
+        0.1,
+        'Guided networks: relative s.d. of the contrast from particle to particle (ice, normalisation).',
+        ge=0,
+        le=1,
+        expert=True,
+        label='Contrast spread',
+    )
+    shift_range: float | None = option(
+        None,
+        'Guided networks: how far off centre particles are looked for; default what the shifts of 98 % of the '
+        'particles in the table need, at most 6 px. Time grows with its square.',
+        ge=0,
+        le=32,
+        unit='px',
+        expert=True,
+        label='Shift range',
+    )
+    pose_prior: str = option('none', 'Guided networks: ' + POSE_PRIOR, label='Pose prior')
     init: str | None = option(
         None,
         'Start from the weights of this model folder (train longer, or adapt it to new '
@@ -319,9 +368,14 @@ class Train(Settings):
     def validate(self):
         """As in every verb; and the length is given at most once."""
         super().validate()
+        degrees(self.pose_prior)
         given = [flag(name) for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f'give only one of {", ".join(given)}: they all set the length of the run')
+
+    def pose_prior_degrees(self):
+        """Width of the pose prior, or None."""
+        return degrees(self.pose_prior)
 
     def fill(self):
         """Take from the preset every option that was left open; explicit values win. Returns self."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import checkpoints, networks, sampling
+from .. import checkpoints, guiding, networks, sampling
 from ..errors import InputError
 from ..launching import launch, plan
 from ..model import Model
@@ -44,6 +44,10 @@ def check(settings, job):
     _contaminate(s, job, pairs, training)
     if s.batch_size > len(training):
         job.warn(f'--batch-size: a batch of {s.batch_size} is all {len(training)} training pairs')
+    if s.network == 'guided':
+        guiding.check(s, pairs)
+        for path in s.volume:
+            job.input(path)
     names = pairs.names(training)
     identity = _identity(s, pairs, names)
     checkpoint = checkpoints.load(job.folder / 'checkpoints') if s.resume else None
@@ -94,6 +98,11 @@ def run(settings, job, prepared):
     """Train; returns the summary's results. WorkError when a loss term is no longer a number."""
     fabric, precision = launch(settings)
     checkpoint = prepared.checkpoint
+    if settings.network == 'guided':
+        if fabric.world_size > 1:
+            raise InputError('--network guided trains in one process: its preparation is most of the cost')
+        prepared.pairs = guiding.build(settings, job, prepared.pairs, prepared.training)
+        prepared.training = np.append(prepared.training, prepared.pairs.empty)
     batch_size = checkpoint['batch_size'] if checkpoint else settings.batch_size
     while True:
         try:

@@ -18,16 +18,16 @@ SAMPLE = 1000
 
 
 class Bank:
-    """Templates without CTF, in reference grey, centred.
+    """Templates without CTF, in reference grey less ``background``, centred.
 
-    basis: SteerableBasis. coefficients: complex64[D, K]. level: float32[D], their mean grey value. power: float32
+    basis: SteerableBasis. coefficients: complex64[D, K]. power: float32
     [D, R], power in rings. matrices: float32[D, 3, 3], A of each template (NaN where unknown). background: the grey
     value of an empty image.
     """
 
-    def __init__(self, basis, coefficients, level, matrices, background):
+    def __init__(self, basis, coefficients, matrices, background):
         self.basis, self.plane = basis, basis.plane
-        self.coefficients, self.level, self.matrices, self.background = coefficients, level, matrices, background
+        self.coefficients, self.matrices, self.background = coefficients, matrices, background
         self.power = torch.cat([self.plane.rings(basis.synthesise(a).abs() ** 2) for a in coefficients.split(CHUNK)])
 
     def __len__(self):
@@ -37,14 +37,15 @@ class Bank:
     def from_images(cls, images, matrices=None, energy=0.999, most=700):
         """Bank of images float32[D, N, N], centred. The basis is found on at most 1,000 of them."""
         plane = FourierPlane(images.shape[-1], device=images.device)
+        edges = torch.cat([images[:, 0].flatten(), images[:, :, 0].flatten()])
+        background = float(edges.median())
+        images = images - background
         pick = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
         basis = principal_basis(plane, plane.vectors(images[pick]), energy, most)
         coefficients = torch.cat([basis.coefficients(plane.vectors(part)) for part in images.split(CHUNK)])
         if matrices is None:
             matrices = torch.full((len(images), 3, 3), math.nan)
-        edges = torch.cat([images[:, 0].flatten(), images[:, :, 0].flatten()])
-        level = images.mean((1, 2))
-        return cls(basis, coefficients, level, matrices.float().to(images.device), float(edges.median()))
+        return cls(basis, coefficients, matrices.float().to(images.device), background)
 
     @classmethod
     def from_maps(cls, volumes, size, device='cpu', **options):
@@ -64,7 +65,6 @@ class Bank:
             'profiles': self.basis.profiles,
             'order': self.basis.order,
             'coefficients': torch.view_as_real(self.coefficients).contiguous(),
-            'level': self.level,
             'matrices': self.matrices,
             'background': torch.tensor([self.background]),
         }
@@ -74,12 +74,12 @@ class Bank:
         """The bank that `tensors` described. InputError when the tensors do not fit together."""
         t = {k: v.to(device) for k, v in tensors.items()}
         d, k = t['coefficients'].shape[:2]
-        fits = t['order'].shape == (k,) and t['profiles'].shape[0] == k and t['level'].shape == (d,)
+        fits = t['order'].shape == (k,) and t['profiles'].shape[0] == k
         if not fits or t['matrices'].shape != (d, 3, 3) or not 0 <= int(t['order'].min()) <= int(t['order'].max()) < box:
             raise InputError('the bank of projections does not fit together; copy the model folder again')
         basis = SteerableBasis(FourierPlane(box, device=device), t['order'], t['profiles'])
         coefficients = torch.view_as_complex(t['coefficients'])
-        return cls(basis, coefficients, t['level'], t['matrices'], float(t['background']))
+        return cls(basis, coefficients, t['matrices'], float(t['background']))
 
 
 def directions(count):

@@ -97,10 +97,9 @@ class Guide:
             if self._centred(context):
                 vector = vector * self.plane.ramps(-_tensor(context.shifts, y))
                 spread = _rolled(spread, -np.asarray(context.shifts))
-            mean = self.plane.images(vector, found.level * centre)
             empty = self.bank.background * centre[:, None, None]
-            p = present[:, None, None]
-            return Opinion(empty + p * (mean - empty), spread, present, found.evidence,
+            mean = empty + present[:, None, None] * self.plane.images(vector)
+            return Opinion(mean, spread, present, found.evidence,
                            self._disagreement(found, context), found.scale)
 
     def calibrate(self, images, context, rounds=ROUNDS, own=None):
@@ -114,6 +113,7 @@ class Guide:
             if self._centred(context):
                 seen = seen * self.plane.ramps(-_tensor(context.shifts, y))
             weight = 1 / self.spectrum[self._ring()]
+            weight[0] = 0
             product, power = (y * seen.conj()).real * weight, seen.abs() ** 2 * weight
             self.gain = float(product.sum() / power.sum())
             self.spectrum = self._spectrum(y - self.gain * seen)
@@ -144,12 +144,15 @@ class Guide:
         if self._centred(context):
             y = y * self.plane.ramps(_tensor(context.shifts, y))
         sd = noise.sqrt()
-        return infer(self.bank, Particles(y / sd, self.gain * ctf / sd), self._prior(context, y), self.search, own)
+        transfer = self.gain * ctf / sd
+        transfer[:, 0] = 0
+        return infer(self.bank, Particles(y / sd, transfer), self._prior(context, y), self.search, own)
 
     def _level(self, y):
         """Each particle's noise level relative to the set's, from rings where no signal is to be expected."""
         power = self.gain**2 * self.bank.power.mean(0) / self.plane.rings(torch.ones_like(self.plane.r)).clamp(min=1)
         quiet = (0.5 * power < FREE_OF_SIGNAL * self.spectrum)[self._ring()]
+        quiet[0] = False
         if int(quiet.sum()) < 200:
             return torch.ones(len(y), device=y.device)
         return (y[:, quiet].abs() ** 2 / (2 * self.spectrum[self._ring()][quiet])).mean(1).clamp(0.25, 4)

@@ -135,7 +135,7 @@ def _references(pairs, positions):
 def _centred(images, shifts):
     plane = FourierPlane(images.shape[-1])
     moved = plane.vectors(images) * plane.ramps(torch.from_numpy(shifts).float())
-    return plane.images(moved, images.mean((1, 2)))
+    return plane.images(moved)
 
 
 def _volume(path, pairs):

@@ -173,8 +173,9 @@ def _load_guide(folder, card, device):
     path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
     with _opened(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    for key in ('coefficients', 'profiles', 'level', 'spectrum'):
-        if key not in tensors or not torch.isfinite(tensors[key]).all():
+    for key in ('coefficients', 'profiles', 'order', 'matrices', 'background', 'spectrum'):
+        # Poses are NaN where nobody knows them.
+        if key not in tensors or not (key == 'matrices' or torch.isfinite(tensors[key]).all()):
             raise InputError(f'{path}: {key} is missing or holds NaN; copy the model folder again')
     return Guide.load(tensors, entry, card['box'], device)
 

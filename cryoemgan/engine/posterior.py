@@ -1,7 +1,7 @@
 """What a bank of projections says about particles: evidence, posterior mean and spread.
 
 Model of a particle: y = scale * F t + noise, F t the template turned, moved, multiplied by the particle's CTF and
-whitened by the noise's spectrum; scale ~ N(1, contrast^2) is integrated out; k = 0 is left out, so an offset does
+whitened by the noise's spectrum; scale ~ N(1, contrast^2) is integrated out; at k = 0 F is zero, so an offset does
 not matter. The empty hypothesis is y = noise.
 
 A bank is a grid, and at the noise's end the likelihood may be narrower than the grid. So the grid is weighed with
@@ -56,12 +56,11 @@ class Search:
 
 @dataclass
 class Posterior:
-    """vector complex64[B, P] and level [B]: posterior mean (the empty hypothesis not mixed in). spread: float32
+    """vector: complex64[B, P], posterior mean (the empty hypothesis not mixed in). spread: float32
     [B, N, N], s.d. of its pixels. evidence: [B], log p(y | bank) / p(y | empty). scale: [B]. matrices: [B, 3, 3],
     pose of the best candidate; shifts: [B, 2]; free_matrices: of the best one when the pose prior is ignored."""
 
     vector: torch.Tensor
-    level: torch.Tensor
     spread: torch.Tensor
     evidence: torch.Tensor
     scale: torch.Tensor
@@ -173,20 +172,17 @@ def _weigh(bank, particles, prior, search, best, log_prior, free):
     ratio = log_ratio(c, n, search.contrast)
     evidence = torch.logsumexp(ratio + log_prior, 1)
     weight = torch.softmax(ratio / search.temperature + log_prior, 1)
-    mean, level = torch.einsum('bl,blpc->bpc', weight, vectors), (weight * bank.level[template]).sum(1)
-    root = weight.sqrt()
-    spread = root[..., None, None] * (vectors - mean[:, None])
-    levels = root * (bank.level[template] - level[:, None])
+    mean = torch.einsum('bl,blpc->bpc', weight, vectors)
+    spread = weight.sqrt()[..., None, None] * (vectors - mean[:, None])
     if prior.shift_sd:
         spread = torch.cat([spread, prior.shift_sd * _slopes(plane, mean)], 1)
-        levels = torch.cat([levels, levels.new_zeros(len(levels), 2)], 1)
     v = search.contrast**2
     seen = mean * transfer[:, 0]
     scale = (1 + v * (seen * y).sum((1, 2))) / (1 + v * seen.square().sum((1, 2)))
-    mean, level, sd = _update(plane, mean, level, spread, levels, y, scale[:, None, None] * transfer[:, 0], search)
+    mean, sd = _update(plane, mean, spread, y, scale[:, None, None] * transfer[:, 0], search)
     first = best[:, 0]
     return Posterior(
-        torch.view_as_complex(mean), level, sd, evidence, scale,
+        torch.view_as_complex(mean), sd, evidence, scale,
         _matrices(bank, first, turns), shift[:, 0], _matrices(bank, free, turns),
     )  # fmt: skip
 
@@ -197,9 +193,9 @@ def _slopes(plane, mean):
     return torch.stack([mean[:, None, :, 1] * k, -mean[:, None, :, 0] * k], -1)
 
 
-def _update(plane, mean, level, spread, levels, y, transfer, search):
-    """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean, level and
-    s.d. of the pixels [B, N, N]."""
+def _update(plane, mean, spread, y, transfer, search):
+    """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean, and s.d. of
+    the pixels [B, N, N]."""
     power = 1 - 1 / search.temperature
     seen = (spread * transfer[:, None]).flatten(2)
     values, rotation = torch.linalg.eigh(seen @ seen.transpose(1, 2))
@@ -208,8 +204,7 @@ def _update(plane, mean, level, spread, levels, y, transfer, search):
     steps = power * shrink * torch.einsum('blj,bl->bj', rotation, residual)
     steps = torch.einsum('blj,bj->bl', rotation, steps)
     mean = mean + torch.einsum('bl,blpc->bpc', steps, spread)
-    level = level + (steps * levels).sum(1)
     top = rotation[:, :, -RANK:] * shrink[:, None, -RANK:].sqrt()
     axes = torch.einsum('blj,blpc->bjpc', top, spread).contiguous()
-    images = plane.images(torch.view_as_complex(axes), torch.einsum('blj,bl->bj', top, levels))
-    return mean.contiguous(), level, images.square().sum(1).sqrt()
+    images = plane.images(torch.view_as_complex(axes))
+    return mean.contiguous(), images.square().sum(1).sqrt()

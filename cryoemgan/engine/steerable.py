@@ -1,8 +1,9 @@
 """Images as Fourier coefficients, and a small basis for a set of images in which an in-plane rotation is a phase.
 
-The origin of an image is its pixel N//2. Its vector holds the coefficients of half the Fourier plane, 0 < |k| <=
-radius, scaled so that the real dot product of two vectors is that of the two images (Parseval); the mean grey value
-(k = 0) is left out, so that an unknown offset of a particle never matters.
+The origin of an image is its pixel N//2. Its vector holds the coefficients of half the Fourier plane, |k| <= radius,
+k = 0 first, scaled so that the real dot product of two vectors is that of the two images (Parseval). Images of
+templates must be zero around the object: without their k = 0, or on a grey background, the square edge of the box
+would be part of the image and could not be rotated.
 
 Steerable principal components (Zhao, Shkolnisky and Singer, IEEE Trans. Comput. Imaging 2, 2016, 1): the principal
 components of a set of images together with all their rotations have the form g(|k|) exp(i m theta).
@@ -28,13 +29,16 @@ class FourierPlane:
         ky = (torch.fft.fftfreq(box, device=device) * box).round()
         ky, kx = torch.meshgrid(ky, kx, indexing='ij')
         squared = kx**2 + ky**2
-        half = (kx > 0) | (ky > 0)
-        self.index = torch.nonzero((half & (squared > 0) & (squared <= self.radius**2)).flatten())[:, 0]
+        half = (kx > 0) | (ky >= 0)
+        self.index = torch.nonzero((half & (squared <= self.radius**2)).flatten())[:, 0]
         self.kx, self.ky = kx.flatten()[self.index], ky.flatten()[self.index]
         self.r = torch.hypot(self.kx, self.ky)
         self.theta = torch.atan2(self.ky, self.kx)
         # Moves the origin from pixel (0, 0) to N//2.
         self._sign = math.sqrt(2) * (1 - 2 * ((self.kx + self.ky) % 2))
+        self._sign[0] = 1
+        self._share = torch.full_like(self.kx, 0.5)
+        self._share[0] = 1
 
     def __len__(self):
         return len(self.index)
@@ -44,18 +48,17 @@ class FourierPlane:
         spectrum = torch.fft.rfft2(images, norm='ortho').flatten(-2)
         return spectrum[..., self.index] * self._sign
 
-    def images(self, vectors, level=None):
-        """float32[..., N, N] of vectors; ``level`` [...]: the mean grey value, default 0."""
+    def images(self, vectors):
+        """float32[..., N, N] of vectors."""
         n = self.box
         spectrum = vectors.new_zeros(*vectors.shape[:-1], n * (n // 2 + 1))
-        values = vectors * (0.5 * self._sign)
+        values = vectors * (self._share * self._sign)
         spectrum[..., self.index] = values
         # irfft2 takes the column kx = 0 as it is: its other half is the conjugate.
-        column = self.kx == 0
+        column = (self.kx == 0) & (self.ky > 0)
         mirror = ((-self.ky[column]) % n).long() * (n // 2 + 1)
         spectrum[..., mirror] = values[..., column].conj()
-        images = torch.fft.irfft2(spectrum.unflatten(-1, (n, n // 2 + 1)), s=(n, n), norm='ortho')
-        return images if level is None else images + level[..., None, None]
+        return torch.fft.irfft2(spectrum.unflatten(-1, (n, n // 2 + 1)), s=(n, n), norm='ortho')
 
     def ramps(self, shifts):
         """complex64[..., P]: factors that move an image by ``shifts`` [..., 2], (x, y) in pixels."""
@@ -87,6 +90,8 @@ class SteerableBasis:
         g = torch.as_tensor(spline(plane.r.cpu()), dtype=torch.float32, device=profiles.device)
         wave = torch.polar(torch.ones_like(plane.theta), plane.theta)
         wave = torch.stack([wave**m for m in range(int(order.max()) + 1)])[order]
+        # k = 0 has no second half: its coordinate is not doubled.
+        g[:, 0] /= math.sqrt(2)
         parity = (1 - 2 * (order % 2))[:, None]
         first = g * (wave + parity * wave.conj())
         second = 1j * g * (wave - parity * wave.conj())
@@ -147,26 +152,27 @@ def principal_basis(plane, vectors, energy=0.999, most=400):
         held += entry[0]
         if held >= energy * total:
             break
-    safe = weight.clone()
-    safe[0] = 1
-    profiles = torch.stack([e[2] / safe for e in kept])
-    profiles[:, 0] = 0
+    # At k = 0 only m = 0 lives, and it arrives there with slope zero.
+    profiles = torch.stack([e[2] / weight.clamp(min=1e-6) for e in kept])
+    flat = torch.tensor([float(e[1] == 0) for e in kept], device=profiles.device)
+    profiles[:, 0] = flat * (4 * profiles[:, 1] - profiles[:, 2]) / 3
     order = torch.tensor([e[1] for e in kept], device=profiles.device)
     return SteerableBasis(plane, order, profiles)
 
 
-def _polar(plane, vectors, chunk=256):
+def _polar(plane, vectors, chunk=64):
     """Fourier transforms complex64[n, J, T] on rings |k| = j * STEP, all around, by cubic interpolation."""
     n, turns = plane.box, 4 * plane.radius
     radius = torch.arange(round(plane.radius / STEP) + 1, device=vectors.device) * STEP
     angle = torch.arange(turns, device=vectors.device) * (2 * math.pi / turns)
-    size = 2 * n
+    # Padded four times: cubic interpolation is then good to a part in a thousand.
+    size = 4 * n
     grid = torch.stack([radius[:, None] * torch.cos(angle), radius[:, None] * torch.sin(angle)], -1)
-    # In the padded transform a step is half a frequency; grid_sample counts -1 .. 1 from the first to the last.
-    grid = (2 * grid + n) * (2 / (size - 1)) - 1
+    # grid_sample counts -1 .. 1 from the first to the last of the padded transform.
+    grid = (4 * grid + 2 * n) * (2 / (size - 1)) - 1
     out = []
     for part in vectors.split(chunk):
-        images = torch.nn.functional.pad(plane.images(part), (n // 2,) * 4)
+        images = torch.nn.functional.pad(plane.images(part), (3 * n // 2,) * 4)
         spectrum = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(images, dim=(-2, -1))), dim=(-2, -1))
         planes = torch.view_as_real(spectrum).permute(0, 3, 1, 2)
         values = grid_sample(planes, grid.expand(len(part), -1, -1, -1), 'bicubic', 'zeros', align_corners=True)

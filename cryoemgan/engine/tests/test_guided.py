@@ -50,10 +50,9 @@ def guide_of(bank, sd, **options):
 def test_vectors_keep_dot_products_and_return_the_image(templates):
     plane = FourierPlane(BOX)
     a, b = templates[0][0], templates[0][7]
-    centred = [x - x.mean() for x in (a, b)]
     product = (plane.vectors(a) * plane.vectors(b).conj()).real.sum()
-    assert product == pytest.approx(float((centred[0] * centred[1]).sum()), rel=1e-2)
-    back = plane.images(plane.vectors(a), a.mean())
+    assert product == pytest.approx(float((a * b).sum()), rel=1e-2)
+    back = plane.images(plane.vectors(a))
     assert float((back - a).square().mean() / a.var()) < 1e-3
 
 
@@ -69,7 +68,7 @@ def test_turning_coefficients_is_turning_the_image(templates):
         wanted = plane.vectors(project(0, euler_to_matrix([30.0], 50.0, psi)))
         errors[psi] = float((found - wanted).abs().square().sum() / wanted.abs().square().sum())
     # rotation from x to y is a negative or positive psi: exactly one of the two fits
-    assert min(errors.values()) < 0.02
+    assert min(errors.values()) < 1e-3
     assert max(errors.values()) > 0.1
 
 

@@ -75,7 +75,11 @@ class Bank:
         t = {k: v.to(device) for k, v in tensors.items()}
         d, k = t['coefficients'].shape[:2]
         fits = t['order'].shape == (k,) and t['profiles'].shape[0] == k
-        if not fits or t['matrices'].shape != (d, 3, 3) or not 0 <= int(t['order'].min()) <= int(t['order'].max()) < box:
+        if (
+            not fits
+            or t['matrices'].shape != (d, 3, 3)
+            or not 0 <= int(t['order'].min()) <= int(t['order'].max()) < box
+        ):
             raise InputError('the bank of projections does not fit together; copy the model folder again')
         basis = SteerableBasis(FourierPlane(box, device=device), t['order'], t['profiles'])
         coefficients = torch.view_as_complex(t['coefficients'])

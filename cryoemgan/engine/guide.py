@@ -99,8 +99,7 @@ class Guide:
                 spread = _rolled(spread, -np.asarray(context.shifts))
             empty = self.bank.background * centre[:, None, None]
             mean = empty + present[:, None, None] * self.plane.images(vector)
-            return Opinion(mean, spread, present, found.evidence,
-                           self._disagreement(found, context), found.scale)
+            return Opinion(mean, spread, present, found.evidence, self._disagreement(found, context), found.scale)
 
     def calibrate(self, images, context, rounds=ROUNDS, own=None):
         """Gain and noise spectrum from particles, by expectation maximisation: start from the particles' own
@@ -204,15 +203,26 @@ class Guide:
 
     def description(self):
         """Plain values for the card."""
-        return {'gain': self.gain, 'search': asdict(self.search), 'options': asdict(self.options),
-                'templates': len(self.bank), 'functions': len(self.bank.basis), 'threshold': self.threshold}
+        return {
+            'gain': self.gain,
+            'search': asdict(self.search),
+            'options': asdict(self.options),
+            'templates': len(self.bank),
+            'functions': len(self.bank.basis),
+            'threshold': self.threshold,
+        }
 
     @classmethod
     def load(cls, tensors, description, box, device='cpu'):
         """The guide that `tensors` and `description` describe."""
         bank = Bank.load({k: v for k, v in tensors.items() if k != 'spectrum'}, box, device)
-        guide = cls(bank, description['gain'], tensors['spectrum'].to(device), Search(**description['search']),
-                    Options(**description['options']))
+        guide = cls(
+            bank,
+            description['gain'],
+            tensors['spectrum'].to(device),
+            Search(**description['search']),
+            Options(**description['options']),
+        )
         guide.threshold = description['threshold']
         return guide
 

@@ -106,8 +106,10 @@ def build(settings, job, pairs, training):
         guided.prepare(bar)
     guide.threshold = _threshold(guided, training)
     if guide.threshold['false_acceptance'] > 0.01:
-        job.warn(f'the bank does not tell particles from noise: {guide.threshold["false_acceptance"]:.1%} of empty '
-                 'images pass where 95 % of the particles do')
+        job.warn(
+            f'the bank does not tell particles from noise: {guide.threshold["false_acceptance"]:.1%} of empty '
+            'images pass where 95 % of the particles do'
+        )
     return guided
 
 
@@ -148,8 +150,10 @@ def check(settings, pairs):
     """InputError when a bank cannot be made from what was given."""
     state = pairs.references.provenance.get('ctf', 'none')
     if not settings.volume and state != 'none' and pairs.particles.has('rlnDefocusU'):
-        raise InputError(f'--network guided: the references {pairs.references.path} contain the CTF ({state}), so that '
-                         'they cannot stand for another particle; give the map they were projected from with --volume')
+        raise InputError(
+            f'--network guided: the references {pairs.references.path} contain the CTF ({state}), so that '
+            'they cannot stand for another particle; give the map they were projected from with --volume'
+        )
     if settings.pose_prior_degrees() and not pairs.particles.has('rlnAngleRot'):
         raise InputError(f'--pose-prior: {pairs.particles.path} has no angles; leave it out')
     if settings.exchange_noise:
@@ -168,7 +172,9 @@ def _options(settings, pairs, training):
         if reach is None:
             reach = min(6.0, float(np.ceil(np.quantile(np.hypot(*shifts.T), 0.98))))
     reach = reach or 0.0
-    return Options(pairs.references.provenance.get('ctf', 'none'), reach, sd or reach / 2, settings.pose_prior_degrees())
+    return Options(
+        pairs.references.provenance.get('ctf', 'none'), reach, sd or reach / 2, settings.pose_prior_degrees()
+    )
 
 
 def _choose_temperature(guide, pairs, sample, noisy, context, own):
@@ -187,5 +193,10 @@ def _threshold(guided, training):
     """Evidence that 95 % of the training particles exceed, and the part of empty images that do too."""
     real, empty = guided.evidence[training], guided.evidence[guided.empty]
     limit = float(np.quantile(real, 1 - ACCEPTED))
-    return {'evidence': limit, 'true_acceptance': ACCEPTED, 'false_acceptance': float((empty > limit).mean()),
-            'particles_median': float(np.median(real)), 'empty_median': float(np.median(empty))}
+    return {
+        'evidence': limit,
+        'true_acceptance': ACCEPTED,
+        'false_acceptance': float((empty > limit).mean()),
+        'particles_median': float(np.median(real)),
+        'empty_median': float(np.median(empty)),
+    }

@@ -89,7 +89,9 @@ def infer(bank, particles, prior, search, own=None):
         some = Particles(particles.y[rows], particles.transfer[rows])
         matrices = None if prior.matrices is None else prior.matrices[rows]
         here = Prior(prior.shifts, prior.log_shift, prior.shift_sd, matrices, prior.degrees)
-        parts.append(_weigh(bank, some, here, search, *_find(bank, some, here, search, None if own is None else own[rows])))
+        parts.append(
+            _weigh(bank, some, here, search, *_find(bank, some, here, search, None if own is None else own[rows]))
+        )
     return Posterior(*(torch.cat(values) for values in zip(*(vars(p).values() for p in parts))))
 
 

@@ -60,8 +60,10 @@ def test_turning_coefficients_is_turning_the_image(templates):
     """The oracle is a projection at another in-plane angle, not an interpolated image."""
     plane = FourierPlane(BOX)
     basis = principal_basis(plane, plane.vectors(templates[0]), 0.9999, 600)
-    turned = basis.turned(basis.coefficients(plane.vectors(project(0, euler_to_matrix([30.0], 50.0, 0.0)))),
-                          torch.deg2rad(torch.tensor([40.0])))
+    turned = basis.turned(
+        basis.coefficients(plane.vectors(project(0, euler_to_matrix([30.0], 50.0, 0.0)))),
+        torch.deg2rad(torch.tensor([40.0])),
+    )
     found = basis.synthesise(turned)
     errors = {}
     for psi in (40.0, -40.0):

@@ -9,6 +9,7 @@ import torch
 
 from .. import __version__
 from . import checkpoints, networks
+from .augmentation import with_channel
 from .card import CARD, read_card
 from .errors import InputError, WorkError
 from .feeding import Feed
@@ -28,8 +29,8 @@ class Member:
     """One network to train: its pairs, its settings, and where it stands.
 
     place: its sub-folder of the run ('' or 'members/NAME/'). all_names: of every member of the run. names: identities
-    of the particles it knows of. identity: what a resumed run must share. start: generator to begin with, or None. synthetic:
-    source of fresh pairs, or None.
+    of the particles it knows of. identity: what a resumed run must share. start: generator to begin with, or None.
+    synthetic: source of fresh pairs, or None.
     """
 
     name: str
@@ -80,7 +81,7 @@ class TrainingRun:
             return
         some = self.prepared.training
         some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]
-        noisy, clean = (torch.from_numpy(x)[:, None] for x in self.prepared.pairs.read(some))
+        noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
         self.pair.initialise(noisy, clean)
 
     def _iterations(self, count):
@@ -208,9 +209,9 @@ class TrainingRun:
         if others:
             every = [score, *(m['metrics'] for m in others)]
             card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in ('mse', 'psnr', 'ssim')}
-        save_model(
-            folder, card, {p.name: self.training.average}, {p.name: p.names}, {p.name: {'metrics': score}}, others
-        )
+        guide = getattr(p.pairs, 'guide', None)
+        about = {p.name: {'metrics': score}}
+        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guide)
 
     def _results(self):
         t = self.training

@@ -32,10 +32,10 @@ HEADER = """# The family at equal CPU cost
     python benchmarks/family.py --data ../shared/data --work WORK --cpu {cpu} --seeds 1 2 3
 
 Five-state RNA polymerase (4XLN), {box} px, SNR 0.1 of the set, white noise, each clean image in [0, 1]: {training}
-training pairs, {validation} validation (they choose the checkpoint), {test} test images, measured once. {cpu} CPU seconds
-a cell on one thread (training, validation and reading; not the imports), whatever the number of iterations that buys.
-Python {python}, torch {torch}, numpy {numpy}; shared machine, load {load}. Where a member has one seed, differences
-under 5 % mean nothing.
+training pairs, {validation} validation (they choose the checkpoint), {test} test images, measured once. {cpu} CPU
+seconds a cell on one thread (training, validation and reading; not the imports), whatever the number of iterations
+that buys. Python {python}, torch {torch}, numpy {numpy}; shared machine, load {load}. Where a member has one seed,
+differences under 5 % mean nothing.
 """
 
 
@@ -141,9 +141,11 @@ def train_cell(args, data, name, seed):
     options = dict(CELLS[name][0])
     cost = args.cpu * options.pop('cost', 1)
     folder = args.work / 'runs' / f'{name.replace(" ", "_")}_{cost:g}_{seed}'
-    settings = Train(output=str(folder), particles=str(data / 'noisy_1.star'), references=str(data / 'clean_1.star'),
-                     cross_fit='none', minutes=cost / 60, evaluations=4, validation_fraction=VALIDATION / TRAINING, seed=seed, threads=1, keep=1,
-                     resume=folder.exists(), **options)  # fmt: skip
+    settings = Train(
+        output=str(folder), particles=str(data / 'noisy_1.star'), references=str(data / 'clean_1.star'), seed=seed,
+        cross_fit='none', minutes=cost / 60, evaluations=4, validation_fraction=VALIDATION / TRAINING, threads=1,
+        keep=1, resume=folder.exists(), **options,
+    )  # fmt: skip
     settings.validate()
     found = run('train', settings)
     model, noisy = Model.load(folder / 'model'), images(data / 'noisy_2.star')

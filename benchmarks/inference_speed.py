@@ -2,9 +2,9 @@
 
     python benchmarks/inference_speed.py --onnx-python VENV/bin/python --work WORK [--boxes 64 128]
 
-onnxruntime and onnx are not needed by the product and live in an environment of their own (`pip install onnxruntime onnx`
-there), whose Python is given. The network is exported here; both programs then take turns in separate processes, and
-the fastest of a few rounds counts. Times are process CPU seconds on one thread. Outputs are compared.
+onnxruntime and onnx are not needed by the product and live in an environment of their own, whose Python is given
+(`pip install onnxruntime onnx`; onnx itself is borrowed from there for the export). Each program runs in a process of
+its own; the fastest of a few rounds counts, in process CPU seconds on one thread. Outputs are compared.
 """
 
 import argparse
@@ -79,6 +79,9 @@ def main():
     import torch
 
     torch.set_num_threads(1)
+    # Last in the path: everything but onnx and what it needs comes from here.
+    where = [args.onnx_python, '-c', 'import sysconfig; print(sysconfig.get_paths()["purelib"])']
+    sys.path.append(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
     args.work.mkdir(parents=True, exist_ok=True)
     peer = args.work / 'peer.py'
     peer.write_text(PEER)

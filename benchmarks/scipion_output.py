@@ -99,7 +99,7 @@ def derive(folder, count):
 
 def read_result(folder, count):
     """Result table -> lookup by id."""
-    from cryoemgan.convert import Result
+    from cryoemgan.results import Result
 
     return lambda: Result(f'{folder}/result.star')
 
@@ -108,7 +108,7 @@ def build_output(folder, count):
     """Result -> SetOfParticles, the lookup ready."""
     from pwem.objects import SetOfParticles
 
-    from cryoemgan.convert import Result, fill_particles
+    from cryoemgan.results import Result, fill_particles
 
     particles = SetOfParticles(filename=f'{folder}/particles.sqlite')
     particles.loadAllProperties()

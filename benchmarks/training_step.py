@@ -4,8 +4,9 @@
 
 Peak: 3x3 convolution, 64 -> 64 channels, 64 x 64 px, batch 20, channels last, forward. Step: forward, backward and
 Adam of the l1 autoencoder. Floating-point operations are counted by torch (convolutions and matrix products; a
-multiplication and an addition are two). Times are process CPU seconds on one thread (wall seconds on a GPU), the
-fastest of a few.
+multiplication and an addition are two). ``gan_ratio``: cost per generator step of an iteration with one discriminator
+step and two generator steps, over that of the autoencoder's step. Times are process CPU seconds on one thread (wall
+seconds on a GPU), the fastest of a few.
 """
 
 import argparse
@@ -74,6 +75,40 @@ def training_step(name, box, batch, precision, device):
     return run, generator, noisy
 
 
+def adversarial_iteration(name, box, batch, precision, device, gan):
+    """A function that does one iteration of Algorithm 1: one discriminator step, two generator steps."""
+    pair = networks.create(name, box, **networks.options(name, gan))
+    generator, discriminator = pair.generator.to(device), pair.discriminator.to(device)
+    optimise_g, optimise_d = (torch.optim.Adam(m.parameters(), 1e-3) for m in (generator, discriminator))
+    noisy, clean = (torch.randn(batch, 1, box, box, device=device) for _ in range(2))
+    rule = losses.adversary(gan)
+    lower = torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16')
+
+    def descend(optimiser, loss):
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    def run():
+        with lower:
+            with torch.no_grad():
+                denoised = generator(noisy)
+            real, fake = discriminator(clean), discriminator(denoised)
+        loss = losses.discriminator_loss(rule, real, fake)
+        if gan == 'wgan-gp':
+            loss = loss + 10 * losses.gradient_penalty(discriminator, clean, denoised)
+        descend(optimise_d, loss)
+        discriminator.requires_grad_(False)
+        for _ in range(2):
+            with lower:
+                denoised = generator(noisy)
+                fake = discriminator(denoised)
+            descend(optimise_g, losses.generator_loss(rule, fake) + 10 * losses.reconstruction(denoised, clean))
+        discriminator.requires_grad_(True)
+
+    return run
+
+
 def measure(name, args, precision, peak, device):
     """One row of the table."""
     step, generator, noisy = training_step(name, args.box, args.batch, precision, device)
@@ -85,6 +120,10 @@ def measure(name, args, precision, peak, device):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
             generator(noisy)
 
+    gan_ratio = {}
+    for gan in args.gans:
+        run = adversarial_iteration(name, args.box, args.batch, precision, device, gan)
+        gan_ratio[gan] = float(f'{fastest(run, args.repeats, device) / 2 / seconds:.3g}')
     images = args.batch / fastest(infer, args.repeats, device)
     row = dict(
         network=name,
@@ -95,6 +134,7 @@ def measure(name, args, precision, peak, device):
         gflops=flops / seconds / 1e9,
         share_of_peak=flops / seconds / peak,
         inference_images_per_second=images,
+        gan_ratio=gan_ratio,
     )
     return {k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in row.items()}
 
@@ -102,6 +142,8 @@ def measure(name, args, precision, peak, device):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--networks', nargs='+', default=['residual', 'paper128', 'plain', 'pggan'])
+    parser.add_argument('--precisions', nargs='+', default=list(PRECISIONS))
+    parser.add_argument('--gans', nargs='*', default=['beta', 'wgan-gp'])
     parser.add_argument('--box', type=int, default=128)
     parser.add_argument('--batch', type=int, default=20)
     parser.add_argument('--repeats', type=int, default=2)
@@ -119,7 +161,7 @@ def main():
         peak_gflops={},
     )
     result['rows'] = []
-    for precision in PRECISIONS:
+    for precision in args.precisions:
         peak = convolution_peak(precision, device, args.repeats)
         result['peak_gflops'][precision] = round(peak / 1e9, 1)
         print(f'{precision}: convolution peak {peak / 1e9:.0f} GFLOP/s', flush=True)
@@ -127,7 +169,8 @@ def main():
             row = measure(name, args, precision, peak, device)
             result['rows'].append(row)
             print(f'{name:10} {precision:9} {row["step_seconds"]:7.3f} s/step {row["gflops"]:6.0f} GFLOP/s '
-                  f'{100 * row["share_of_peak"]:3.0f} % of peak, {row["inference_images_per_second"]:.0f} images/s',
+                  f'{100 * row["share_of_peak"]:3.0f} % of peak, {row["inference_images_per_second"]:.0f} images/s, '
+                  f'GAN {row["gan_ratio"]}',
                   flush=True)  # fmt: skip
     if args.output:
         args.output.write_text(json.dumps(result, indent=2) + '\n')

@@ -19,6 +19,53 @@
   url = {https://doi.org/10.1007/978-3-030-98661-2_126}
 }
 
+@article{Bhamre2016,
+  title = {Denoising and covariance estimation of single particle cryo-{EM} images},
+  author = {Bhamre, Tejal and Zhang, Teng and Singer, Amit},
+  journal = {Journal of Structural Biology},
+  volume = {195},
+  number = {1},
+  pages = {72--81},
+  year = {2016},
+  doi = {10.1016/j.jsb.2016.04.013},
+  url = {https://doi.org/10.1016/j.jsb.2016.04.013}
+}
+
+@article{Dabov2007,
+  title = {Image Denoising by Sparse {3-D} Transform-Domain Collaborative Filtering},
+  author = {Dabov, Kostadin and Foi, Alessandro and Katkovnik, Vladimir and Egiazarian, Karen},
+  journal = {IEEE Transactions on Image Processing},
+  volume = {16},
+  number = {8},
+  pages = {2080--2095},
+  year = {2007},
+  doi = {10.1109/TIP.2007.901238},
+  url = {https://doi.org/10.1109/TIP.2007.901238}
+}
+
+@article{Aharon2006,
+  title = {{K-SVD}: An Algorithm for Designing Overcomplete Dictionaries for Sparse Representation},
+  author = {Aharon, Michal and Elad, Michael and Bruckstein, Alfred},
+  journal = {IEEE Transactions on Signal Processing},
+  volume = {54},
+  number = {11},
+  pages = {4311--4322},
+  year = {2006},
+  doi = {10.1109/TSP.2006.881199},
+  url = {https://doi.org/10.1109/TSP.2006.881199}
+}
+
+@inproceedings{Buades2005,
+  title = {A non-local algorithm for image denoising},
+  author = {Buades, Antoni and Coll, Bartomeu and Morel, Jean-Michel},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  volume = {2},
+  pages = {60--65},
+  year = {2005},
+  doi = {10.1109/CVPR.2005.38},
+  url = {https://doi.org/10.1109/CVPR.2005.38}
+}
+
 @article{Palovcak2020,
   title = {Enhancing the signal-to-noise ratio and generating contrast for cryo-{EM} images with convolutional
     neural networks},
@@ -27,6 +74,7 @@
   volume = {7},
   pages = {1142--1150},
   year = {2020},
-  doi = {10.1107/S2052252520013184}
+  doi = {10.1107/S2052252520013184},
+  url = {https://doi.org/10.1107/S2052252520013184}
 }
 """

@@ -1,7 +1,6 @@
-"""The door between Scipion and the engine: SetOfParticles -> STAR table, result table -> SetOfParticles.
+"""The door from Scipion to the engine: SetOfParticles -> STAR table. The way back is ``results``.
 
-Rows are matched by the particle's id, never by position. Sets are iterated and tables written in blocks, so that
-memory does not grow with the number of particles.
+Sets are iterated and tables written in blocks, so that memory does not grow with the number of particles.
 """
 
 import os
@@ -12,29 +11,21 @@ from itertools import islice
 import gemmi
 import numpy as np
 from pwem.constants import NO_INDEX
-from pyworkflow.object import Float
 
-from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_UNKNOWN
-from .engine.errors import InputError
+from .constants import CTF_FLIP, CTF_NONE
 from .engine.geometry import matrix_to_euler
 from .engine.job import atomic
-from .engine.table import PROVENANCE, ParticleTable, split_image_name
+from .engine.table import PROVENANCE, ParticleTable, quoted, split_image_name
 
 BLOCK = 4096
 # Columns of RELION's table that Scipion's importers keep as extra attributes, and that the engine uses or hands on.
-EXTRA = (
-    'rlnRandomSubset',
-    'rlnCtfBfactor',
-    'rlnCtfScalefactor',
-    'rlnGroupName',
-    'rlnOriginalParticleName',
-    'cryoemganCorrelation',
-)
-# Columns of our own that become attributes of the particles.
-SCORES = ('cryoemganCorrelation', 'cryoemganUncertainty')
-# Tables that the verbs write beside their stacks, and where they say how the images came about.
-OUR_TABLES = ('references.star', 'denoised.star')
-PROVENANCE_BLOCK, PROVENANCE_BYTES = f'data_{PROVENANCE}', 2**16
+EXTRA = ('rlnRandomSubset', 'rlnCtfBfactor', 'rlnCtfScalefactor', 'rlnGroupName', 'rlnOriginalParticleName')
+# What the engine found about single particles: attributes of the items, by which Scipion sorts and filters.
+OURS = 'cryoemgan'
+# Name of the image that a denoised one was made from, relative to the project: its identity for the engine.
+ORIGINAL = 'rlnImageOriginalName'
+# Enough for the engine's block, which stands last in a table.
+TAIL = 2**16
 MICROSCOPE = ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast')
 
 
@@ -50,7 +41,8 @@ def matrices_to_angles(matrices):
 def write_particles(particles, path):
     """Write the enabled items of a SetOfParticles as a RELION 3.1 STAR table; returns their number.
 
-    Identity: _rlnImageId is the particle's id in Scipion. Angles are written for projection alignment only.
+    Identity: _rlnImageId is the particle's id in Scipion. Angles are written for projection alignment only. How images
+    of this plugin came about is copied from the table beside their stack.
     """
     writer = _Writer(particles)
     folder = os.path.dirname(os.path.abspath(path))
@@ -66,25 +58,37 @@ def write_particles(particles, path):
             f.write('# version 30001\n\n' + writer.optics() + '# version 30001\n\ndata_particles\n\nloop_\n')
             f.writelines(f'_{label} #{i + 1}\n' for i, label in enumerate(writer.labels))
             shutil.copyfileobj(body, f)
-            f.write('\n' + provenance_text(particles))
+            f.write('\n' + _provenance_text(particles))
     return count
 
 
-def provenance_text(particles):
-    """The provenance block (STAR text) of the images of a set, or ''.
+def provenance_of(particles):
+    """{key: text} that the engine said of a set's images, from the table beside their stack; {} for other images.
 
-    It stands in the table beside their stack, so that it follows the images through subsets and copies of the set.
+    Subsets and copies of a set keep the stack, so nothing has to be stored with the set.
     """
-    _, stack = particles.getFirstItem().getLocation()
-    for name in OUR_TABLES:
-        table = os.path.join(os.path.dirname(stack), name)
-        if os.path.exists(table):
-            with open(table, 'rb') as f:
-                # The last block: a table of a million particles is not read for it.
-                f.seek(max(0, os.path.getsize(table) - PROVENANCE_BYTES))
-                text = f.read().decode('utf-8', errors='replace')
-            return text[text.index(PROVENANCE_BLOCK) :] if PROVENANCE_BLOCK in text else ''
-    return ''
+    found = _provenance_block(particles)
+    return ParticleTable(found, '').provenance if found is not None else {}
+
+
+def _provenance_block(particles):
+    first = particles.getFirstItem()
+    table = os.path.splitext(first.getFileName() or '')[0] + '.star' if first is not None else ''
+    if not os.path.isfile(table):
+        return None
+    with open(table, 'rb') as f:
+        f.seek(max(0, os.path.getsize(table) - TAIL))
+        _, mark, tail = f.read().decode('utf-8', 'replace').rpartition(f'\ndata_{PROVENANCE}\n')
+    return gemmi.cif.read_string(mark.strip() + '\n' + tail) if mark else None
+
+
+def _provenance_text(particles):
+    """The provenance block; of images of other programs only what Scipion knows of their CTF."""
+    found = _provenance_block(particles)
+    if found is not None:
+        return found.as_string() + '\n'
+    state = CTF_NONE if particles.isAmplitudeCorrected() else CTF_FLIP if particles.isPhaseFlipped() else None
+    return f'data_{PROVENANCE}\n\n_{PROVENANCE}Ctf {state}\n' if state else ''
 
 
 class _Writer:
@@ -98,7 +102,8 @@ class _Writer:
         self._ctf = particles.hasCTF() and first.hasCTF()
         self._coordinates = first.hasCoordinate()
         self._class = first.hasClassId()
-        self._extra = [label for label in EXTRA if first.hasAttribute('_' + label)]
+        self._extra = _extra_labels(first)
+        self._original = first.hasAttribute('_' + ORIGINAL)
         info = particles.getAcquisition().getAttributeValue('opticsGroupInfo')
         # RELION's importer leaves the optics groups in the set, and their number in the items.
         self._relion = _relion_optics(info) if info and first.hasAttribute('_rlnOpticsGroup') else None
@@ -114,6 +119,7 @@ class _Writer:
         if self._coordinates:
             self.labels += ['rlnCoordinateX', 'rlnCoordinateY', 'rlnMicrographName']
         self.labels += (['rlnClassNumber'] if self._class else []) + self._extra
+        self.labels += [ORIGINAL] if self._original else []
 
     def record(self, item):
         """What one item says, as plain values (Scipion reuses the item for the next row)."""
@@ -126,10 +132,13 @@ class _Writer:
         if self._coordinates:
             c = item.getCoordinate()
             name = c.getMicName() or (f'mic{c.getMicId()}' if c.getMicId() else 'none')
-            row += [c.getX(), c.getY(), gemmi.cif.quote(name)]
+            row += [c.getX(), c.getY(), quoted(name)]
         if self._class:
             row.append(item.getClassId())
-        return row + [item.getAttributeValue('_' + label) for label in self._extra]
+        row += [_plain(item.getAttributeValue('_' + label)) for label in self._extra]
+        if self._original:
+            row.append(self._original_name(item))
+        return row
 
     def text(self, records):
         """Lines of a block of records."""
@@ -173,12 +182,32 @@ class _Writer:
 
     def _image_name(self, item):
         index, path = item.getLocation()
+        return self._name(1 if index == NO_INDEX else index, path)
+
+    def _original_name(self, item):
+        name = item.getAttributeValue('_' + ORIGINAL)
+        split = split_image_name(name or '')
+        # A name that a RELION project left may be of any form; it is an identity all the same.
+        return self._name(*split) if split else quoted(name) if name else self._image_name(item)
+
+    def _name(self, index, path):
+        """``000001@/absolute/stack``, quoted where STAR needs it."""
         if path not in self._paths:
             absolute = os.path.abspath(path)
-            self._paths[path] = absolute, gemmi.cif.quote(absolute) == absolute
+            self._paths[path] = absolute, quoted(absolute) == absolute
         absolute, plain = self._paths[path]
-        name = f'{1 if index == NO_INDEX else index:06d}@{absolute}'
-        return name if plain else gemmi.cif.quote(name)
+        name = f'{int(index):06d}@{absolute}'
+        return name if plain else quoted(name)
+
+
+def _extra_labels(item):
+    """RELION's and the engine's own columns that an item carries."""
+    names = [name[1:] for name, _ in item.getAttributes()]
+    return [label for label in EXTRA if label in names] + [n for n in names if n.startswith(OURS)]
+
+
+def _plain(value):
+    return quoted(value) if isinstance(value, str) else value
 
 
 def _microscope(acquisition):
@@ -197,94 +226,3 @@ def _cells(values):
     if isinstance(values, np.ndarray) or isinstance(values[0], float):
         return [f'{v:.6f}' for v in values]
     return [v if isinstance(v, str) else 'none' if v is None else str(v) for v in values]
-
-
-class Result:
-    """A table and its stack that a verb wrote, looked up by the particle's id."""
-
-    def __init__(self, path):
-        table = ParticleTable.read(path)
-        self.path = str(path)
-        ids = table.ints('rlnImageId')
-        self._order = np.argsort(ids, kind='stable')
-        self._ids = ids[self._order]
-        if len(ids) > 1 and (np.diff(self._ids) == 0).any():
-            raise InputError(f'{path}: _rlnImageId {self._ids[:-1][np.diff(self._ids) == 0][0]} stands in two rows')
-        names = [split_image_name(n) for n in table.strings('rlnImageName')]
-        self._index = np.array([n[0] for n in names])
-        files = {n[1] for n in names}
-        if len(files) != 1:
-            raise InputError(f'{path}: images in {len(files)} stacks; one was expected')
-        # Relative to the project, as everything that Scipion stores.
-        self.stack = os.path.join(os.path.dirname(self.path), files.pop())
-        self.box, self.pixel_size = table.box, table.pixel_size
-        self.ctf = table.provenance.get('ctf')
-        self._scores = {label: table.floats(label)[self._order] for label in SCORES if table.has(label)}
-
-    def scores(self, particle_id):
-        """{attribute: value} of a particle that has a result: what Scipion can sort and filter by."""
-        at = np.searchsorted(self._ids, particle_id)
-        return {'_' + label: float(values[at]) for label, values in self._scores.items()}
-
-    def __len__(self):
-        return len(self._ids)
-
-    def index(self, particle_id):
-        """Index in the stack (from 1) of the image of a particle, or None when it has none."""
-        at = np.searchsorted(self._ids, particle_id)
-        if at == len(self._ids) or self._ids[at] != particle_id:
-            return None
-        return int(self._index[self._order[at]])
-
-
-def fill_particles(output, particles, result, ctf=None):
-    """Fill an empty SetOfParticles with the items of ``particles``, now showing the images of ``result``.
-
-    Everything but location, pixel size, shifts (px) and CTF state is the input's. ctf: what the new images hold of
-    it ('none', 'phase-flip', 'full'; None or 'unknown' = as the input). Items without a result are left out; returns
-    how many.
-    """
-    output.copyInfo(particles)
-    scale = particles.getSamplingRate() / result.pixel_size
-    resampled = abs(scale - 1) > 1e-6
-    output.setSamplingRate(result.pixel_size if resampled else particles.getSamplingRate())
-    _state_ctf(output, particles, ctf)
-    missing = 0
-
-    def update(item, row):
-        nonlocal missing
-        index = result.index(item.getObjId())
-        item._appendItem = index is not None
-        if index is None:
-            missing += 1
-            return
-        item.setLocation(index, result.stack)
-        for name, value in result.scores(item.getObjId()).items():
-            setattr(item, name, Float(value))
-        if resampled and item.hasTransform():
-            item.getTransform().scaleShifts(scale)
-
-    items = particles.iterItems() if ctf != CTF_NONE else _without_ctf(particles.iterItems())
-    # The item itself is appended: cloning it first costs three times as much.
-    output.copyItems(items, updateItemCallback=update, doClone=False)
-    return missing
-
-
-def _state_ctf(output, particles, ctf):
-    """Say in the set what its images hold of the CTF."""
-    if ctf in (None, CTF_UNKNOWN):
-        return
-    output.setHasCTF(ctf != CTF_NONE and particles.hasCTF())
-    output.setIsPhaseFlipped(ctf in (CTF_FLIP, CTF_NONE))
-    output.setIsAmplitudeCorrected(ctf == CTF_NONE)
-    assert ctf in (CTF_FULL, CTF_FLIP, CTF_NONE), ctf
-
-
-def _without_ctf(items):
-    """Items without their CTF: images that hold none must not be corrected for it again."""
-    for item in items:
-        ctf = item.getCTF()
-        item.setCTF(None)
-        yield item
-        # Scipion fills this very object with the next row.
-        item.setCTF(ctf)

@@ -241,7 +241,7 @@ def main(argv=None):
         prog='python -m cryoemgan.demo', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('folder', help='Where data, project and pictures go. An earlier demo in it is replaced.')
-    parser.add_argument('--iterations', type=int, default=500, help='Length of the training [%(default)s]')
+    parser.add_argument('--iterations', type=int, default=250, help='Length of the training [%(default)s]')
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)), help='[%(default)s]')
     given = parser.parse_args(argv)
     start, folder = time.time(), Path(given.folder).resolve()

@@ -7,13 +7,15 @@ from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
 from pyworkflow.object import Integer
 
 from .engine.table import ParticleTable, split_image_name
+from .results import own_columns, put_attribute
 
 
 def read_particles(path, output, rows=None):
     """Fill an empty SetOfParticles from a RELION table that Scipion cannot import by itself (no plugin needed).
 
-    Ids are _rlnImageId where the table has it, else the rows from 1. Stacks are stored by absolute path. About 0.5 ms
-    a particle: for simulated data; a refinement's table is imported with Scipion's own protocol. rows: only these.
+    Ids are _rlnImageId where the table has it, else the rows from 1. Stacks are stored relative to the project when
+    ``path`` is, else by absolute path. About 0.5 ms a particle: for simulated data; a refinement's table is imported
+    with Scipion's own protocol. rows: only these.
     """
     table = ParticleTable.read(path)
     output.setSamplingRate(table.pixel_size)
@@ -43,7 +45,7 @@ class _Columns:
 
     def __init__(self, table):
         names = [split_image_name(n) for n in table.strings('rlnImageName')]
-        folder = os.path.dirname(os.path.abspath(table.path))
+        folder = os.path.dirname(table.path)
         self._locations = [(index, os.path.normpath(os.path.join(folder, name))) for index, name in names]
         self._ids = table.ints('rlnImageId') if table.has('rlnImageId') else np.arange(1, len(table) + 1)
         self.matrices = self._matrices(table) if table.has('rlnAngleRot') else None
@@ -52,6 +54,7 @@ class _Columns:
         self._micrographs = table.strings('rlnMicrographName') if table.has('rlnMicrographName') else None
         self._class = table.ints('rlnClassNumber') if table.has('rlnClassNumber') else None
         self._half = table.half_sets()
+        self._own = own_columns(table)
 
     @staticmethod
     def _matrices(table):
@@ -83,4 +86,6 @@ class _Columns:
             item.setClassId(int(self._class[row]))
         if self._half is not None:
             item._rlnRandomSubset = Integer(int(self._half[row]))
+        for label, kind, values in self._own:
+            put_attribute(item, '_' + label, kind, values[row])
         return item

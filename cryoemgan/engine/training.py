@@ -66,7 +66,8 @@ class Training:
         if rule:
             for _ in range(s.discriminator_steps):
                 noisy, clean = self._batch()
-                denoised = self._denoise(noisy).detach()
+                with torch.no_grad():
+                    denoised = self._denoise(noisy)
                 real, fake = self._mean(rule.real(self._judge(clean))), self._mean(rule.fake(self._judge(denoised)))
                 penalty = self._penalty(clean, denoised) if s.gan == 'wgan-gp' else 0 * real
                 self._descend(
@@ -106,8 +107,9 @@ class Training:
             for group in optimiser.param_groups:
                 group['lr'] = factor * rate
         if self.pair.stages > 1:
-            # Equal time for each resolution, the first half of it fading in.
-            stage, inside = divmod(min(self.progress, 1 - 1e-9) * self.pair.stages, 1)
+            # Growing takes the first half of the run: equal time for each resolution, half of it fading in. With a
+            # fifth of the run and the end of the cosine for it, the last one stayed at the mean image.
+            stage, inside = divmod(min(2 * self.progress, 1 - 1e-9) * self.pair.stages, 1)
             if self.pair.generator.network.stage()[0] != stage:
                 # The layers of a new resolution are untrained: an old average would hold on to them.
                 self.average_since = self.iteration

@@ -5,9 +5,21 @@ returns a matplotlib Figure without pyplot's global state: ``save`` writes it, a
 """
 
 from . import audit
+from .clusters import Embedding, averages
 from .curves import frc_curves, training_curves
-from .distributions import distributions
+from .distributions import column_distribution, distributions
 from .gallery import Gallery
-from .style import save
+from .style import picture, save
 
-__all__ = ['Gallery', 'audit', 'distributions', 'frc_curves', 'save', 'training_curves']
+__all__ = [
+    'Embedding',
+    'Gallery',
+    'audit',
+    'averages',
+    'column_distribution',
+    'distributions',
+    'frc_curves',
+    'picture',
+    'save',
+    'training_curves',
+]

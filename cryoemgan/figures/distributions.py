@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from ..engine.table import ParticleTable
 from .style import line_style, new_figure, read_columns, tidy
 
 # Raw above, after an affine fit below; correlation does not change, so the gain of the fit stands there.
@@ -75,3 +76,16 @@ def _histograms(axes, values, log):
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:.2g}'))
         axes.xaxis.set_minor_locator(NullLocator())
     tidy(axes)
+
+
+def column_distribution(table, label, title):
+    """Histogram of one number of each particle: column ``label`` of a STAR file. The 1 percent at either end is cut."""
+    values = ParticleTable.read(table).floats(label)
+    low, high = np.percentile(values, [1, 99])
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    _histograms(axes, {title: values[(values >= low) & (values <= high)]}, log=False)
+    axes.set(xlabel=title, ylabel='particles')
+    axes.set_title(f'median {np.median(values):.3g}; 5 to 95 percent: {np.percentile(values, 5):.3g} to '
+                   f'{np.percentile(values, 95):.3g}', fontsize=9)  # fmt: skip
+    return figure

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from ..engine.job import atomic
 
@@ -28,6 +29,16 @@ def save(figure, path, dpi=120):
     """Write a figure as PNG; it appears under its name when it is complete."""
     with atomic(Path(path)) as partial:
         figure.savefig(partial, format='png', dpi=dpi)
+
+
+def picture(path):
+    """A PNG as a figure of its size."""
+    pixels = imread(path)
+    figure = new_figure(pixels.shape[1] / 100, pixels.shape[0] / 100, layout=None)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(pixels)
+    axes.set_axis_off()
+    return figure
 
 
 def line_style(i):

@@ -1,19 +1,31 @@
-"""Audit denoising: can these pixels be believed?"""
+"""Audit denoising: how far denoised particles can be believed."""
 
 import os
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
+from ..engine.auditing.lights import LIMITS
 from .base import CryoEMGANProtBase
+from .model_choice import ModelChoice
 from .train import check_pairs
 
+PAGE = 'audit.html'
+PICTURES = ('particles.png', 'noise.png', 'nearest.png', 'calibration.png', 'bias.png')
+VERDICTS = {
+    'green': 'GREEN: nothing was found that speaks against these denoised particles.',
+    'yellow': 'YELLOW: use these denoised particles with care.',
+    'red': 'RED: do not rely on these denoised particles.',
+}
 
-class CryoEMGANProtAudit(CryoEMGANProtBase):
-    """Measures how far a denoiser's images can be believed, and shows a traffic light.
 
-    Pure noise, simulated twins of the particles, another molecule and mirrored particles go through the denoiser;
-    bias, uncertainty and leakage are measured. The result is one page (HTML) and a table of the particles.
+class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
+    """Asks a trained denoiser what it would show if there were nothing to show.
+
+    Pure noise, mirrored particles and a molecule that it never saw go in; what comes out is compared with real
+    particles. Also: does each image show its own particle or the average, is the announced uncertainty true, were
+    particles denoised by a network that had learnt them. A traffic light for each question, and a page with pictures.
+    Do this once for a model, before anything is concluded from its images.
     """
 
     _label = 'audit denoising'
@@ -29,7 +41,7 @@ class CryoEMGANProtAudit(CryoEMGANProtBase):
             pointerClass='SetOfParticles',
             important=True,
             label='Noisy particles',
-            help='The particles that are to be denoised.',
+            help='The particles that the model is meant to denoise, not denoised.',
         )
         form.addParam(
             'inputReferences',
@@ -39,14 +51,7 @@ class CryoEMGANProtAudit(CryoEMGANProtBase):
             label='References',
             help='Output of "project references" for these particles.',
         )
-        form.addParam(
-            'inputModel',
-            params.PointerParam,
-            pointerClass='DenoiserModel',
-            important=True,
-            label='Model',
-            help='Output of "train denoiser".',
-        )
+        self._add_model(form)
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
 
@@ -56,29 +61,28 @@ class CryoEMGANProtAudit(CryoEMGANProtBase):
         self._write_input(self.inputReferences.get(), 'references.star')
 
     def createOutputStep(self, digest):
-        """The result is the page, the table and the pictures; there is no set to define."""
-        self.summaryVar.set('\n'.join(self._summary_lines(self.readSummary())))
+        """The result is the page with its pictures, and the traffic lights of the summary."""
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
         errors = super()._validate()
         particles, references = self.inputParticles.get(), self.inputReferences.get()
-        if all(isinstance(s, SetOfParticles) for s in (particles, references)):
-            errors += check_pairs(particles, references)
-        return errors
+        if not all(isinstance(s, SetOfParticles) for s in (particles, references)):
+            return errors
+        return errors + check_pairs(particles, references)
 
     def _summary_lines(self, summary):
-        if not summary:
-            return []
-        lights = ', '.join(f'{name} {colour}' for name, colour in summary['lights'].items())
-        return [f'{summary["overall"].upper()}: {lights}.', f'Page: {self.getPage()}']
+        lines = [VERDICTS[summary['overall']]]
+        lines += [f'{colour}: {LIMITS[name].title}' for name, colour in summary['lights'].items()]
+        return [*lines, f'{summary["sample"]} particles were looked at. "Analyze results" opens the page.']
 
     def _methods(self):
-        if not self.isFinished():
+        summary = self.readSummary()
+        if not summary:
             return []
         return [
-            'The denoiser was audited with noise, simulated particles and another molecule; bias was estimated '
-            'without ground truth [Palovcak2020].'
+            f'The denoiser was audited on {summary["sample"]} particles (pure noise, mirrored and foreign particles, '
+            f'calibration of the uncertainty, leakage, bias [Palovcak2020]): {summary["overall"]}.'
         ]
 
     def _citations(self):
@@ -86,12 +90,12 @@ class CryoEMGANProtAudit(CryoEMGANProtBase):
 
     # --------------------------- UTILS functions -----------------------------
     def getPage(self):
-        """The HTML page of the audit, relative to the project."""
-        return self.getRunDir('audit.html')
+        """The page of the audit (HTML), relative to the project."""
+        return self.getRunDir(PAGE)
 
     def _input_settings(self):
         return {
             'particles': self._engine_path('particles.star'),
             'references': self._engine_path('references.star'),
-            'model': os.path.abspath(self.inputModel.get().getFolder()),
+            'model': os.path.abspath(self.getModel().getFolder()),
         }

@@ -18,6 +18,7 @@ from .. import constants
 from ..convert import write_particles
 from ..engine.job import SUMMARY, write_json
 from ..plugin import Plugin
+from ..results import fill_particles
 from .form import OURS, SettingsForm
 
 
@@ -184,6 +185,16 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
         """Write a set as ``name`` in the extra folder; the number of particles is logged."""
         count = write_particles(particles, self._getExtraPath(name))
         self.info(f'{name}: {count} particles')
+
+    def _filled(self, suffix, particles, result, ctf=None):
+        """A new set: ``particles`` with the images of a verb's table (ctf: see results); RuntimeError if any lack."""
+        output = self._createSetOfParticles(suffix)
+        missing = fill_particles(output, particles, result, ctf)
+        if missing:
+            raise RuntimeError(
+                f'{missing} particles are not in {result.path}: the run is not complete. Restart this protocol.'
+            )
+        return output
 
     def _engine_path(self, name):
         """Absolute path of a file in the extra folder (a queue job may start elsewhere)."""

@@ -7,18 +7,16 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..constants import CTF_FLIP, CTF_FULL, CTF_UNKNOWN, PURPOSE
-from ..convert import Result, fill_particles
-from ..objects import DenoiserModel
+from ..results import Result
 from .base import CryoEMGANProtBase
-
-FROM_PROJECT, FROM_DISK = 0, 1
+from .model_choice import FROM_PROJECT, ModelChoice
 
 
 class outputs(Enum):
     outputParticles = SetOfParticles
 
 
-class CryoEMGANProtDenoise(CryoEMGANProtBase):
+class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
     """Denoises particles with a trained network.
 
     The output has the input's particles, in order, with their angles, coordinates and ids; only the images are new.
@@ -42,33 +40,7 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
             help='Noisy particles of the kind the model was trained on: the same '
             'molecule, pixel size, normalisation and contrast. Angles are not needed.',
         )
-        form.addParam(
-            'modelFrom',
-            params.EnumParam,
-            choices=['this project', 'folder on disk'],
-            default=FROM_PROJECT,
-            display=params.EnumParam.DISPLAY_HLIST,
-            label='Model from',
-            help='A model trained in another project: give its folder, PROJECT/Runs/..._Train/extra/run/'
-            'model. It loads without executing anything.',
-        )
-        form.addParam(
-            'inputModel',
-            params.PointerParam,
-            pointerClass='DenoiserModel',
-            important=True,
-            condition=f'modelFrom == {FROM_PROJECT}',
-            label='Model',
-            allowsNull=True,
-            help='Output of "train denoiser".',
-        )
-        form.addParam(
-            'modelFolder',
-            params.FolderParam,
-            condition=f'modelFrom == {FROM_DISK}',
-            label='Model folder',
-            help='The folder that holds card.json.',
-        )
+        self._add_model(form)
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
 
@@ -79,12 +51,7 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
     def createOutputStep(self, digest):
         particles, model = self.inputParticles.get(), self.getModel()
         result = Result(self.getRunDir('denoised.star'))
-        denoised = self._createSetOfParticles('_denoised')
-        missing = fill_particles(denoised, particles, result, ctf=self._ctf_of_output(result, particles, model))
-        if missing:
-            raise RuntimeError(
-                f'{missing} particles are not in {result.path}: the run is not complete. Restart this protocol.'
-            )
+        denoised = self._filled('_denoised', particles, result, self._ctf_of_output(result, particles, model))
         denoised.setObjLabel('denoised: for viewing and sorting, not for final refinement')
         denoised.setObjComment(f'Denoised by {model}. {PURPOSE}')
         self._defineOutputs(**{outputs.outputParticles.name: denoised})
@@ -101,28 +68,6 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
         return None if state in (as_input, CTF_UNKNOWN, None, '') else state
 
     # --------------------------- INFO functions ------------------------------
-    def _validate(self):
-        errors = super()._validate()
-        try:
-            model = self.getModel()
-        except ValueError as e:
-            return [*errors, str(e)]
-        if not isinstance(model, DenoiserModel):
-            return [*errors, '*Model* is empty: select the output of "train denoiser", or a folder on disk.']
-        if not os.path.isdir(model.getFolder()):
-            errors.append(f'The model folder {model.getFolder()} is no longer there.')
-        particles = self.inputParticles.get()
-        if isinstance(particles, SetOfParticles):
-            width, of_model = particles.getXDim() * particles.getSamplingRate(), model.getBox() * model.getPixelSize()
-            if abs(width - of_model) > 0.02 * of_model:
-                errors.append(
-                    f'The model was trained on {model.getBox()} px of {model.getPixelSize():.3g} Å '
-                    f'({of_model:.0f} Å wide); the particles have {particles.getXDim()} px of '
-                    f'{particles.getSamplingRate():.3g} Å ({width:.0f} Å). Extract or resample them to that '
-                    'width, or train a model for them.'
-                )
-        return errors
-
     def _warnings(self):
         particles = self.inputParticles.get()
         try:
@@ -142,20 +87,21 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
         return []
 
     def _summary_lines(self, summary):
-        count = self.inputParticles.get().getSize() if self.inputParticles.get() is not None else 0
-        seconds = summary['wall_seconds']
-        return [
-            f'{count} particles denoised in {seconds:.0f} s ({count / max(seconds, 1e-3):.0f} a second).',
-            *self._trust_lines(summary),
-            PURPOSE,
-        ]
-
-    @staticmethod
-    def _trust_lines(summary):
-        cut, uncertainty = summary.get('resolution_cut'), summary.get('uncertainty_median')
-        lines = [f'Particles denoised by a network that was trained on them: {summary.get("leakage", "unknown")}.']
-        lines += [f'Detail is cut at {cut:.1f} Å.'] if cut else []
-        return lines + ([f'Median expected error: {uncertainty:.0%} of the contrast.'] if uncertainty else [])
+        count, seconds = summary['particles'], summary['wall_seconds']
+        lines = [f'{count} particles denoised in {seconds:.0f} s ({count / max(seconds, 1e-3):.0f} a second).']
+        if len(summary.get('members') or []) > 1:
+            lines.append(
+                'Cross-fitted: each particle was denoised by a network that had not learnt from it'
+                + (f', except {summary["leakage"]}.' if summary.get('leakage') else '.')
+            )
+        if summary.get('resolution_cut'):
+            lines.append(f'Detail finer than {summary["resolution_cut"]:.1f} Å is cut: the particles do not tell it.')
+        if summary.get('uncertainty_median') is not None:
+            lines.append(
+                f'Expected error of the median image: {summary["uncertainty_median"]:.0%} of its contrast (attribute '
+                '_cryoemganUncertainty of each particle: sort or filter by it).'
+            )
+        return [*lines, PURPOSE]
 
     def _methods(self):
         if not self.isFinished():
@@ -166,15 +112,5 @@ class CryoEMGANProtDenoise(CryoEMGANProtBase):
         ]
 
     # --------------------------- UTILS functions -----------------------------
-    def getModel(self):
-        """The DenoiserModel of the form, or None; ValueError when the folder on disk is not a model."""
-        if self.modelFrom == FROM_PROJECT:
-            return self.inputModel.get()
-        return DenoiserModel.fromFolder(self.modelFolder.get('').strip())
-
-    def _input_identity(self):
-        folder = [self.modelFolder.get()] if self.modelFrom == FROM_DISK else []
-        return super()._input_identity() + folder
-
     def _input_settings(self):
         return {'particles': self._engine_path('particles.star'), 'model': os.path.abspath(self.getModel().getFolder())}

@@ -118,6 +118,11 @@ class SettingsForm:
         """Help of a setting in the form; subclasses may add to it."""
         return field.metadata['help']
 
+    @classmethod
+    def _help(cls, name):
+        """Help of a setting that the form asks for in a way of its own."""
+        return cls._settings_class().__dataclass_fields__[name].metadata['help']
+
     def _define_machine(self, form, threads=2):
         """GPU (hidden: Scipion draws them in the header) and threads."""
         form.addHidden(

@@ -1,81 +1,113 @@
-"""Back to the originals: the noisy particles of any selection of denoised ones."""
+"""Original particles: from a selection of denoised particles back to the originals."""
 
 from enum import Enum
 
 import pyworkflow.protocol.params as params
-from pwem.objects import SetOfParticles
+from pwem.objects import SetOfClasses, SetOfParticles
+from pwem.protocols import EMProtocol
+from pyworkflow import BETA
 
-from ..engine.table import ParticleTable
-from .base import CryoEMGANProtBase
+from ..results import different_particle, original_identity
 
 
 class outputs(Enum):
     outputParticles = SetOfParticles
 
 
-class CryoEMGANProtOriginals(CryoEMGANProtBase):
-    """Gives the original particles of a selection of denoised ones (classes, subsets, joins), by identity.
+class CryoEMGANProtOriginals(EMProtocol):
+    """Gives back the original particles of any selection of denoised (or filtered) ones.
 
-    Select on denoised images, reconstruct from the original ones: denoised particles are not for the final refinement.
+    Denoised particles are for choosing; the reconstruction needs the originals. Select, classify or sort the denoised
+    particles, then take the originals of what is left from here. Particles are found by their identity in Scipion.
     """
 
-    _label = 'back to the originals'
+    _label = 'original particles'
+    _devStatus = BETA
     _possibleOutputs = outputs
-    _verb = 'originals'
-    _from_inputs = ('particles', 'source')
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
         form.addParam(
-            'inputParticles',
+            'inputSelection',
             params.PointerParam,
-            pointerClass='SetOfParticles',
+            pointerClass='SetOfParticles, SetOfClasses2D, SetOfClasses3D',
             important=True,
             label='Selected denoised particles',
-            help='Any subset of a denoised set.',
+            help='A subset of denoised particles, or classes made of them: of classes, all particles of those that '
+            'are switched on.',
         )
         form.addParam(
-            'inputSource',
+            'inputParticles',
             params.PointerParam,
             pointerClass='SetOfParticles',
             important=True,
             label='Original particles',
             help='The set that was denoised, or one that contains it.',
         )
-        self._add_settings(form, *self._remaining())
-        self._define_machine(form, threads=1)
+
+    # --------------------------- INSERT steps functions ----------------------
+    def _insertAllSteps(self):
+        # Arguments of the step: other inputs run it again.
+        inputs = [f'{p.getUniqueId()} {p.get()}' for p in (self.inputSelection, self.inputParticles)]
+        self._insertFunctionStep(self.createOutputStep, *inputs, needsGPU=False)
 
     # --------------------------- STEPS functions -----------------------------
-    def _write_inputs(self):
-        self._write_input(self.inputParticles.get(), 'particles.star')
-        self._write_input(self.inputSource.get(), 'source.star')
+    def createOutputStep(self, *inputs):
+        """Copy the items whose ids were selected; RuntimeError when some are missing or are other particles."""
+        particles, selected = self.inputParticles.get(), self._selected()
+        problem = different_particle(selected, particles)
+        if problem:
+            raise RuntimeError(problem)
+        originals = self._createSetOfParticles()
+        originals.copyInfo(particles)
+        found = 0
 
-    def createOutputStep(self, digest):
-        source = self.inputSource.get()
-        wanted = set(ParticleTable.read(self.getRunDir('originals.star')).ints('rlnImageId').tolist())
-        found = self._createSetOfParticles()
-        found.copyInfo(source)
+        def choose(item, row):
+            nonlocal found
+            item._appendItem = item.getObjId() in selected
+            found += item._appendItem
 
-        def keep(item, row):
-            item._appendItem = item.getObjId() in wanted
-
-        found.copyItems(source.iterItems(), updateItemCallback=keep, doClone=False)
-        self._defineOutputs(**{outputs.outputParticles.name: found})
-        self._defineTransformRelation(self.inputSource, found)
-        self._defineSourceRelation(self.inputParticles, found)
+        originals.copyItems(particles, updateItemCallback=choose, doClone=False)
+        if found < len(selected):
+            raise RuntimeError(
+                f'{len(selected) - found} of {len(selected)} selected particles are not among the original particles: '
+                'select the set that was denoised.'
+            )
+        self._defineOutputs(**{outputs.outputParticles.name: originals})
+        self._defineSourceRelation(self.inputSelection, originals)
+        self._defineTransformRelation(self.inputParticles, originals)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
-        errors = super()._validate()
-        selected, source = self.inputParticles, self.inputSource
-        if selected.get() is not None and selected.getUniqueId() == source.getUniqueId():
-            errors.append('Both fields hold the same set: give the set that was denoised as the original particles.')
-        return errors
+        selection, particles = self.inputSelection.get(), self.inputParticles.get()
+        if selection is None or not isinstance(particles, SetOfParticles):
+            return []
+        if self.inputSelection.getUniqueId() == self.inputParticles.getUniqueId():
+            return ['Selected and original particles are the same set: there is nothing to look up.']
+        first = next(iter(self._selected().items()), None)
+        if first is None:
+            return ['The selection is empty.']
+        problem = different_particle(dict([first]), particles)
+        return [problem] if problem else []
 
-    def _summary_lines(self, summary):
-        return [f'{summary["particles"]} original particles of {summary["of"]}.'] if summary else []
+    def _summary(self):
+        if not self.isFinished():
+            return ['Not finished yet.']
+        return [f'{self.outputParticles.getSize()} of {self.inputParticles.get().getSize()} original particles.']
+
+    def _methods(self):
+        if not self.isFinished():
+            return []
+        return [
+            f'{self.outputParticles.getSize()} particles were selected by their denoised images; the original images '
+            'were used from there on.'
+        ]
 
     # --------------------------- UTILS functions -----------------------------
-    def _input_settings(self):
-        return {'particles': self._engine_path('particles.star'), 'source': self._engine_path('source.star')}
+    def _selected(self):
+        """{id: identity} of the selected particles."""
+        selection = self.inputSelection.get()
+        many = isinstance(selection, SetOfClasses)
+        items = selection.iterClassItems() if many else (i for i in selection.iterItems() if i.isEnabled())
+        return {i.getObjId(): original_identity(i) for i in items}

@@ -1,15 +1,17 @@
 """Project references: the refined map as every particle sees it."""
 
-import os
 from enum import Enum
 
 import pyworkflow.protocol.params as params
-from pwem.emlib.image import ImageHandler
-from pwem.objects import SetOfParticles
+from pwem.objects import SetOfClasses3D, SetOfParticles
 
 from ..constants import CTF_FLIP, CTF_FULL, CTF_NONE
-from ..convert import Result, fill_particles
+from ..results import Result
 from .base import CryoEMGANProtBase, describe_alignment_error
+from .map_input import class_maps, has_half_sets, own_half_maps, particles_of_classes, write_map
+
+REFINEMENT, CLASSIFICATION = 0, 1
+HALVES_OF_MAP, HALVES_CHOSEN, HALVES_NOT = 0, 1, 2
 
 
 class outputs(Enum):
@@ -20,22 +22,34 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
     """Projects the refined map at every particle's own angles, shifts and CTF.
 
     The output holds one clean reference image for each particle, with the particle's identity: what the particle
-    would look like without noise if the map were the truth. Pairs (particle, reference) train the denoiser.
+    would look like without noise if the map were the truth. Pairs (particle, reference) train the denoiser. Every
+    reference carries its correlation with the particle (_cryoemganCorrelation): sort by it to find junk.
     """
 
     _label = 'project references'
     _possibleOutputs = outputs
     _verb = 'project'
-    _from_inputs = ('particles', 'volume', 'volume_pixel_size', 'mask')
+    _from_inputs = ('particles', 'volume', 'volume_pixel_size', 'mask', 'half1', 'half2', 'class_volume')
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
         form.addParam(
+            'inputFrom',
+            params.EnumParam,
+            choices=['a refinement', 'a 3D classification'],
+            default=REFINEMENT,
+            display=params.EnumParam.DISPLAY_HLIST,
+            label='Particles and map from',
+            help='A refinement: all particles show one map. A 3D classification: each particle is projected from the '
+            'map of its own class, so that a denoiser does not learn to draw all conformations as one.',
+        )
+        form.addParam(
             'inputParticles',
             params.PointerParam,
             pointerClass='SetOfParticles',
             important=True,
+            condition=f'inputFrom == {REFINEMENT}',
             label='Input particles',
             pointerCondition='hasAlignmentProj',
             help='Particles with projection angles: the output of a 3D refinement.',
@@ -45,10 +59,21 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             params.PointerParam,
             pointerClass='Volume',
             important=True,
+            condition=f'inputFrom == {REFINEMENT}',
             label='Refined map',
             help='The map of that refinement. Box and pixel size may differ from the '
             "particles': it is resampled by its pixel size in Scipion.",
         )
+        form.addParam(
+            'inputClasses',
+            params.PointerParam,
+            pointerClass='SetOfClasses3D',
+            important=True,
+            condition=f'inputFrom == {CLASSIFICATION}',
+            label='3D classes',
+            help='Output of a 3D classification. Classes and particles that are switched off are left out.',
+        )
+        self._define_half_maps(form)
         form.addParam(
             'inputMask',
             params.PointerParam,
@@ -61,59 +86,91 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         self._add_settings(form, *self._remaining('lowpass', 'ctf'))
         self._define_machine(form)
 
-    @classmethod
-    def _help(cls, name):
-        return cls._settings_class().__dataclass_fields__[name].metadata['help']
+    def _define_half_maps(self, form):
+        form.addParam(
+            'halfMaps',
+            params.EnumParam,
+            choices=['those of the refined map', 'two maps', 'do not use'],
+            default=HALVES_OF_MAP,
+            condition=f'inputFrom == {REFINEMENT}',
+            label='Half maps',
+            help='Each particle is projected from the map of its own half set, so that a denoiser trained on one half '
+            'never meets the noise of the other; and the references are low-passed where the two maps stop to '
+            'agree (FSC 0.143). "Those of the refined map": used when the map came with half maps and the particles '
+            'know their half sets, as after RELION auto-refine; otherwise the refined map serves all particles.',
+        )
+        for number in (1, 2):
+            form.addParam(
+                f'inputHalf{number}',
+                params.PointerParam,
+                pointerClass='Volume',
+                condition=f'inputFrom == {REFINEMENT} and halfMaps == {HALVES_CHOSEN}',
+                label=f'Half map {number}',
+                help=self._help('half1'),
+            )
 
     # --------------------------- STEPS functions -----------------------------
     def _write_inputs(self):
-        self._write_input(self.inputParticles.get(), 'particles.star')
-        for pointer, name in ((self.inputVolume, 'volume.mrc'), (self.inputMask, 'mask.mrc')):
-            if pointer.get() is not None:
-                self._write_map(pointer.get(), self._getExtraPath(name))
-
-    def _write_map(self, volume, path):
-        """The map as an MRC file of the extra folder: a link where it is one already, else converted."""
-        source = volume.getFileName().replace(':mrc', '')
-        if os.path.lexists(path):
-            os.remove(path)
-        if source.lower().endswith(('.mrc', '.map')):
-            os.symlink(os.path.abspath(source), path)
-        else:
-            ImageHandler().convert(volume.getLocation(), path)
+        particles = self._particles()
+        self._write_input(particles, 'particles.star')
+        for name, location in self._maps().items():
+            write_map(location, self._getExtraPath(name))
+        if self.inputMask.get() is not None:
+            write_map(self.inputMask.get().getLocation(), self._getExtraPath('mask.mrc'))
 
     def createOutputStep(self, digest):
-        particles = self.inputParticles.get()
         result = Result(self.getRunDir('references.star'))
-        references = self._createSetOfParticles('_references')
-        missing = fill_particles(references, particles, result, ctf=result.ctf or self._ctf())
-        if missing:
-            raise RuntimeError(
-                f'{missing} particles have no projection in {result.path}: the run is not complete. '
-                'Restart this protocol.'
-            )
+        references = self._filled('_references', self._particles(), result, result.ctf or self._ctf())
         references.setObjComment("projections of the refined map at the particles' angles")
         self._defineOutputs(**{outputs.outputReferences.name: references})
-        self._defineSourceRelation(self.inputVolume, references)
+        if self._from_classes():
+            self._defineSourceRelation(self.inputClasses, references)
+            return
+        used = [self.inputVolume] + [self.inputHalf1, self.inputHalf2] * (self.halfMaps == HALVES_CHOSEN)
+        for pointer in used:
+            self._defineSourceRelation(pointer, references)
         self._defineTransformRelation(self.inputParticles, references)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
         errors = super()._validate()
-        particles, volume = self.inputParticles.get(), self.inputVolume.get()
-        if not isinstance(particles, SetOfParticles) or volume is None:
+        maps, particles = self._volumes(), self._given_particles()
+        if not isinstance(particles, SetOfParticles) or not maps:
             return errors
-        problem = describe_alignment_error(particles)
-        errors += [problem] if problem else []
-        if not volume.getSamplingRate() or not particles.getSamplingRate():
+        if self._from_classes():
+            errors += self._check_classes(maps)
+        else:
+            problem = describe_alignment_error(particles)
+            errors += [problem] if problem else []
+            if self.halfMaps == HALVES_CHOSEN and not has_half_sets(particles):
+                errors.append(
+                    'The particles do not say which half set they belong to (_rlnRandomSubset): take the particles of '
+                    'the refinement that made the half maps, or do not use half maps.'
+                )
+        if not all(m.getSamplingRate() for m in maps) or not particles.getSamplingRate():
             return [*errors, 'The map or the particles have no pixel size: import them with it.']
-        errors += self._check_sizes(particles, volume)
+        errors += self._check_sizes(particles, maps[0])
+        for other in maps[1:]:
+            if (
+                other.getDim() != maps[0].getDim()
+                or abs(other.getSamplingRate() / maps[0].getSamplingRate() - 1) > 1e-3
+            ):
+                errors.append(f'{other.getFileName()} has another box or pixel size than {maps[0].getFileName()}.')
         if self._ctf() != CTF_NONE and not particles.hasCTF():
             errors.append(
                 f'The particles have no CTF, so the references cannot hold it ({self._ctf()}). Estimate it '
                 f'first, or choose "{CTF_NONE}" for particles that never had one.'
             )
         return errors
+
+    def _check_classes(self, maps):
+        classes = self.inputClasses.get()
+        without = [c.getObjId() for c in classes.iterItems() if c.isEnabled() and c.getSize()]
+        without = sorted(set(without) - set(class_maps(classes)))
+        if without:
+            return [f'Class {", ".join(map(str, without))} has particles but no map: switch it off.']
+        first = classes.getFirstItem()
+        return [] if first.hasAlignmentProj() else [describe_alignment_error(first)]
 
     def _check_sizes(self, particles, volume):
         errors = []
@@ -134,7 +191,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         return errors
 
     def _warnings(self):
-        particles = self.inputParticles.get()
+        particles = self._given_particles()
         if particles is None:
             return []
         flipped = particles.isPhaseFlipped()
@@ -143,7 +200,14 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             warnings.append(f'The particles are phase-flipped, the references would not be: choose "{CTF_FLIP}".')
         if not flipped and self._ctf() == CTF_FLIP:
             warnings.append(f'The particles are not phase-flipped: choose "{CTF_FULL}".')
-        if self.lowpass.get() is None and not (self.half1.get() or self._half_maps()):
+        volume = self.inputVolume.get()
+        own = not self._from_classes() and self.halfMaps == HALVES_OF_MAP and volume is not None
+        if own and own_half_maps(volume) and not self._half_maps():
+            warnings.append(
+                'The map has half maps, but the particles do not say which half set they belong to '
+                '(_rlnRandomSubset): the refined map serves all of them.'
+            )
+        if self.lowpass.get() is None and not self._half_maps():
             warnings.append(
                 'No low-pass: noise of the map beyond its resolution goes into the references. Give the '
                 'FSC 0.143 resolution of the refinement, unless the map is filtered already.'
@@ -151,62 +215,105 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         return warnings
 
     def _summary_lines(self, summary):
-        particles, volume = self.inputParticles.get(), self.inputVolume.get()
-        if particles is None or volume is None:
-            return []
         lowpass = f', low-pass {summary["lowpass"]:.1f} Å' if summary.get('lowpass') else ''
-        found = summary.get('correlation') or {}
-        agreement = (
-            [
+        lines = [
+            f'{summary["particles"]} projections, {summary["box"]} px of {summary["pixel_size"]:.2f} Å; CTF in the '
+            f'references: {summary["ctf"]}{lowpass}.'
+        ]
+        counts = summary.get('per_map') or []
+        if summary.get('half_map_resolution'):
+            lines.append(
+                f'From half maps: {counts[0]} and {counts[1]} particles; the half maps agree to '
+                f'{summary["half_map_resolution"]:.1f} Å.'
+            )
+        elif len(counts) > 1:
+            lines.append(f'Each from the map of its class: {", ".join(map(str, counts))} particles.')
+        found = summary.get('correlation')
+        if found:
+            lines.append(
                 f'Correlation with the particles, below {found["resolution"]:.0f} Å: {found["mean"]:.2f} (with '
                 f"another particle's reference: {found['shuffled_mean']:.2f})."
-            ]
-            if found
-            else []
-        )
-        return [
-            f'{particles.getSize()} projections of a map of {volume.getSamplingRate():.2f} Å/px; CTF in the '
-            f'references: {self._ctf()}{lowpass}.',
-            *agreement,
-        ]
+            )
+        return lines
 
     def _methods(self):
-        if not self.isFinished():
+        summary = self.readSummary()
+        if not summary:
             return []
-        lowpass = f' low-passed at {self.lowpass.get():g} Å' if self.lowpass.get() else ''
+        lowpass = f', low-passed at {summary["lowpass"]:.1f} Å,' if summary.get('lowpass') else ''
+        which = 'The refined map was'
+        if summary.get('half_map_resolution'):
+            which = 'For each particle the half map of its own half set was'
+        elif self._from_classes():
+            which = 'For each particle the map of its 3D class was'
         return [
-            f'The refined map{lowpass} was projected at the refined angles and shifts of '
-            f'{self.inputParticles.get().getSize()} particles (Fourier slices, {self._interpolation()} '
-            f'interpolation; CTF: {self._ctf()}).'
+            f'{which} projected{lowpass} at the refined angles and shifts of '
+            f'{summary["particles"]} particles (Fourier slices, {summary["settings"]["interpolation"]} '
+            f'interpolation; CTF: {summary["ctf"]}).'
         ]
 
     # --------------------------- UTILS functions -----------------------------
+    def _from_classes(self):
+        return self.inputFrom == CLASSIFICATION
+
+    def _given_particles(self):
+        """The set that the form points to: particles, or those that were classified; or None."""
+        if self._from_classes():
+            classes = self.inputClasses.get()
+            return classes.getImages() if isinstance(classes, SetOfClasses3D) else None
+        return self.inputParticles.get()
+
+    def _particles(self):
+        """The particles to project: those of the form, or those of the classes with the classes' angles."""
+        if not self._from_classes():
+            return self.inputParticles.get()
+        return particles_of_classes(self.inputClasses.get(), self._getExtraPath('of_classes.sqlite'))
+
+    def _volumes(self):
+        """The Volumes of the form."""
+        if self._from_classes():
+            classes = self.inputClasses.get()
+            return list(class_maps(classes).values()) if isinstance(classes, SetOfClasses3D) else []
+        pointers = [self.inputVolume] + [self.inputHalf1, self.inputHalf2] * (self.halfMaps == HALVES_CHOSEN)
+        return [p.get() for p in pointers if p.get() is not None]
+
+    def _half_maps(self):
+        """Locations of both half maps, or []."""
+        if self._from_classes() or self.halfMaps == HALVES_NOT:
+            return []
+        if self.halfMaps == HALVES_CHOSEN:
+            return [p.get().getLocation() for p in (self.inputHalf1, self.inputHalf2) if p.get() is not None]
+        volume, particles = self.inputVolume.get(), self.inputParticles.get()
+        if volume is None or particles is None or not has_half_sets(particles):
+            return []
+        return [(1, name) for name in own_half_maps(volume)]
+
+    def _maps(self):
+        """{file name in the extra folder: location} of all maps that the engine gets."""
+        if self._from_classes():
+            return {f'class{number}.mrc': m.getLocation() for number, m in class_maps(self.inputClasses.get()).items()}
+        halves = {f'half{k}.mrc': location for k, location in enumerate(self._half_maps(), 1)}
+        return {'volume.mrc': self.inputVolume.get().getLocation(), **halves}
+
+    def _input_identity(self):
+        return [*super()._input_identity(), self.inputFrom.get(), self.halfMaps.get()]
+
     def _input_settings(self):
         settings = {
             'particles': self._engine_path('particles.star'),
-            'volume': self._engine_path('volume.mrc'),
             # Scipion's pixel size rules: headers are often empty.
-            'volume_pixel_size': float(self.inputVolume.get().getSamplingRate()),
+            'volume_pixel_size': float(self._volumes()[0].getSamplingRate()),
         }
+        for name in self._maps():
+            setting = name.removesuffix('.mrc')
+            if setting.startswith('class'):
+                value = f'{setting.removeprefix("class")}={self._engine_path(name)}'
+                settings.setdefault('class_volume', []).append(value)
+            else:
+                settings[setting] = self._engine_path(name)
         if self.inputMask.get() is not None:
             settings['mask'] = self._engine_path('mask.mrc')
-        return {**settings, **self._half_maps()}
-
-    def _half_maps(self):
-        """{half1, half2: path}: the map's own half maps, when it has them and the particles know their half set."""
-        volume, particles = self.inputVolume.get(), self.inputParticles.get()
-        given = self.half1.get() or self.half2.get()
-        if given or volume is None or not volume.hasHalfMaps():
-            return {}
-        if not particles.getFirstItem().hasAttribute('_rlnRandomSubset'):
-            return {}
-        paths = [p.strip().replace(':mrc', '') for p in volume.getHalfMaps().split(',')]
-        if len(paths) != 2 or not all(os.path.exists(p) for p in paths):
-            return {}
-        return {f'half{i}': os.path.abspath(p) for i, p in enumerate(paths, 1)}
+        return settings
 
     def _ctf(self):
         return self._form_values().get('ctf')
-
-    def _interpolation(self):
-        return self._form_values().get('interpolation')

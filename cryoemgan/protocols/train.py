@@ -11,11 +11,17 @@ from ..figures.style import read_columns
 from ..objects import DenoiserModel
 from .base import CryoEMGANProtBase
 from .form import OPEN_CHOICE
+from .map_input import has_half_sets, write_map
 
 # Fields that only some adversaries have (indices of the list in the form are looked up by name).
 ADVERSARY_ONLY = {'beta': ('alpha', 'beta'), 'wgan-gp': ('gradient_penalty', 'critic_scale')}
 LENGTH = ('epochs', 'iterations', 'minutes', 'batch_size', 'box')
 NETWORK = ('network', 'gan', 'alpha', 'beta', 'p', 'reconstruction_weight')
+CROSS_FITTING = ('cross_fit', 'folds')
+# Fields of one kind of network.
+NETWORK_ONLY = {
+    'guided': ('bank_size', 'candidates', 'contrast_spread', 'shift_range', 'pose_prior'),
+}
 # Groups of the last page; a setting that is in none of them comes after them.
 DETAILS = {
     'Adversary': ('gradient_penalty', 'critic_scale', 'patch_reduction', 'discriminator_steps', 'generator_steps'),
@@ -30,7 +36,18 @@ DETAILS = {
         'clip',
         'precision',
     ),
-    'Data': ('invert_contrast', 'force', 'turns', 'shift', 'exchange_noise', 'shuffle'),
+    'Guided network': NETWORK_ONLY['guided'],
+    'Data': (
+        'min_agreement',
+        'invert_contrast',
+        'force',
+        'fresh_fraction',
+        'noise_curriculum',
+        'turns',
+        'shift',
+        'exchange_noise',
+        'shuffle',
+    ),
     'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
     'Robustness experiment': ('contaminate', 'contaminate_fraction', 'contaminate_noise'),
 }
@@ -92,18 +109,34 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             label='Model',
             help='Its network and box are taken where the form leaves them open.',
         )
+        if self._takes_maps():
+            form.addParam(
+                'inputVolumes',
+                params.MultiPointerParam,
+                pointerClass='Volume',
+                allowsNull=True,
+                label='Maps (optional)',
+                help=self._help('volume'),
+            )
         self._add_settings(form, 'preset')
         form.addSection(label='Training')
         self._add_in_group(form.addGroup('Length and size (empty: from the preset)'), LENGTH)
         self._add_in_group(form.addGroup('Network and losses (empty: from the preset)'), NETWORK)
+        self._add_in_group(form.addGroup('Cross-fitting: nobody marks their own work'), CROSS_FITTING)
         form.addSection(label='Details')
-        left = self._remaining('preset', *LENGTH, *NETWORK)
+        left = self._remaining('preset', *LENGTH, *NETWORK, *CROSS_FITTING)
         for title, names in DETAILS.items():
             here = [name for name in names if name in left]
-            self._add_in_group(form.addGroup(title, expertLevel=self._level(here)), here)
+            if here:
+                self._add_in_group(form.addGroup(title, expertLevel=self._level(here)), here)
             left = [name for name in left if name not in here]
         self._add_in_group(form, left)
         self._define_machine(form)
+
+    @classmethod
+    def _takes_maps(cls):
+        """Whether the engine can use maps beside the references."""
+        return 'volume' in cls._settings_class().__dataclass_fields__
 
     @classmethod
     def _level(cls, names):
@@ -112,13 +145,21 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         return params.LEVEL_ADVANCED if expert else params.LEVEL_NORMAL
 
     def _add_in_group(self, form, names):
-        """Add settings; those of one adversary appear with it, or while the preset decides."""
-        gan = next(f for f in self._form_fields() if f.name == 'gan')
-        choices = self._choices_of(gan)
-        for name in names:
-            owner = next((o for o, owned in ADVERSARY_ONLY.items() if name in owned), None)
-            condition = {'condition': f'gan in [{choices.index(OPEN_CHOICE)}, {choices.index(owner)}]'} if owner else {}
-            self._add_settings(form, name, **condition)
+        """Add settings; those of one adversary or network appear with it, or while the preset decides."""
+        known = [f.name for f in self._form_fields()]
+        for name in (n for n in names if n in known):
+            condition = self._shown_with('gan', ADVERSARY_ONLY, name, True)
+            condition = condition or self._shown_with('network', NETWORK_ONLY, name, False)
+            self._add_settings(form, name, **({'condition': condition} if condition else {}))
+
+    def _shown_with(self, parameter, owners, name, when_open):
+        """Condition under which a field of one choice of ``parameter`` is shown, or None: it is always."""
+        choices = self._choices_of(next(f for f in self._form_fields() if f.name == parameter))
+        owner = next((o for o, owned in owners.items() if name in owned), None)
+        if owner not in choices:
+            return None
+        shown = [choices.index(owner)] + [choices.index(OPEN_CHOICE)] * when_open
+        return f'{parameter} in {sorted(shown)}'
 
     @classmethod
     def _help_of(cls, field):
@@ -134,6 +175,8 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     def _write_inputs(self):
         self._write_input(self.inputParticles.get(), 'particles.star')
         self._write_input(self.inputReferences.get(), 'references.star')
+        for path, volume in self._maps():
+            write_map(volume.getLocation(), path, volume.getSamplingRate())
 
     def createOutputStep(self, digest):
         model = DenoiserModel.fromFolder(self.getModelDir())
@@ -142,6 +185,8 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         self._defineSourceRelation(self.inputReferences, model)
         if self.fromModel:
             self._defineSourceRelation(self.inputModel, model)
+        for pointer in self.inputVolumes if self._takes_maps() else []:
+            self._defineSourceRelation(pointer, model)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -152,6 +197,11 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         if self.inputParticles.getUniqueId() == self.inputReferences.getUniqueId():
             errors.append('Particles and references are the same set: the network would learn to copy.')
         errors += check_pairs(particles, references)
+        if self._form_values().get('cross_fit') == 'halves' and not has_half_sets(particles):
+            errors.append(
+                'Cross-fitting by half sets, but the particles do not say which half they belong to '
+                '(_rlnRandomSubset): take the particles of a refinement, or choose "folds".'
+            )
         model = self._start_model()
         if model is not None and not os.path.isdir(model.getFolder()):
             errors.append(f'The model folder {model.getFolder()} is no longer there.')
@@ -171,6 +221,11 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             warnings.append(
                 'Fewer than 500 pairs: the network will learn them by heart. Compare training and validation curves.'
             )
+        if self._form_values().get('cross_fit') == 'none':
+            warnings.append(
+                'No cross-fitting: on the particles it was trained on, the denoiser repeats part of their noise; '
+                'judge it on other particles.'
+            )
         return warnings
 
     def _progress_lines(self):
@@ -186,7 +241,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             return super()._progress_lines()
 
     def _summary_lines(self, summary):
-        best = summary.get('best') or {}
+        best, members = summary.get('best') or {}, (summary.get('cross_fit') or {}).get('members') or []
         lines = [
             f'{summary.get("generator_parameters", 0):,} parameters, {summary.get("iterations", 0):,} iterations '
             f'in {summary["wall_seconds"] / 60:.1f} minutes on {summary.get("device", "?")} '
@@ -202,9 +257,11 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 )
                 + '.'
             )
-        members = (summary.get('cross_fit') or {}).get('members', [])
         if len(members) > 1:
-            lines.append(f'Cross-fitted: {", ".join(members)}; each particle is denoised by one that never saw it.')
+            lines.append(
+                f'Cross-fitted: {len(members)} networks ({", ".join(members)}); a particle is denoised by those that '
+                'have not learnt from it.'
+            )
         return lines
 
     def _methods(self):
@@ -223,6 +280,12 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         """Folder of the trained model, relative to the project."""
         return self.getRunDir('model')
 
+    def _maps(self):
+        """[(path in the extra folder, Volume)] of the maps beside the references."""
+        pointers = self.inputVolumes if self._takes_maps() else []
+        volumes = [p.get() for p in pointers if p.get() is not None]
+        return [(self._getExtraPath(f'map{k}.mrc'), volume) for k, volume in enumerate(volumes, 1)]
+
     def _start_model(self):
         """The model to start from, or None."""
         return self.inputModel.get() if self.fromModel else None
@@ -232,6 +295,8 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             'particles': self._engine_path('particles.star'),
             'references': self._engine_path('references.star'),
         }
+        if self._maps():
+            settings['volume'] = [os.path.abspath(path) for path, _ in self._maps()]
         model = self._start_model()
         if model is not None:
             # What the form leaves open is the model's, not the preset's.

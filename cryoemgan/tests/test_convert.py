@@ -7,7 +7,7 @@ import pytest
 from pwem.emlib.image import ImageHandler
 from pwem.objects import SetOfParticles
 
-from cryoemgan import convert
+from cryoemgan import convert, results
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix
 from cryoemgan.engine.table import ParticleTable
@@ -152,7 +152,7 @@ def write_result(particles, folder, order, pixel=data.PIXEL, box=32, ctf='full')
     data.write_stack(str(folder / 'result.mrcs'), ids[:, None, None] * np.ones((1, box, box)), pixel)
     table.set_provenance(ctf=ctf)
     table.write(folder / 'result.star')
-    return convert.Result(folder / 'result.star')
+    return results.Result(folder / 'result.star')
 
 
 def values_of(output):
@@ -165,7 +165,7 @@ def test_results_are_matched_by_id_not_by_position(particles, tmp_path):
     order = np.random.default_rng(1).permutation(24)
     result = write_result(particles, tmp_path, order)
     output = SetOfParticles(filename=str(tmp_path / 'out.sqlite'))
-    assert convert.fill_particles(output, particles, result) == 0
+    assert results.fill_particles(output, particles, result) == 0
     output.write()
     assert output.getSize() == 24
     assert all(value == i for i, value in values_of(output).items())
@@ -182,14 +182,14 @@ def test_results_are_matched_by_id_not_by_position(particles, tmp_path):
 def test_particles_without_result_are_counted_and_left_out(particles, tmp_path):
     result = write_result(particles, tmp_path, [5, 2, 9])
     output = SetOfParticles(filename=str(tmp_path / 'out.sqlite'))
-    assert convert.fill_particles(output, particles, result) == 21
+    assert results.fill_particles(output, particles, result) == 21
     assert values_of(output) == {15: 15.0, 21: 21.0, 29: 29.0}
 
 
 def test_resampled_result_has_its_pixel_size_and_shifts(particles, tmp_path):
     result = write_result(particles, tmp_path, np.arange(24), pixel=2 * data.PIXEL, box=16)
     output = SetOfParticles(filename=str(tmp_path / 'out.sqlite'))
-    convert.fill_particles(output, particles, result)
+    results.fill_particles(output, particles, result)
     assert output.getSamplingRate() == 2 * data.PIXEL
     assert output.getXDim() == 16
     before, after = (
@@ -202,7 +202,7 @@ def test_resampled_result_has_its_pixel_size_and_shifts(particles, tmp_path):
 def test_images_without_ctf_do_not_claim_one(particles, tmp_path):
     result = write_result(particles, tmp_path, np.arange(24), ctf='none')
     output = SetOfParticles(filename=str(tmp_path / 'out.sqlite'))
-    convert.fill_particles(output, particles, result, ctf=result.ctf)
+    results.fill_particles(output, particles, result, ctf=result.ctf)
     assert not output.hasCTF()
     assert output.isPhaseFlipped()
     assert not any(i.hasCTF() for i in output.iterItems())
@@ -218,7 +218,7 @@ def test_a_repeated_id_is_an_error(particles, tmp_path):
     table.set('rlnImageId', ids)
     table.write(tmp_path / 'result.star')
     with pytest.raises(InputError, match='two rows'):
-        convert.Result(tmp_path / 'result.star')
+        results.Result(tmp_path / 'result.star')
 
 
 def test_table_to_set_and_back(particles, tmp_path):

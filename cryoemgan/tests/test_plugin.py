@@ -64,11 +64,12 @@ print(json.dumps([sorted(k for k, v in found.items() if v.__module__.startswith(
 """
     )
     protocols, objects, viewers, _ = in_clean_process(code)
-    names = ('Audit', 'Denoise', 'Evaluate', 'Originals', 'Project', 'Train')
+    names = ['Audit', 'Cluster', 'Denoise', 'Evaluate', 'Filter', 'Originals', 'Project', 'Simulate', 'Train']
     assert protocols == [f'CryoEMGANProt{n}' for n in names]
     assert objects == ['DenoiserModel']
     assert viewers == [
         'AuditViewer',
+        'ClusterViewer',
         'DenoiseViewer',
         'DenoiserModelViewer',
         'EvaluateViewer',

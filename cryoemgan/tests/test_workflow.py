@@ -76,7 +76,10 @@ class TestWorkflow(ProjectTest):
         assert min(values) > 0
         run = self.run_protocol(
             'CryoEMGANProtOriginals',
-            {'inputParticles': (self.denoising, 'outputParticles'), 'inputSource': (self.particles, 'outputParticles')},
+            {
+                'inputSelection': (self.denoising, 'outputParticles'),
+                'inputParticles': (self.particles, 'outputParticles'),
+            },
         )
         first, source = run.outputParticles.getFirstItem(), self.particles.outputParticles.getFirstItem()
         assert first.getLocation() == source.getLocation()
@@ -128,8 +131,9 @@ class TestWorkflow(ProjectTest):
 
         for cls, run, names in (
             (viewers.TrainViewer, self.training, ('showCurves', 'showGallery')),
-            (viewers.ProjectViewer, self.references, ('showGallery',)),
-            (viewers.DenoiseViewer, self.denoising, ('showGallery',)),
+            (viewers.ProjectViewer, self.references, ('showGallery', 'showCorrelation')),
+            (viewers.DenoiseViewer, self.denoising, ('showGallery', 'showUncertainty')),
+            (viewers.AuditViewer, self.audit, ('showPictures',)),
             (viewers.EvaluateViewer, self.evaluation, ('showGallery', 'showMetrics', 'showFrc')),
         ):
             viewer = cls(project=self.proj, protocol=run)

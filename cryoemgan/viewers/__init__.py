@@ -1,8 +1,17 @@
 """The viewers: they draw the files of a run with ``cryoemgan.figures``; nothing here imports torch."""
 
 from .audit import AuditViewer
+from .cluster import ClusterViewer
 from .evaluate import EvaluateViewer
 from .images import DenoiseViewer, ProjectViewer
 from .train import DenoiserModelViewer, TrainViewer
 
-__all__ = ['AuditViewer', 'DenoiseViewer', 'DenoiserModelViewer', 'EvaluateViewer', 'ProjectViewer', 'TrainViewer']
+__all__ = [
+    'AuditViewer',
+    'ClusterViewer',
+    'DenoiseViewer',
+    'DenoiserModelViewer',
+    'EvaluateViewer',
+    'ProjectViewer',
+    'TrainViewer',
+]

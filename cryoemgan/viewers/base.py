@@ -8,6 +8,7 @@ from pwem.viewers.mdviewer.viewer import MDView
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 
 from .. import figures
+from ..engine.table import ParticleTable
 
 REFRESH_SECONDS = 3
 
@@ -16,11 +17,12 @@ class FigureView(View):
     """Shows what ``draw`` returns; without a display, ``figure`` and ``save`` give the same picture.
 
     draw(page) -> matplotlib Figure. pages: number of pages, or 1. watched: file whose change draws the figure again.
+    clicked(event of the mouse) -> whether the figure changed.
     """
 
-    def __init__(self, title, draw, pages=1, watched=None):
+    def __init__(self, title, draw, pages=1, watched=None, clicked=None):
         self.title, self.pages, self.page = title, pages, 1
-        self._draw, self._watched, self._seen = draw, watched, None
+        self._draw, self._watched, self._seen, self._clicked = draw, watched, None, clicked
 
     def figure(self, page=1):
         """The figure of a page (from 1)."""
@@ -83,6 +85,8 @@ class FigureView(View):
         NavigationToolbar2Tk(canvas, self._holder).update()
         canvas.get_tk_widget().pack(fill='both', expand=True)
         canvas.draw()
+        if self._clicked:
+            canvas.mpl_connect('button_press_event', lambda event: self._clicked(event) and canvas.draw_idle())
         if self.pages > 1:
             self._entry.delete(0, 'end')
             self._entry.insert(0, str(self.page))
@@ -146,6 +150,16 @@ class RunViewer(ProtocolViewer):
             contrast='shared' if self.sharedContrast.get() else 'own',
         )
         return [FigureView(f'{title}: {self._run_name()}', gallery.page, pages=gallery.pages)]
+
+    def _distribution(self, title, table, label, axis):
+        """[FigureView] of a column of a verb's table."""
+        if not os.path.exists(table):
+            return self._not_yet('The run has not finished.')
+        if not ParticleTable.read(table).has(label):
+            return self._not_yet('This run did not measure it.')
+        return [
+            FigureView(f'{title}: {self._run_name()}', lambda page: figures.column_distribution(table, label, axis))
+        ]
 
     def _set_views(self, name):
         """[view] of an output set in Scipion's table viewer."""

@@ -3,6 +3,7 @@
 import os
 
 from ..protocols.denoise import CryoEMGANProtDenoise
+from ..protocols.filter import CryoEMGANProtFilter
 from ..protocols.project import CryoEMGANProtProject
 from ..protocols.train import CryoEMGANProtTrain, share_ids
 from .base import RunViewer
@@ -17,10 +18,24 @@ class ProjectViewer(RunViewer):
     def _defineParams(self, form):
         form.addSection(label='References')
         self._add_gallery(form, 'Particle | reference')
+        self._add_eye(
+            form,
+            'showCorrelation',
+            'Correlation with the particles',
+            'Distribution over the particles: a tail or a second hump at the left is junk, or wrong angles.',
+        )
         self._add_eye(form, 'showSet', 'References as a table', "Scipion's viewer of sets.")
 
     def _getVisualizeDict(self):
-        return {'showGallery': self._show_gallery, 'showSet': self._show_set}
+        return {
+            'showGallery': self._show_gallery,
+            'showCorrelation': self._show_correlation,
+            'showSet': self._show_set,
+        }
+
+    def _show_correlation(self, param=None):
+        table = self.protocol.getRunDir('references.star')
+        return self._distribution('Correlation', table, 'cryoemganCorrelation', 'correlation with the reference')
 
     def _show_gallery(self, param=None):
         return self._gallery_views(
@@ -39,15 +54,30 @@ class DenoiseViewer(RunViewer):
     """Denoised particles beside the noisy ones, and beside their references when the model's training had them."""
 
     _label = 'viewer denoised'
-    _targets = [CryoEMGANProtDenoise]
+    _targets = [CryoEMGANProtDenoise, CryoEMGANProtFilter]
 
     def _defineParams(self, form):
         form.addSection(label='Denoised particles')
         self._add_gallery(form, 'Noisy | denoised | reference')
+        self._add_eye(
+            form,
+            'showUncertainty',
+            'Uncertainty',
+            'Distribution of the expected error of the images, in standard deviations of the image: 0.3 = a third of '
+            'what is seen. The same number is an attribute of each particle in the table.',
+        )
         self._add_eye(form, 'showSet', 'Denoised particles as a table', "Scipion's viewer of sets.")
 
     def _getVisualizeDict(self):
-        return {'showGallery': self._show_gallery, 'showSet': self._show_set}
+        return {
+            'showGallery': self._show_gallery,
+            'showUncertainty': self._show_uncertainty,
+            'showSet': self._show_set,
+        }
+
+    def _show_uncertainty(self, param=None):
+        table = self.protocol.getRunDir('denoised.star')
+        return self._distribution('Uncertainty', table, 'cryoemganUncertainty', 'expected error (s.d. of the image)')
 
     def _show_gallery(self, param=None):
         sets = {
@@ -61,6 +91,8 @@ class DenoiseViewer(RunViewer):
 
     def _references(self):
         """Table of the references that the model's training had, if they are of these particles."""
+        if not isinstance(self.protocol, CryoEMGANProtDenoise):
+            return None
         training = self.protocol.inputModel.getObjValue()
         if not isinstance(training, CryoEMGANProtTrain):
             return None

@@ -16,11 +16,11 @@ VERBS = {
     'train': Train,
     'denoise': Denoise,
     'evaluate': Evaluate,
+    'simulate': Simulate,
+    'filter': Filter,
+    'cluster': Cluster,
     'audit': Audit,
     'originals': Originals,
-    'filter': Filter,
-    'simulate': Simulate,
-    'cluster': Cluster,
 }
 
 __all__ = [

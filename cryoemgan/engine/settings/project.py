@@ -32,6 +32,14 @@ class Project(Settings):
         label='Half map 1',
     )
     half2: str | None = option(None, 'Half map 2; see half map 1.', path=True, label='Half map 2')
+    class_volume: list[str] = option(
+        [],
+        'Map of one class of a 3D classification (MRC), repeated for each class: as NUMBER=FILE, or in the order of '
+        'the class numbers from 1. Each particle is projected from the map of its own class (_rlnClassNumber); '
+        '--volume then serves only particles of classes without a map. Not together with half maps.',
+        path=True,
+        label='Maps of the classes',
+    )
     volume_pixel_size: float | None = option(
         None,
         'Pixel size of the map, when its header is wrong or empty.',

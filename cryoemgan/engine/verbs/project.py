@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import agreement, alternatives, fsc, maps, resample
+from .. import agreement, alternatives, classes, fsc, maps, resample
 from ..devices import choose_device
 from ..errors import InputError
 from ..pairs import AGREEMENT
@@ -20,8 +20,11 @@ STACK, TABLE = 'references.mrcs', 'references.star'
 
 @dataclass
 class Prepared:
-    """Checked input of a run; arrays have a row a particle. maps: the map, or both half maps (and the map, if given,
-    for particles without half set); map_of_row: which of them. resolution: A, of the half maps' FSC, or None."""
+    """Checked input of a run; arrays have a row a particle.
+
+    maps: the map, or both half maps, or those of the classes (and the map, if given, for particles without half set
+    or class); map_of_row: which of them. resolution: A, of the half maps' FSC, or None.
+    """
 
     table: ParticleTable
     maps: list
@@ -63,19 +66,24 @@ def check(settings, job):
 
 
 def _read_maps(settings, job):
-    """[map], or [half map 1, half map 2] and the map if it is given; all of one box and pixel size."""
+    """[map], or [half map 1, half map 2] or maps of classes, and the map if it is given; of one box and pixel size."""
     halves = [settings.half1, settings.half2]
+    if any(halves) and settings.class_volume:
+        raise InputError('--half1, --half2 and --class-volume exclude each other: a class has no half maps here')
     if any(halves) and not all(halves):
         raise InputError(f'--half{2 if settings.half1 else 1} is missing: both half maps are needed, or none')
-    paths = [p for p in (*halves, settings.volume) if p]
+    paths = [p for p in (*halves, *classes.maps(settings).values(), settings.volume) if p]
     if not paths:
-        raise InputError('--volume is missing: give the refined map, or both half maps (--half1, --half2)')
+        raise InputError(
+            '--volume is missing: give the refined map, or both half maps (--half1, --half2), or the maps of the '
+            'classes (--class-volume)'
+        )
     found = [maps.read_map(job.input(p), settings.volume_pixel_size) for p in paths]
     for other in found[1:]:
         if other.box != found[0].box or abs(other.pixel_size / found[0].pixel_size - 1) > 1e-3:
             raise InputError(
                 f'{other.path} has {other.box} px of {other.pixel_size:g} A, {found[0].path} {found[0].box} px of '
-                f'{found[0].pixel_size:g} A: map and half maps must come from one refinement'
+                f'{found[0].pixel_size:g} A: maps must come from one refinement or classification'
             )
     if any(halves) and np.array_equal(found[0].data, found[1].data):
         raise InputError(f'{settings.half1} and {settings.half2} hold the same map: two half maps are needed')
@@ -84,6 +92,8 @@ def _read_maps(settings, job):
 
 def _map_of_row(settings, table):
     """int64[n]: index of the map that each particle is projected from."""
+    if settings.class_volume:
+        return classes.map_of_row(settings, table)
     if not settings.half1:
         return np.zeros(len(table), np.int64)
     halves = table.half_sets()
@@ -161,6 +171,7 @@ def run(settings, job, prepared):
     references.write(job.output(TABLE))
     return {
         'particles': count,
+        'per_map': np.bincount(p.map_of_row, minlength=len(p.maps)).tolist(),
         'box': p.plan.box,
         'pixel_size': pixel_size,
         'ctf': settings.ctf,
@@ -237,6 +248,7 @@ def _warn(job, found, other, constant):
 def _provenance(settings, p, lowpass, best):
     """What was done, for the output table."""
     named = {'volume': settings.volume, 'half1': settings.half1, 'half2': settings.half2}
+    named |= {f'class{number}': path for number, path in classes.maps(settings).items()}
     files = {}
     for name, path in named.items():
         if path:

@@ -1,0 +1,174 @@
+"""Cluster particles: sort denoised (or raw) particles into conformations."""
+
+import json
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfClasses2D, SetOfParticles
+from pyworkflow.object import Float
+
+from ..convert import write_particles
+from ..engine.averages import class_averages
+from ..engine.job import write_json
+from ..engine.stacks import StackWriter
+from ..engine.table import ParticleTable
+from ..figures.style import read_columns
+from ..results import Result, put_attribute
+from .base import CryoEMGANProtBase
+from .train import share_ids
+
+EMBEDDING, SIZES = '_cryoemganEmbedding', 'sizes.json'
+
+
+class outputs(Enum):
+    outputClasses = SetOfClasses2D
+
+
+class CryoEMGANProtCluster(CryoEMGANProtBase):
+    """Sorts particles into conformations and shows how they are spread between them.
+
+    With angles each particle is placed along the main change of the 3D map; without them the images themselves are
+    compared, which needs particles seen from one side. Classes hold the original particles when these are given, and
+    their averages are those of the originals: what they show was not painted by a network.
+    """
+
+    _label = 'cluster particles'
+    _possibleOutputs = outputs
+    _verb = 'cluster'
+    _from_inputs = ('particles',)
+
+    # --------------------------- DEFINE param functions ----------------------
+    def _defineParams(self, form):
+        form.addSection(label='Input')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Particles to cluster',
+            help='Denoised or raw. With angles raw particles serve as well or better, since the comparison averages '
+            'their noise itself; single images without angles should be denoised.',
+        )
+        form.addParam(
+            'inputOriginals',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            allowsNull=True,
+            label='Original particles',
+            help='Of denoised particles: the set that was denoised. The classes then hold the originals, ready for '
+            'reconstruction, and show their averages. Empty: the classes hold the particles that were clustered.',
+        )
+        self._add_settings(form, *self._remaining())
+        self._define_machine(form)
+
+    # --------------------------- STEPS functions -----------------------------
+    def _write_inputs(self):
+        self._write_input(self.inputParticles.get(), 'particles.star')
+
+    def createOutputStep(self, digest):
+        result = Result(self.getRunDir('clusters.star'))
+        labels, points = self._read(result)
+        sizes = self._write_averages(result, labels)
+        places = {number: k for k, number in enumerate(sizes, 1)}
+        classes = self._createSetOfClasses2D(self._members())
+
+        def update(item, _):
+            row = result.row(item.getObjId())
+            # Class 0 is none.
+            item.setClassId(0 if row is None else int(labels[row]))
+            for k, values in enumerate(points, 1):
+                put_attribute(item, f'{EMBEDDING}{k}', Float, 0.0 if row is None else values[row])
+
+        def describe(group):
+            group.setAlignment(self._members().get().getAlignment())
+            group.getRepresentative().setLocation(places[group.getObjId()], self.getAverages())
+            group.getRepresentative().setSamplingRate(self._members().get().getSamplingRate())
+
+        classes.classifyItems(updateItemCallback=update, updateClassCallback=describe, doClone=False)
+        self._defineOutputs(**{outputs.outputClasses.name: classes})
+        self._defineSourceRelation(self.inputParticles, classes)
+        if self.inputOriginals.get() is not None:
+            self._defineSourceRelation(self.inputOriginals, classes)
+
+    def _read(self, result):
+        """Class of every row of the result, and its coordinates [dimensions][rows]."""
+        table = ParticleTable.read(result.path)
+        columns = read_columns(self.getRunDir('embedding.csv'), text=('particle',))
+        return table.ints('rlnClassNumber'), [columns[n] for n in columns if n[0] == 'x' and n[1:].isdigit()]
+
+    def _write_averages(self, result, labels):
+        """Write the averages of the classes' members; {class: size} in the order of the stack."""
+        path = self._getExtraPath('members.star')
+        write_particles(self._members().get(), path)
+        table = ParticleTable.read(path)
+        rows = [result.row(i) for i in table.ints('rlnImageId')]
+        kept = np.array([k for k, row in enumerate(rows) if row is not None])
+        own = labels[[rows[k] for k in kept]]
+        numbers, averages, sizes = class_averages(table.subset(kept), own)
+        with StackWriter(self.getAverages(), len(averages), averages.shape[1], table.pixel_size) as writer:
+            writer.append(averages)
+        found = dict(zip(numbers.tolist(), sizes.tolist()))
+        write_json(self._getExtraPath(SIZES), found)
+        return found
+
+    # --------------------------- INFO functions ------------------------------
+    def _validate(self):
+        errors, values = super()._validate(), self._form_values()
+        particles, originals = self.inputParticles.get(), self.inputOriginals.get()
+        clusters = values.get('clusters', 'auto')
+        if clusters != 'auto' and not (clusters.isdigit() and int(clusters) >= 2):
+            errors.append('"Clusters" must be auto or a number of 2 or more.')
+        if values.get('embedding') == 'tsne' and values.get('dimensions') not in (2, 3):
+            errors.append('t-SNE takes 2 or 3 dimensions.')
+        if not isinstance(particles, SetOfParticles):
+            return errors
+        if values.get('compare') == 'variability' and not particles.hasAlignmentProj():
+            errors.append('The particles have no projection angles: compare "images", or take refined particles.')
+        if originals is not None and not share_ids(particles, originals):
+            errors.append('The original particles have no particle in common with those to cluster (by id).')
+        return errors
+
+    def _warnings(self):
+        particles, values = self.inputParticles.get(), self._form_values()
+        if particles is None:
+            return []
+        images = values.get('compare') == 'images' or not particles.hasAlignmentProj()
+        return ['Images are compared: only particles seen from one side can be sorted so.'] if images else []
+
+    def _summary_lines(self, summary):
+        chosen = ' (by silhouette)' if summary['chosen_by'] == 'silhouette' else ''
+        lines = [
+            f'{summary["particles"]} particles in {summary["clusters"]} classes{chosen}: '
+            f'{", ".join(map(str, summary["sizes"]))}.',
+            f'Compared by {summary["compare"]}, embedded by {summary["embedding"]}.',
+        ]
+        if summary.get('accuracy') is not None:
+            lines.append(f'Against the truth: accuracy {summary["accuracy"]:.2f}.')
+        return lines
+
+    def _methods(self):
+        summary = self.readSummary()
+        if not summary:
+            return []
+        return [
+            f'{summary["particles"]} particles were sorted into {summary["clusters"]} classes by their '
+            f'{summary["compare"]} ({summary["embedding"]}).'
+        ]
+
+    # --------------------------- UTILS functions -----------------------------
+    def getAverages(self):
+        """The stack of the classes' averages, relative to the project."""
+        return self._getExtraPath('averages.mrcs')
+
+    def readSizes(self):
+        """{class number: members}, in the order of the averages."""
+        return json.loads(Path(self._getExtraPath(SIZES)).read_text(encoding='utf-8'))
+
+    def _members(self):
+        """Pointer to the particles that the classes hold."""
+        return self.inputOriginals if self.inputOriginals.get() is not None else self.inputParticles
+
+    def _input_settings(self):
+        return {'particles': self._engine_path('particles.star')}

@@ -1,0 +1,112 @@
+"""Filter particles: the classical denoisers, without a network."""
+
+from enum import Enum
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfParticles
+
+from ..constants import CTF_FLIP, CTF_FULL, CTF_NONE
+from ..results import Result
+from .base import CryoEMGANProtBase
+
+NAMES = {
+    'cwf': 'covariance Wiener filtering',
+    'bm3d': 'BM3D',
+    'ksvd': 'a K-SVD dictionary',
+    'nlm': 'non-local means',
+    'wiener': 'a radial Wiener filter',
+}
+CITED = {'cwf': 'Bhamre2016', 'bm3d': 'Dabov2007', 'ksvd': 'Aharon2006', 'nlm': 'Buades2005'}
+
+
+class outputs(Enum):
+    outputParticles = SetOfParticles
+
+
+class CryoEMGANProtFilter(CryoEMGANProtBase):
+    """Denoises particles by a classical method, without training and without a map.
+
+    Nothing but the particles themselves goes in, so nothing of a map can come out: less is seen than in the output of
+    a trained network, and what is seen is in the data. What a network has to beat. Angles are not needed.
+    """
+
+    _label = 'filter particles'
+    _possibleOutputs = outputs
+    _verb = 'filter'
+    _from_inputs = ('particles',)
+
+    # --------------------------- DEFINE param functions ----------------------
+    def _defineParams(self, form):
+        form.addSection(label='Input')
+        form.addParam(
+            'inputParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            label='Input particles',
+            help='Noisy particles, not masked: the noise is measured in the corners of the images.',
+        )
+        self._add_settings(form, *self._remaining())
+        self._define_machine(form)
+
+    # --------------------------- STEPS functions -----------------------------
+    def _write_inputs(self):
+        self._write_input(self.inputParticles.get(), 'particles.star')
+
+    def createOutputStep(self, digest):
+        particles, result = self.inputParticles.get(), Result(self.getRunDir('denoised.star'))
+        # Only an undone CTF changes what Scipion knows of the images.
+        ctf = CTF_NONE if result.ctf == CTF_NONE and particles.hasCTF() else None
+        filtered = self._filled('_filtered', particles, result, ctf)
+        filtered.setObjComment(f'filtered by {NAMES[self._form_values()["method"]]}')
+        self._defineOutputs(**{outputs.outputParticles.name: filtered})
+        self._defineTransformRelation(self.inputParticles, filtered)
+
+    # --------------------------- INFO functions ------------------------------
+    def _validate(self):
+        errors, particles, values = super()._validate(), self.inputParticles.get(), self._form_values()
+        if not isinstance(particles, SetOfParticles):
+            return errors
+        if particles.getXDim() % 2 or particles.getXDim() < 16:
+            errors.append(
+                f'The particles have a box of {particles.getXDim()} px: an even one of 16 px or more is needed.'
+            )
+        if values.get('ctf') == CTF_NONE and values.get('method') not in ('cwf', 'wiener') and particles.hasCTF():
+            errors.append(f'{values["method"]} knows nothing of the CTF and cannot undo it: choose cwf or wiener.')
+        return errors
+
+    def _warnings(self):
+        particles, ctf = self.inputParticles.get(), self._form_values().get('ctf')
+        if particles is None or not particles.hasCTF():
+            return []
+        if particles.isPhaseFlipped() and ctf == CTF_FULL:
+            return [f'The particles are phase-flipped: choose "{CTF_FLIP}" as the CTF in the result.']
+        if not particles.isPhaseFlipped() and ctf == CTF_FLIP:
+            return [f'The particles are not phase-flipped: choose "{CTF_FULL}" as the CTF in the result.']
+        return []
+
+    def _summary_lines(self, summary):
+        noise = summary['noise_sd']
+        return [
+            f'{summary["particles"]} particles filtered by {NAMES[summary["method"]]}; CTF in the result: '
+            f'{summary["ctf"]}.',
+            f'S.d. of the noise: {noise["median"]:.3g} ({noise["min"]:.3g} to {noise["max"]:.3g}).',
+        ]
+
+    def _methods(self):
+        summary = self.readSummary()
+        if not summary:
+            return []
+        cited = CITED.get(summary['method'])
+        return [
+            f'{summary["particles"]} particles were denoised by {NAMES[summary["method"]]}'
+            f'{f" [{cited}]" if cited else ""}; the filtered images were not used for reconstruction.'
+        ]
+
+    def _citations(self):
+        cited = CITED.get(self._form_values().get('method'))
+        return [cited] if cited else []
+
+    # --------------------------- UTILS functions -----------------------------
+    def _input_settings(self):
+        return {'particles': self._engine_path('particles.star')}

@@ -1,0 +1,75 @@
+"""The model of a form: of this project, or a folder on disk."""
+
+import os
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfParticles
+
+from ..objects import DenoiserModel
+
+FROM_PROJECT, FROM_DISK = 0, 1
+
+
+class ModelChoice:
+    """The part of a protocol that asks for a trained model and checks it against ``inputParticles``."""
+
+    def _add_model(self, form):
+        form.addParam(
+            'modelFrom',
+            params.EnumParam,
+            choices=['this project', 'folder on disk'],
+            default=FROM_PROJECT,
+            display=params.EnumParam.DISPLAY_HLIST,
+            label='Model from',
+            help='A model trained in another project: give its folder, PROJECT/Runs/..._Train/extra/run/'
+            'model. It loads without executing anything.',
+        )
+        form.addParam(
+            'inputModel',
+            params.PointerParam,
+            pointerClass='DenoiserModel',
+            important=True,
+            condition=f'modelFrom == {FROM_PROJECT}',
+            label='Model',
+            allowsNull=True,
+            help='Output of "train denoiser".',
+        )
+        form.addParam(
+            'modelFolder',
+            params.FolderParam,
+            condition=f'modelFrom == {FROM_DISK}',
+            label='Model folder',
+            help='The folder that holds card.json.',
+        )
+
+    def getModel(self):
+        """The DenoiserModel of the form, or None; ValueError when the folder on disk is not a model."""
+        if self.modelFrom == FROM_PROJECT:
+            return self.inputModel.get()
+        return DenoiserModel.fromFolder(self.modelFolder.get('').strip())
+
+    def _validate(self):
+        errors = super()._validate()
+        try:
+            model = self.getModel()
+        except ValueError as e:
+            return [*errors, str(e)]
+        if not isinstance(model, DenoiserModel):
+            return [*errors, '*Model* is empty: select the output of "train denoiser", or a folder on disk.']
+        if not os.path.isdir(model.getFolder()):
+            errors.append(f'The model folder {model.getFolder()} is no longer there.')
+        particles = self.inputParticles.get()
+        if isinstance(particles, SetOfParticles):
+            width, of_model = particles.getXDim() * particles.getSamplingRate(), model.getBox() * model.getPixelSize()
+            if abs(width - of_model) > 0.02 * of_model:
+                errors.append(
+                    f'The model was trained on {model.getBox()} px of {model.getPixelSize():.3g} Å '
+                    f'({of_model:.0f} Å wide); the particles have {particles.getXDim()} px of '
+                    f'{particles.getSamplingRate():.3g} Å ({width:.0f} Å). Extract or resample them to that '
+                    'width, or train a model for them.'
+                )
+        return errors
+
+    def _input_identity(self):
+        folder = [self.modelFolder.get()] if self.modelFrom == FROM_DISK else []
+        return super()._input_identity() + folder

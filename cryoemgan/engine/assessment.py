@@ -5,6 +5,7 @@ import numpy as np
 
 from . import uncertainty
 from .frc import RingCorrelation, resolution
+from .guide import Context
 from .maps import lowpass
 from .shown import Shown
 
@@ -52,10 +53,15 @@ def _answers(model, pairs, positions, weights, cut=None):
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
         particles, references = pairs.raw(positions[here])
-        found = uncertainty.answers(model, particles)
+        opinion = model.ask(particles, _context(pairs, positions[here])) if model.guide else None
+        found = uncertainty.answers(model, particles, opinion=opinion)
         if cut and cut > 2 * pairs.pixel_size:
             found = lowpass(found, pairs.pixel_size, cut, axes=(-2, -1))
         yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), found, gain * references + offset
+
+
+def _context(pairs, positions):
+    return Context.of(pairs.particles, pairs.rows[positions], pairs.box)
 
 
 def _cut(model, pairs, positions, weights):

@@ -27,6 +27,12 @@ def turn(images, code):
     return images.transpose(-1, -2) if code & 4 else images
 
 
+def with_channel(images):
+    """Tensor [n, C, N, N] of an array [n, N, N] (C = 1) or [n, C, N, N] (guided pairs)."""
+    images = torch.from_numpy(np.ascontiguousarray(images))
+    return images[:, None] if images.ndim == 3 else images
+
+
 def draw(rng, count, turns, shift):
     """Random moves for ``count`` images: int64 [count, 3] of (code, dy, dx)."""
     codes = rng.integers(0, 8 if turns else 1, (count, 1))

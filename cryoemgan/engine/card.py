@@ -12,6 +12,10 @@ from .settings.networks import LARGEST_BOX, NETWORKS, SMALLEST_BOX
 CARD = 'card.json'
 FORMAT, VERSION = 'cryoemgan-model', 1
 STATEMENT = 'for viewing, sorting and clustering; not for the final refinement'
+GUIDED_STATEMENT = (
+    f"{STATEMENT}. Experimental: a guided network draws the map's projections, also where a particle does not support "
+    'them; leave out particles of low cryoemganEvidence'
+)
 LARGEST_CARD = 16 * 2**20
 
 # Entry: type, and what it says. Grey values: particle = gain * reference + offset of ``grey``, reference =
@@ -35,6 +39,7 @@ ENTRIES = {
     'statement': (str, 'what the output may be used for'),
 }
 GREY = {'input': ('mean', 'sd'), 'grey': ('gain', 'offset'), 'units': ('scale', 'offset')}
+GUIDE = {'bank': str, 'sha256': str, 'bytes': int, 'gain': float, 'search': dict, 'options': dict, 'threshold': dict}
 MEMBER = {'name': str, 'weights': str, 'sha256': str, 'ids': str, 'ids_sha256': str, 'particles': int}
 FILE_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors')
 
@@ -75,6 +80,10 @@ def check_card(card, folder):
         _typed(path, card, key, kind)
     _check_values(path, card)
     _check_members(path, card['members'])
+    if 'guide' in card:
+        _check_guide(path, card['guide'])
+        if len(card['members']) > 1:
+            raise InputError(f'{path}: a guided model has one member, this card {len(card["members"])}')
 
 
 def _check_values(path, card):
@@ -95,6 +104,20 @@ def _check_values(path, card):
     ):
         if bad:
             raise InputError(f'{path}: {what} = {card[what]!r} is out of range')
+
+
+def _check_guide(path, guide):
+    if not isinstance(guide, dict):
+        raise InputError(f'{path}: guide must be an object')
+    for key, kind in GUIDE.items():
+        _typed(path, guide, key, kind, 'guide.')
+    if not FILE_NAME.fullmatch(guide['bank']):
+        raise InputError(f'{path}: guide.bank = {guide["bank"]!r} is not the name of a .safetensors file')
+
+
+def statement_of(card):
+    """What the output of the model of a card may be used for."""
+    return GUIDED_STATEMENT if 'guide' in card else STATEMENT
 
 
 def _check_members(path, members):

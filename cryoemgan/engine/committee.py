@@ -6,31 +6,35 @@ import numpy as np
 
 from . import maps, uncertainty
 from .errors import InputError
+from .guide import Context
 from .resample import resample
 
 
 @dataclass(frozen=True)
 class Denoised:
     """A batch: noisy [b, input box, input box], images [b, box, box], float32; expected error of each image in
-    standard deviations of it, float64 [b], and of each pixel, float32 [b, box, box] (both None when not asked for)."""
+    standard deviations of it, float64 [b], and of each pixel, float32 [b, box, box] (both None when not asked for);
+    scores of a guided model, float32 [b, 3]: guide.Opinion.scores."""
 
     noisy: np.ndarray
     images: np.ndarray
     errors: np.ndarray | None
     maps: np.ndarray | None
+    scores: np.ndarray | None = None
 
 
 class Committee:
     """The members of a model at work. plan: inference.Plan. routing: crossfitting.Routing of the particles.
 
     cut: A, resolution at which the output is cut softly; None = not. with_errors: ask every member (or the only one
-    twice), which tells the uncertainty and costs as many times.
+    twice), which tells the uncertainty and costs as many times. table: of the particles, for a guided model.
     """
 
-    def __init__(self, model, plan, precision, routing, cut=None, with_errors=True):
+    def __init__(self, model, plan, precision, routing, cut=None, with_errors=True, table=None):
         self.model, self.plan, self.precision, self.routing = model, plan, precision, routing
         self.cut = cut if cut and cut > 2 * plan.pixel_size else None
         self.with_errors = with_errors
+        self.context = Context.of(table, slice(None), plan.model_box) if model.guide else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
     def stream(self, images):
@@ -42,22 +46,24 @@ class Committee:
     def __call__(self, noisy, rows):
         """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
         particles, weights = resample(noisy, self.plan.model_box), self.routing.weights[rows]
+        opinion = self.model.ask(particles, self.context.part(rows)) if self.context else None
+        scores = opinion and opinion.scores()
         if not self.with_errors:
-            return Denoised(noisy, self._finished(self._routed(particles, weights)), None, None)
-        found = uncertainty.answers(self.model, particles, self.precision)
+            return Denoised(noisy, self._finished(self._routed(particles, weights, opinion)), None, None, scores)
+        found = uncertainty.answers(self.model, particles, self.precision, opinion)
         # The cut comes first: detail that is not shown cannot be wrong.
         found = np.stack([self._finished(answer) for answer in found])
         images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
         spreads = self.scale * uncertainty.spread(found)
-        return Denoised(noisy, images, uncertainty.relative(spreads, images), spreads)
+        return Denoised(noisy, images, uncertainty.relative(spreads, images), spreads, scores)
 
-    def _routed(self, particles, weights):
+    def _routed(self, particles, weights, opinion):
         """Each particle by its own members only."""
         images = np.zeros_like(particles)
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
-                answer = self.model.denoise(particles[mine], member, self.precision)
+                answer = self.model.denoise(particles[mine], member, self.precision, opinion and opinion.part(mine))
                 images[mine] += weights[mine, k, None, None] * answer
         return images
 

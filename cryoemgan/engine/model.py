@@ -16,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from . import networks
-from .card import CARD, FORMAT, STATEMENT, VERSION, check_card, read_card
+from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .errors import InputError
+from .guide import Guide
 from .job import write_json
 
 # What a safetensors file may need beside its numbers.
@@ -31,9 +32,9 @@ class Model:
     holds those of the weights: it identifies the model.
     """
 
-    def __init__(self, folder, card, members, digest, device):
+    def __init__(self, folder, card, members, digest, device, guide=None):
         self.folder, self.card, self.members = Path(folder), card, members
-        self.digest, self.device = digest, device
+        self.digest, self.device, self.guide = digest, device, guide
 
     @classmethod
     def load(cls, folder, device='cpu'):
@@ -43,7 +44,8 @@ class Model:
         members = {}
         for member in card['members']:
             members[member['name']] = _load_member(folder, card, member).to(device)
-        return cls(folder, card, members, digest, device)
+        guide = _load_guide(folder, card, device) if 'guide' in card else None
+        return cls(folder, card, members, digest, device, guide)
 
     @property
     def box(self):
@@ -55,12 +57,12 @@ class Model:
         """Pixel size it was trained at, A."""
         return self.card['pixel_size']
 
-    def denoise(self, particles, member=None, precision='float32'):
+    def denoise(self, particles, member=None, precision='float32', opinion=None):
         """Particles float32 [n, box, box] in their own grey values -> denoised float32 [n, box, box] in
         the same.
 
         member: its name; default the first. precision: float32, or bfloat16 (autocast). The result for an
-        image does not depend on the others.
+        image does not depend on the others. opinion: of the guide on these particles (`ask`), for guided networks.
         """
         generator = self.members[member] if member else next(iter(self.members.values()))
         source, units, grey = self.card['input'], self.card['units'], self.card['grey']
@@ -69,9 +71,18 @@ class Model:
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=precision == 'bfloat16'),
         ):
-            output = generator((images - source['mean']) / source['sd'])[:, 0].float()
+            seen = (images - source['mean']) / source['sd']
+            if opinion is not None:
+                seen = torch.cat([seen, opinion.channels(units['scale'], units['offset'])], 1)
+            output = generator(seen)[:, 0].float()
         references = units['scale'] * output + units['offset']
         return (grey['gain'] * references + grey['offset']).cpu().numpy()
+
+    def ask(self, particles, context):
+        """Opinion of the guide on particles float32 [n, box, box] with their Context; None for a blind network."""
+        if self.guide is None:
+            return None
+        return self.guide(torch.from_numpy(np.ascontiguousarray(particles, np.float32)).to(self.device), context)
 
     def trained_on(self, names):
         """{member: bool [n]}: which of the particles with these names (`ParticleTable.names`) each has seen."""
@@ -79,13 +90,14 @@ class Model:
         return {m['name']: np.isin(asked, _read_ids(self.folder, m)) for m in self.card['members']}
 
 
-def save_model(folder, card, generators, trained_names, about=None, kept=()):
+def save_model(folder, card, generators, trained_names, about=None, kept=(), guide=None):
     """Write a model folder, or replace the model in one.
 
     card: the entries of `card.CARD` that describe the model; format, version, members, created, statement
     and licence are filled in here. generators: {member: networks.Pair.generator}. trained_names: {member:
     names of its training particles}. about: {member: more entries of it in the card}. kept: entries, in the folder's
-    card, of members that stay as they are. Gives the card as written.
+    card, of members that stay as they are. guide: the bank that a guided network asks (guide.Guide). Gives the card as
+    written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,11 +119,15 @@ def save_model(folder, card, generators, trained_names, about=None, kept=()):
             )
         )
     members = sorted([*members, *kept], key=lambda m: m['name'])
-    written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'), statement=STATEMENT)
-    written |= {'licence': 'as the data it was trained on', **card, 'members': members}
+    if guide is not None:
+        bank, digest = _save(folder, 'bank', '', {k: v.contiguous().cpu() for k, v in guide.tensors().items()})
+        size = (folder / bank).stat().st_size
+        card = {**card, 'guide': {'bank': bank, 'sha256': digest, 'bytes': size, **guide.description()}}
+    written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+    written |= {'statement': statement_of(card), 'licence': 'as the data it was trained on', **card, 'members': members}
     check_card(written, folder)
     write_json(folder / CARD, written)
-    _remove_stale(folder, members)
+    _remove_stale(folder, members, written.get('guide', {}).get('bank'))
     return written
 
 
@@ -144,8 +160,8 @@ def _save(folder, member, kind, tensors):
     return name, digest
 
 
-def _remove_stale(folder, members):
-    keep = {m[k] for m in members for k in ('weights', 'ids')}
+def _remove_stale(folder, members, bank):
+    keep = {m[k] for m in members for k in ('weights', 'ids')} | {bank}
     for path in folder.glob('*.safetensors'):
         if path.name not in keep:
             path.unlink()
@@ -168,6 +184,19 @@ def _load_member(folder, card, member):
     generator = generator.to_empty(device='cpu')
     generator.load_state_dict(tensors)
     return generator.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _load_guide(folder, card, device):
+    """The Guide of a guided model."""
+    entry = card['guide']
+    path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
+    with _opened(path) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    for key in ('coefficients', 'profiles', 'order', 'matrices', 'background', 'spectrum'):
+        # Poses are NaN where nobody knows them.
+        if key not in tensors or not (key == 'matrices' or torch.isfinite(tensors[key]).all()):
+            raise InputError(f'{path}: {key} is missing or holds NaN; copy the model folder again')
+    return Guide.load(tensors, entry, card['box'], device)
 
 
 def _compare_shapes(path, expected, found):

@@ -7,11 +7,10 @@ run goes on exactly where it was. Networks run under autocast; losses, scores, p
 import copy
 import math
 
-import numpy as np
 import torch
 
 from . import sampling
-from .augmentation import augment
+from .augmentation import augment, with_channel
 from .errors import WorkError
 from .losses import adversary, gradient_penalty, per_image, reconstruction
 from .sharednorm import share_batch_norm
@@ -137,9 +136,10 @@ class Training:
         return tuple(x[mine].to(self.fabric.device, memory_format=torch.channels_last) for x in (noisy, clean))
 
     def _augment(self, pair, rng, exchange=0.0, level=1.0):
-        """Pairs [B, N, N] as tensors [B, 1, N, N], moved; their noise exchanged and weakened."""
+        """Pairs [B, N, N] (guided particles: [B, 4, N, N]) as tensors [B, C, N, N], moved; their
+        noise exchanged and weakened."""
         s = self.settings
-        noisy, clean = (torch.from_numpy(np.ascontiguousarray(x))[:, None] for x in pair)
+        noisy, clean = (with_channel(x) for x in pair)
         if level < 1 and not self.synthetic.corrects_ctf:
             a, b = self.signal
             noisy = torch.lerp(a * clean + b, noisy, level)

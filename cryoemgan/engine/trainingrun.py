@@ -9,6 +9,7 @@ import torch
 
 from .. import __version__
 from . import checkpoints, networks
+from .augmentation import with_channel
 from .card import CARD, read_card
 from .errors import InputError, WorkError
 from .feeding import Feed
@@ -80,7 +81,7 @@ class TrainingRun:
             return
         some = self.prepared.training
         some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]
-        noisy, clean = (torch.from_numpy(x)[:, None] for x in self.prepared.pairs.read(some))
+        noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
         self.pair.initialise(noisy, clean)
 
     def _iterations(self, count):
@@ -208,9 +209,9 @@ class TrainingRun:
         if others:
             every = [score, *(m['metrics'] for m in others)]
             card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in ('mse', 'psnr', 'ssim')}
-        save_model(
-            folder, card, {p.name: self.training.average}, {p.name: p.names}, {p.name: {'metrics': score}}, others
-        )
+        guide = getattr(p.pairs, 'guide', None)
+        about = {p.name: {'metrics': score}}
+        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guide)
 
     def _results(self):
         t = self.training

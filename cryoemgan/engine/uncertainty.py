@@ -18,11 +18,15 @@ def turned(images):
     return np.roll(flipped, 1, axis=(1, 2)) if images.shape[-1] % 2 == 0 else flipped
 
 
-def answers(model, particles, precision='float32'):
-    """All answers to particles [n, N, N]: float32 [k >= 2, n, N, N]; the first len(model.members) are the members'."""
-    found = [model.denoise(particles, member, precision) for member in model.members]
+def answers(model, particles, precision='float32', opinion=None):
+    """All answers to particles [n, N, N]: float32 [k >= 2, n, N, N]; the first len(model.members) are the members'.
+
+    opinion: of a guided model's guide on the particles. Turned with them: the answers differ by the network only, so
+    that an error of the map or of the search does not show in them.
+    """
+    found = [model.denoise(particles, member, precision, opinion) for member in model.members]
     if len(found) == 1:
-        found.append(turned(model.denoise(turned(particles), None, precision)))
+        found.append(turned(model.denoise(turned(particles), None, precision, opinion and opinion.turned())))
     return np.stack(found)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from . import metrics
+from .augmentation import with_channel
 
 # What is measured at each evaluation: enough for a mean within 1 %, and little beside a training interval.
 LARGEST_COUNT, LARGEST_BYTES = 2000, 2**28
@@ -32,7 +33,7 @@ class Validation:
             discriminator.eval()
         for start in range(0, len(self.noisy), self.batch_size):
             noisy, clean = (
-                torch.from_numpy(x[start : start + self.batch_size])[:, None].to(self.fabric.device)
+                with_channel(x[start : start + self.batch_size]).to(self.fabric.device)
                 for x in (self.noisy, self.clean)
             )
             with self.fabric.autocast():

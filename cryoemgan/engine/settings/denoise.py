@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
+from .guided import POSE_PRIOR, degrees
 
 
 @dataclass
@@ -12,7 +13,7 @@ class Denoise(Settings):
     particles: str | None = option(
         None,
         'Noisy particles (STAR) with the field of view the model was trained on (box times pixel size, within 0.5 '
-        'percent). Angles are not used; they pass through.',
+        'percent). Angles pass through; only a guided model with a pose prior uses them.',
         required=True,
         path=True,
         label='Particles',
@@ -26,6 +27,12 @@ class Denoise(Settings):
         le=8192,
         expert=True,
         label='Batch size',
+    )
+    pose_prior: str = option(
+        'model',
+        'Guided models only; model = as it was trained. ' + POSE_PRIOR,
+        expert=True,
+        label='Pose prior',
     )
     precision: str = option(
         'auto',
@@ -57,3 +64,9 @@ class Denoise(Settings):
         'what is seen. Doubles the time with two members.',
         label='Uncertainty',
     )
+
+    def validate(self):
+        """As in every verb; and the pose prior is a width, none or model."""
+        super().validate()
+        if self.pose_prior != 'model':
+            degrees(self.pose_prior)

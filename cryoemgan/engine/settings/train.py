@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .base import Settings, flag, option
+from .guided import POSE_PRIOR, degrees
 from .networks import NETWORKS
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
@@ -49,7 +50,11 @@ class Train(Settings):
         'once, 2.1 M, best with --noise-curriculum 0.45, --batch-size 160, '
         '--learning-rate-generator 1e-3; basis: perceptron on the same components, 16 M; '
         'paper256: 79 M, for 256 px and a GPU; plain: convolutions '
-        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4).',
+        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided (experimental): looks for the '
+        'projections of the map that each particle resembles, and corrects their weighted mean. It adds what the map '
+        'knows of the molecule to what little a noisy image tells. It cannot tell what the map does not hold, and '
+        "draws the map's projections for junk and other molecules too: check the column cryoemganEvidence. Needs "
+        '--cross-fit none.',
         choices=NETWORKS,
         label='Network',
     )
@@ -220,9 +225,11 @@ class Train(Settings):
         [],
         'Map that the references were projected from; repeat for several (states, classes), which then count '
         'equally. With --fresh-fraction new projections of it are made during training, at random angles, with '
-        'shifts and CTF of random particles: the cure for small sets and for overfitting to the refined angles.',
+        'shifts and CTF of random particles: the cure for small sets and for overfitting to the refined angles. '
+        'With --network guided the bank is made of its projections; without it, of the references in training, which '
+        'then must be free of CTF.',
         path=True,
-        label='Maps for fresh pairs',
+        label='Maps for fresh pairs or guide',
     )
     fresh_fraction: float | None = option(
         None,
@@ -260,7 +267,7 @@ class Train(Settings):
         'should come from project --half1 --half2); folds: --folds members; auto: halves where the particles have '
         'them, else folds; none: one network for all, whose output on its own training particles repeats part of '
         'their noise. --minutes is shared among the members, --iterations and --epochs count for each: two members '
-        'cost twice the iterations but the same epochs, since each has half of the pairs.',
+        'cost twice the iterations but the same epochs, since each has half of the pairs. --network guided: none only.',
         choices=('auto', 'none', 'halves', 'folds'),
         label='Cross-fitting',
     )
@@ -342,6 +349,43 @@ class Train(Settings):
         expert=True,
         label='Contaminating noise',
     )
+    bank_size: int = option(
+        8000,
+        'Guided networks: templates (projections) in the bank; each stands for all its in-plane rotations. More tell '
+        'finer differences of the view; time and memory of the search grow in proportion.',
+        ge=2,
+        le=1000000,
+        expert=True,
+        label='Templates',
+    )
+    candidates: int = option(
+        64,
+        'Guided networks: templates, turned and moved, that are weighed exactly for each particle, the best of the '
+        'coarse search. Too few make the mean follow one of them; more take longer.',
+        ge=4,
+        le=1024,
+        expert=True,
+        label='Candidates',
+    )
+    contrast_spread: float = option(
+        0.1,
+        'Guided networks: relative s.d. of the contrast from particle to particle (ice, normalisation).',
+        ge=0,
+        le=1,
+        expert=True,
+        label='Contrast spread',
+    )
+    shift_range: float | None = option(
+        None,
+        'Guided networks: how far off centre particles are looked for; default what the shifts of 98 % of the '
+        'particles in the table need, at most 6 px. Time grows with its square.',
+        ge=0,
+        le=32,
+        unit='px',
+        expert=True,
+        label='Shift range',
+    )
+    pose_prior: str = option('none', 'Guided networks: ' + POSE_PRIOR, label='Pose prior')
     init: str | None = option(
         None,
         'Start from the weights of this model folder (train longer, or adapt it to new '
@@ -377,9 +421,14 @@ class Train(Settings):
     def validate(self):
         """As in every verb; and the length is given at most once."""
         super().validate()
+        degrees(self.pose_prior)
         given = [flag(name) for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f'give only one of {", ".join(given)}: they all set the length of the run')
+
+    def pose_prior_degrees(self):
+        """Width of the pose prior, or None."""
+        return degrees(self.pose_prior)
 
     def fill(self):
         """Take from the preset every option that was left open; explicit values win. Returns self."""

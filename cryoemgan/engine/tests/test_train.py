@@ -65,7 +65,18 @@ def test_presets_fill_what_is_open_and_explicit_options_win():
 @pytest.mark.parametrize('name', ['recommended', 'paper', 'authors'])
 def test_every_preset_leaves_nothing_open_but_the_length(name):
     values = preset_values(name)
-    free = {'particles', 'references', 'box', 'init', 'devices', 'output', 'epochs', 'iterations', 'minutes'}
+    free = {
+        'particles',
+        'references',
+        'box',
+        'shift_range',
+        'init',
+        'devices',
+        'output',
+        'epochs',
+        'iterations',
+        'minutes',
+    }
     open_fields = {k for k, v in vars(Train()).items() if v is None}
     assert open_fields - free <= set(values)
     assert len({'epochs', 'iterations', 'minutes'} & set(values)) == 1

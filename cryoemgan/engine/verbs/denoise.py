@@ -8,12 +8,15 @@ import numpy as np
 from .. import card, crossfitting, inference, shown
 from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
+from ..errors import InputError
 from ..model import Model
+from ..settings.guided import degrees
 from ..stacks import StackWriter
 from ..table import ParticleTable
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
+EVIDENCE, CONTRAST, DISAGREEMENT = 'cryoemganEvidence', 'cryoemganContrast', 'cryoemganPoseDisagreement'
 UNKNOWN = 999.0
 
 
@@ -32,9 +35,25 @@ def check(settings, job):
     """Prepared; InputError for anything that cannot be denoised."""
     table = ParticleTable.read(job.input(settings.particles))
     model = Model.load(settings.model, choose_device(settings.device))
+    _check_guide(settings, table, model)
     job.input(model.folder / card.CARD)
     plan = inference.plan(table, model, settings.output_box, settings.batch_size)
     return Prepared(table, model, plan, crossfitting.route(model, table), cut_of(settings.cut, model))
+
+
+def _check_guide(settings, table, model):
+    """Set the pose prior of a guided model; InputError when the table lacks what the guide needs."""
+    if model.guide is None:
+        if settings.pose_prior != 'model':
+            raise InputError(f'--pose-prior: {model.folder} is not a guided model, it does not use angles')
+        return
+    options = model.guide.options
+    if settings.pose_prior != 'model':
+        options.pose_prior = degrees(settings.pose_prior)
+    if options.pose_prior and not table.has('rlnAngleRot'):
+        raise InputError(f'--pose-prior: {table.path} has no angles; give --pose-prior none')
+    if options.ctf != 'none' and not table.has('rlnDefocusU'):
+        raise InputError(f"{table.path}: no rlnDefocusU; the guided model {model.folder} needs each particle's CTF")
 
 
 def run(settings, job, prepared):
@@ -42,8 +61,8 @@ def run(settings, job, prepared):
     table, model, plan, routing = prepared.table, prepared.model, prepared.plan, prepared.routing
     precision = choose_precision(settings.precision, model.device)
     _warn_before(job, prepared)
-    committee = Committee(model, plan, precision, routing, prepared.cut, settings.uncertainty)
-    start, constant, errors = time.perf_counter(), 0, []
+    committee = Committee(model, plan, precision, routing, prepared.cut, settings.uncertainty, table)
+    start, constant, errors, scores = time.perf_counter(), 0, [], []
     with (
         StackWriter(job.output(STACK), len(table), plan.box, plan.pixel_size) as stack,
         job.progress(len(table), 'denoising') as bar,
@@ -53,6 +72,8 @@ def run(settings, job, prepared):
             stack.append(batch.images)
             if settings.uncertainty:
                 errors.append(batch.errors)
+            if batch.scores is not None:
+                scores.append(batch.scores)
             bar.update(len(batch.noisy))
     seconds = time.perf_counter() - start
     if constant:
@@ -61,18 +82,20 @@ def run(settings, job, prepared):
             'network shows for them means nothing'
         )
     errors = np.concatenate(errors) if errors else None
-    _write_table(job, prepared, committee, errors)
+    scores = np.concatenate(scores) if scores else None
+    _write_table(job, prepared, committee, errors, scores)
+    guided = {} if scores is None else _judge(job, model, scores)
     return {
-        'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
+        **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
         'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
         'members': routing.members, 'resolution_cut': committee.cut,
         'uncertainty_median': None if errors is None else float(np.median(errors)),
         'constant_images': constant, 'device': str(model.device), 'precision': precision,
-        'images_per_second': round(len(table) / seconds, 2), 'statement': card.STATEMENT,
+        'images_per_second': round(len(table) / seconds, 2), 'statement': card.statement_of(model.card),
     }  # fmt: skip
 
 
-def _write_table(job, prepared, committee, errors):
+def _write_table(job, prepared, committee, errors, scores):
     model, plan, routing = prepared.model, prepared.plan, prepared.routing
     output = prepared.table.derive(STACK, box=plan.box, pixel_size=plan.pixel_size)
     if len(routing.members) > 1:
@@ -80,6 +103,12 @@ def _write_table(job, prepared, committee, errors):
     if errors is not None:
         # STAR readers stumble over infinity; a constant image has no expected error.
         output.set(UNCERTAINTY, np.where(np.isfinite(errors), errors, UNKNOWN))
+    if scores is not None:
+        evidence, disagreement, contrast = scores.T.astype(np.float64)
+        output.set(EVIDENCE, evidence)
+        output.set(CONTRAST, contrast)
+        if not np.isnan(disagreement).any():
+            output.set(DISAGREEMENT, disagreement)
     output.set_provenance(
         verb='denoise',
         ctf=model.card['ctf'],
@@ -89,9 +118,31 @@ def _write_table(job, prepared, committee, errors):
         cross_fit=model.card.get('cross_fit', {}).get('mode', 'none'),
         leakage=routing.leakage,
         resolution_cut=f'{committee.cut:.2f}' if committee.cut else 'none',
-        statement=card.STATEMENT,
+        statement=card.statement_of(model.card),
     )
     output.write(job.output(TABLE))
+
+
+def _judge(job, model, scores):
+    """A warning when the evidence is lower than in training, and what the summary says of a guided model's scores."""
+    evidence, disagreement, _ = scores.T.astype(np.float64)
+    threshold = model.guide.threshold
+    low = float((evidence < threshold['evidence']).mean())
+    # One in twenty of the training particles lies below the threshold.
+    if low > 4 * (1 - threshold['true_acceptance']):
+        job.warn(
+            f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but '
+            f'{1 - threshold["true_acceptance"]:.0%} of the training particles ({threshold["evidence"]:.1f}): they '
+            "are empty, another molecule, or noisier than the training set. A guided model shows them the map's "
+            'projections all the same: leave them out, or use a blind network'
+        )
+    return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': threshold['evidence'],
+            'below_threshold': low, 'pose_disagreement_median': _median(disagreement)}  # fmt: skip
+
+
+def _median(values):
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else None
 
 
 def _warn_before(job, prepared):

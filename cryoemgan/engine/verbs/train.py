@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .. import assessment, checkpoints, crossfitting, networks, sampling, shown
+from .. import assessment, checkpoints, crossfitting, guiding, networks, sampling, shown
 from ..errors import InputError
 from ..job import file_identity
 from ..launching import launch, plan
@@ -36,7 +36,11 @@ def check(settings, job):
     s = settings.fill()
     plan(s)
     start = Model.load(job.input(s.init)) if s.init else None
+    if s.network == 'guided':
+        guiding.check_settings(s)
     pairs = open_pairs(s, job)
+    if s.network == 'guided':
+        guiding.check(s, pairs, job)
     networks.create(s.network, pairs.box)
     if start is not None:
         _check_start(start, s, pairs)
@@ -135,8 +139,10 @@ def _contaminate(s, job, pairs, training):
 
 def _synthetic(s, job, pairs, training):
     """The source of fresh pairs, when they or a noise curriculum are asked for."""
-    if s.volume and not s.fresh_fraction:
-        raise InputError('--volume is used for fresh pairs only: give --fresh-fraction too, or leave it out')
+    if s.volume and not s.fresh_fraction and s.network != 'guided':
+        raise InputError(
+            '--volume is used for fresh pairs and for --network guided only: give --fresh-fraction too, or leave it out'
+        )
     if not (s.fresh_fraction or s.noise_curriculum):
         return None
     if s.contaminate != 'none':
@@ -163,6 +169,8 @@ def _identity(s, pairs, names):
 def run(settings, job, prepared):
     """Train every member; returns the summary's results. WorkError when a loss term is no longer a number."""
     fabric, precision = launch(settings)
+    if settings.network == 'guided' and fabric.world_size > 1:
+        raise InputError('--network guided trains in one process: start it without torchrun or several tasks')
     found = {member.name: _train(job, member, fabric, precision) for member in prepared.members}
     results = _merged(found)
     results['cross_fit'] = {'mode': prepared.mode, 'members': list(found)}
@@ -183,6 +191,9 @@ def _train(job, member, fabric, precision):
     if len(member.all_names) > 1:
         job.say(f'member {member.name}: {len(member.training)} training pairs')
     checkpoint = member.checkpoint
+    if member.settings.network == 'guided':
+        member.pairs = guiding.build(member.settings, job, member.pairs, member.training)
+        member.training = np.append(member.training, member.pairs.empty)
     batch_size = checkpoint['batch_size'] if checkpoint else member.settings.batch_size
     while True:
         try:

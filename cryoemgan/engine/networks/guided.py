@@ -1,0 +1,75 @@
+"""A small residual network that corrects the opinion of a bank of projections (see engine/guide.py).
+
+It sees the noisy image, the bank's posterior mean, its s.d. and the probability that there is a particle, and
+starts as the identity on the posterior mean: it learns what to keep from the particle and when not to trust the bank.
+"""
+
+import torch
+from torch import nn
+
+from . import register, residual
+from .layers import down, initialise, up
+
+CHANNELS = 4  # particle, mean, s.d., presence
+
+
+@register('guided')
+def build(width=32, blocks=4):
+    """width: channels at half resolution, twice that at a quarter. blocks: residual blocks at each."""
+    return Generator(width, blocks), residual.build(width)[1]
+
+
+class Block(nn.Module):
+    """x + conv(ReLU(conv(ReLU(x)))): the skip path is the identity throughout."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.second(torch.relu(self.first(torch.relu(x))))
+
+
+class Generator(nn.Module):
+    """[B, 4, N, N]: standardised particle; mean and s.d. in network units; presence 0..1 -> [B, 1, N, N].
+
+    With one channel (the particle alone) it works without a bank.
+    """
+
+    multiple = 16
+    guided = True
+
+    def __init__(self, width, blocks):
+        super().__init__()
+        self.stem = down(CHANNELS, width)
+        self.fine = nn.Sequential(*(Block(width) for _ in range(blocks)))
+        self.halve = down(width, 2 * width)
+        self.coarse = nn.Sequential(*(Block(2 * width) for _ in range(blocks)))
+        self.enlarge = up(2 * width, width)
+        self.merge = nn.Sequential(*(Block(width) for _ in range(blocks // 2)))
+        self.last = up(width, 1)
+        # Grey scale of the references: mean, s.d.
+        self.register_buffer('grey', torch.tensor([0.0, 1.0]))
+        initialise(self)
+        for block in self.modules():
+            if isinstance(block, Block):
+                nn.init.zeros_(block.second.weight)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x):
+        centre, spread = self.grey
+        if x.shape[1] == 1:
+            # Nobody to ask: no particle is the safe opinion.
+            x = torch.cat([x, centre.expand_as(x), torch.zeros_like(x), torch.zeros_like(x)], 1)
+        mean = x[:, 1:2]
+        shown = (mean - centre) / spread
+        # The s.d. is a few per cent of the contrast.
+        seen = torch.cat([x[:, :1], shown, 10 * x[:, 2:3] / spread, x[:, 3:4]], 1)
+        fine = self.fine(self.stem(seen))
+        fine = self.merge(fine + self.enlarge(self.coarse(self.halve(fine))))
+        return mean + 0.3 * spread * self.last(torch.relu(fine))
+
+    def initialise(self, noisy, clean):
+        """Take the grey scale from the references."""
+        self.grey.copy_(torch.stack([clean.mean(), clean.std()]))

@@ -1,0 +1,180 @@
+"""Images as Fourier coefficients, and a small basis for a set of images in which an in-plane rotation is a phase.
+
+The origin of an image is its pixel N//2. Its vector holds the coefficients of half the Fourier plane, |k| <= radius,
+k = 0 first, scaled so that the real dot product of two vectors is that of the two images (Parseval). Images of
+templates must be zero around the object: without their k = 0, or on a grey background, the square edge of the box
+would be part of the image and could not be rotated.
+
+Steerable principal components (Zhao, Shkolnisky and Singer, IEEE Trans. Comput. Imaging 2, 2016, 1): the principal
+components of a set of images together with all their rotations have the form g(|k|) exp(i m theta).
+"""
+
+import math
+
+import torch
+from scipy.interpolate import CubicSpline
+from torch.nn.functional import grid_sample
+
+# Distance of the rings on which radial profiles are known. Images as wide as their box oscillate with period 2
+# along |k|.
+STEP = 0.25
+
+
+class FourierPlane:
+    """The half plane of coefficients of images of ``box`` (even) pixels up to ``radius`` (default N/2 - 1)."""
+
+    def __init__(self, box, radius=None, device='cpu'):
+        self.box, self.radius = box, radius or box // 2 - 1
+        kx = torch.arange(box // 2 + 1, device=device).float()
+        ky = (torch.fft.fftfreq(box, device=device) * box).round()
+        ky, kx = torch.meshgrid(ky, kx, indexing='ij')
+        squared = kx**2 + ky**2
+        half = (kx > 0) | (ky >= 0)
+        self.index = torch.nonzero((half & (squared <= self.radius**2)).flatten())[:, 0]
+        self.kx, self.ky = kx.flatten()[self.index], ky.flatten()[self.index]
+        self.r = torch.hypot(self.kx, self.ky)
+        self.theta = torch.atan2(self.ky, self.kx)
+        # Moves the origin from pixel (0, 0) to N//2.
+        self._sign = math.sqrt(2) * (1 - 2 * ((self.kx + self.ky) % 2))
+        self._sign[0] = 1
+        self._share = torch.full_like(self.kx, 0.5)
+        self._share[0] = 1
+
+    def __len__(self):
+        return len(self.index)
+
+    def vectors(self, images):
+        """complex64[..., P] of real images [..., N, N]."""
+        spectrum = torch.fft.rfft2(images, norm='ortho').flatten(-2)
+        return spectrum[..., self.index] * self._sign
+
+    def images(self, vectors):
+        """float32[..., N, N] of vectors."""
+        n = self.box
+        spectrum = vectors.new_zeros(*vectors.shape[:-1], n * (n // 2 + 1))
+        values = vectors * (self._share * self._sign)
+        spectrum[..., self.index] = values
+        # irfft2 takes the column kx = 0 as it is: its other half is the conjugate.
+        column = (self.kx == 0) & (self.ky > 0)
+        mirror = ((-self.ky[column]) % n).long() * (n // 2 + 1)
+        spectrum[..., mirror] = values[..., column].conj()
+        return torch.fft.irfft2(spectrum.unflatten(-1, (n, n // 2 + 1)), s=(n, n), norm='ortho')
+
+    def ramps(self, shifts):
+        """complex64[..., P]: factors that move an image by ``shifts`` [..., 2], (x, y) in pixels."""
+        turns = (shifts[..., :1] * self.kx + shifts[..., 1:] * self.ky) / self.box
+        return torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
+
+    def rings(self, power):
+        """Sums [..., R] over rings of width 1 (ring j: |k| rounds to j) of values [..., P]."""
+        ring = self.r.round().long()
+        out = power.new_zeros(*power.shape[:-1], self.radius + 1)
+        return out.index_add_(-1, ring, power)
+
+    def ring_means(self, power):
+        """Means [..., R] over rings; ring 0 is zero."""
+        return self.rings(power) / self.rings(torch.ones_like(self.r)).clamp(min=1)
+
+
+class SteerableBasis:
+    """K functions g(|k|) exp(i m theta), m >= 0, on a FourierPlane.
+
+    order: int64[K], m; profiles: float32[K, J], g at |k| = j * STEP. Coefficients are complex [..., K] (imaginary part
+    without meaning where m = 0). A rotation of the image by d (from x to y) multiplies them by exp(-i m d).
+    """
+
+    def __init__(self, plane, order, profiles):
+        self.plane, self.order, self.profiles = plane, order, profiles
+        knots = torch.arange(profiles.shape[1]) * STEP
+        spline = CubicSpline(knots, profiles.double().cpu(), axis=1)
+        g = torch.as_tensor(spline(plane.r.cpu()), dtype=torch.float32, device=profiles.device)
+        wave = torch.polar(torch.ones_like(plane.theta), plane.theta)
+        wave = torch.stack([wave**m for m in range(int(order.max()) + 1)])[order]
+        # k = 0 has no second half: its coordinate is not doubled.
+        g[:, 0] /= math.sqrt(2)
+        parity = (1 - 2 * (order % 2))[:, None]
+        first = g * (wave + parity * wave.conj())
+        second = 1j * g * (wave - parity * wave.conj())
+        functions = torch.view_as_real(torch.stack([first, second], 1)).flatten(2)
+        scale = functions[:, 0].norm(dim=-1, keepdim=True)
+        functions = functions / scale[:, None]
+        functions[order == 0, 1] = 0
+        # Rows 2j and 2j+1 belong to the real and imaginary part of coefficient j.
+        self.matrix = functions.flatten(0, 1)
+        gram = self.matrix.double() @ self.matrix.double().T
+        self._inverse = torch.linalg.pinv(gram, hermitian=True).float()
+
+    def __len__(self):
+        return len(self.order)
+
+    def products(self, vectors, count=None):
+        """complex64[..., K]: b with Re(sum conj(a) b) = <image of a, vector>; of the first ``count`` functions."""
+        rows = self.matrix[: 2 * count] if count else self.matrix
+        flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ rows.T
+        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
+
+    def coefficients(self, vectors):
+        """complex64[..., K] of the best approximation (least squares) of vectors [..., P]."""
+        b = torch.view_as_real(self.products(vectors)).flatten(-2) @ self._inverse
+        return torch.view_as_complex(b.unflatten(-1, (-1, 2)).contiguous())
+
+    def synthesise(self, coefficients):
+        """complex64[..., P]: vectors of coefficients [..., K] (or of the first few functions)."""
+        flat = torch.view_as_real(coefficients.contiguous()).flatten(-2)
+        out = flat @ self.matrix[: flat.shape[-1]]
+        return torch.view_as_complex(out.unflatten(-1, (-1, 2)).contiguous())
+
+    def turned(self, coefficients, angles):
+        """Coefficients [..., K] of the images rotated by ``angles`` [...] (radians, from x to y)."""
+        turns = -angles[..., None] * self.order
+        return coefficients * torch.polar(torch.ones_like(turns), turns)
+
+
+def principal_basis(plane, vectors, energy=0.999, most=400):
+    """The SteerableBasis of images given as vectors [n, P]: the fewest functions (at most ``most``) that hold the
+    share ``energy`` of their power. Functions are sorted by the power they hold."""
+    polar = _polar(plane, vectors)
+    radius = torch.arange(polar.shape[1], device=polar.device) * STEP
+    spectrum = torch.fft.fft(polar, dim=2)[:, :, : polar.shape[2] // 2]
+    entries = []
+    weight = radius.sqrt()
+    for m in range(spectrum.shape[2]):
+        part = spectrum[:, :, m] * weight
+        covariance = (part.T @ part.conj()).real.double()
+        values, functions = torch.linalg.eigh(covariance)
+        multiplicity = 1 if m == 0 else 2
+        for value, function in zip(values.flip(0).tolist(), functions.flip(1).T):
+            entries.append((value * multiplicity, m, function.float()))
+    entries.sort(key=lambda e: -e[0])
+    total, held, kept = sum(e[0] for e in entries), 0.0, []
+    for entry in entries[:most]:
+        kept.append(entry)
+        held += entry[0]
+        if held >= energy * total:
+            break
+    # At k = 0 only m = 0 lives, and it arrives there with slope zero.
+    profiles = torch.stack([e[2] / weight.clamp(min=1e-6) for e in kept])
+    flat = torch.tensor([float(e[1] == 0) for e in kept], device=profiles.device)
+    profiles[:, 0] = flat * (4 * profiles[:, 1] - profiles[:, 2]) / 3
+    order = torch.tensor([e[1] for e in kept], device=profiles.device)
+    return SteerableBasis(plane, order, profiles)
+
+
+def _polar(plane, vectors, chunk=64):
+    """Fourier transforms complex64[n, J, T] on rings |k| = j * STEP, all around, by cubic interpolation."""
+    n, turns = plane.box, 4 * plane.radius
+    radius = torch.arange(round(plane.radius / STEP) + 1, device=vectors.device) * STEP
+    angle = torch.arange(turns, device=vectors.device) * (2 * math.pi / turns)
+    # Padded four times: cubic interpolation is then good to a part in a thousand.
+    size = 4 * n
+    grid = torch.stack([radius[:, None] * torch.cos(angle), radius[:, None] * torch.sin(angle)], -1)
+    # grid_sample counts -1 .. 1 from the first to the last of the padded transform.
+    grid = (4 * grid + 2 * n) * (2 / (size - 1)) - 1
+    out = []
+    for part in vectors.split(chunk):
+        images = torch.nn.functional.pad(plane.images(part), (3 * n // 2,) * 4)
+        spectrum = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(images, dim=(-2, -1))), dim=(-2, -1))
+        planes = torch.view_as_real(spectrum).permute(0, 3, 1, 2)
+        values = grid_sample(planes, grid.expand(len(part), -1, -1, -1), 'bicubic', 'zeros', align_corners=True)
+        out.append(torch.complex(values[:, 0], values[:, 1]))
+    return torch.cat(out)

@@ -37,7 +37,7 @@ class Train(Settings):
         'Where every option left open gets its value. recommended: what reached the '
         'lowest validation error for its cost in our measurements; paper: the hyperparameters of the '
         "paper's text (its 128 px network, (0.5,0.5)-GAN + l1, batch 20, rates 1e-3 and 1e-2, no "
-        'schedule), about ten times slower; authors: what their scripts do (patch scores summed, '
+        'schedule), hours on a processor; authors: what their scripts do (patch scores summed, '
         'batch 10, no shuffling).',
         choices=('recommended', 'paper', 'authors'),
         label='Preset',
@@ -45,9 +45,9 @@ class Train(Settings):
     network: str | None = option(
         None,
         'Generator and discriminator. residual: strided network with skips, 1.6 M '
-        "weights, 0.1 s a step of 20 at 64 px on one core; paper128: the paper's, 4.2 M, "
+        "weights, 0.2 s a step of 20 at 64 px on one core; paper128: the paper's, 4.2 M, "
         'three times the cost; equivariant: sees the whole particle at all in-plane angles at '
-        'once, 2.1 M, best with --noise-curriculum 0.45, --batch-size 160, '
+        'once, 2.1 M, a prototype that was tried with --noise-curriculum 0.45, --batch-size 160, '
         '--learning-rate-generator 1e-3; basis: perceptron on the same components, 16 M; '
         'paper256: 79 M, for 256 px and a GPU; plain: convolutions '
         'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided (experimental): looks for the '

@@ -241,6 +241,15 @@ class Train(Settings):
         le=1,
         label='Fresh pairs',
     )
+    noise_particles: str | None = option(
+        None,
+        'Images of noise alone (STAR): boxes of background, or empty particles, in the particles\' pixel size and in '
+        'their box or a larger one. With --fresh-fraction the noise of fresh pairs is cut and turned out of them, '
+        "scaled as a set to the strength of the particles' noise, in place of Gaussian noise: it brings what a "
+        'spectrum does not tell, such as neighbours, carbon and ice.',
+        path=True,
+        label='Images of noise',
+    )
     noise_curriculum: float | None = option(
         None,
         "Part of the run in which the s.d. of the noise rises from a quarter of the data's to all of it; 0 = off. "

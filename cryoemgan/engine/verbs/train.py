@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from .. import assessment, checkpoints, crossfitting, guiding, networks, sampling, shown
+from ..background import open_background
 from ..errors import InputError
 from ..job import file_identity
 from ..launching import launch, plan
@@ -143,12 +144,17 @@ def _synthetic(s, job, pairs, training):
         raise InputError(
             '--volume is used for fresh pairs and for --network guided only: give --fresh-fraction too, or leave it out'
         )
+    if s.noise_particles and not s.fresh_fraction:
+        raise InputError('--noise-particles is used for fresh pairs only: give --fresh-fraction too, or leave it out')
     if not (s.fresh_fraction or s.noise_curriculum):
         return None
     if s.contaminate != 'none':
         raise InputError('--contaminate is for real pairs: leave out --fresh-fraction and --noise-curriculum')
-    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job))
+    background = open_background(s.noise_particles, pairs, s.seed, job)
+    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job), background)
     job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
+    if background is not None:
+        job.say(f'images of noise are multiplied by {synthetic.background_scale:.3g} to be as strong as that')
     if s.noise_curriculum and synthetic.corrects_ctf and s.fresh_fraction < 1:
         job.warn(
             '--noise-curriculum acts on fresh pairs only: the references have no CTF, so the noise of the real '
@@ -159,10 +165,11 @@ def _synthetic(s, job, pairs, training):
 
 def _identity(s, pairs, names):
     """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
-    files = ('particles', 'references', 'init', 'volume')
+    files = ('particles', 'references', 'init', 'volume', 'noise_particles')
     kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in files}
     scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
     kept['volume'] = [file_identity(v).get('sha256', v) for v in s.volume]
+    kept['noise_particles'] = s.noise_particles and file_identity(s.noise_particles).get('sha256', s.noise_particles)
     return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
 
 

@@ -243,7 +243,7 @@ class Train(Settings):
     )
     noise_particles: str | None = option(
         None,
-        'Images of noise alone (STAR): boxes of background, or empty particles, in the particles\' pixel size and in '
+        "Images of noise alone (STAR): boxes of background, or empty particles, in the particles' pixel size and in "
         'their box or a larger one. With --fresh-fraction the noise of fresh pairs is cut and turned out of them, '
         "scaled as a set to the strength of the particles' noise, in place of Gaussian noise: it brings what a "
         'spectrum does not tell, such as neighbours, carbon and ice.',

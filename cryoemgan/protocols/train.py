@@ -271,6 +271,12 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 )
                 + '.'
             )
+        top = (next(iter(summary.get('members', {}).values()), summary)).get('top', [])
+        if len(top) > 1:
+            lines.append(
+                f'The best {len(top)} evaluations: mean MSE {summary["top_mse_mean"]:.5f}, '
+                f'standard deviation {summary["top_mse_sd"]:.5f}.'
+            )
         if len(members) > 1:
             lines.append(
                 f'Cross-fitted: {len(members)} networks ({", ".join(members)}); a particle is denoised by those that '

@@ -228,10 +228,13 @@ def _merged(found):
         k: sum(f[k] for f in every) for k in ('iterations', 'training_seconds', 'training_pairs', 'validation_pairs')
     }
     best = {k: float(np.mean([f['best'][k] for f in every])) for k in ('mse', 'psnr', 'ssim')}
-    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids')
+    spread = ('top_mse_mean', 'top_mse_sd')
+    top = {k: float(np.mean([f[k] for f in every])) for k in spread}
+    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids', *spread)
     return {
-        **first,
+        **{k: v for k, v in first.items() if k not in ('top', 'train_ids')},
         **sums,
+        **top,
         'best': {'iteration': max(f['best']['iteration'] for f in every), **best},
         'members': {name: {k: f[k] for k in own} for name, f in found.items()},
     }

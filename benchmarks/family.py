@@ -1,6 +1,6 @@
 """Every member of the family at equal CPU cost: five-state RNA polymerase, 64 px, SNR 0.1, one thread, resumable.
 
-    python benchmarks/family.py --data ../shared/data --work WORK [--cpu 40] [--seeds 1 2 3] [--members NAME ...]
+    python benchmarks/family.py --data ../shared/data --work WORK [--cpu 20] [--seeds 1 2 3] [--members NAME ...]
 
 A cell trains one member for ``--cpu`` seconds of process time, validation and reading included (the clock of
 ``--minutes`` is CPU time here, so that other load of the machine does not count), keeps the checkpoint that is best on
@@ -92,7 +92,7 @@ def covariance_wiener(args, data):
 
 
 def train_cell(args, data, name, seed):
-    """Train and test one cell in this process; gives its row."""
+    """Train and test one cell; gives its row."""
     from cryoemgan.engine import trainingrun
     from cryoemgan.engine.__main__ import run, use_threads
     from cryoemgan.engine.model import Model
@@ -122,15 +122,13 @@ def train_cell(args, data, name, seed):
 
 
 def row_of(args, data, name, seed):
-    """The row of a cell: read if it is finished, else made in a process of its own."""
+    """The row of a cell: read if it is finished, else made."""
     path = args.work / 'cells' / f'{name.replace(" ", "_")}_{args.cpu:g}_{seed}.json'
     if not path.exists():
-        if name == 'cwf':
-            row = covariance_wiener(args, data)
-            path.write_text(json.dumps(row))
-        else:
-            subprocess.run([sys.executable, __file__, '--data', str(args.data), '--work', str(args.work), '--cpu',
-                            str(args.cpu), '--one', name, str(seed), str(path)], check=True)  # fmt: skip
+        row = covariance_wiener(args, data) if name == 'cwf' else train_cell(args, data, name, seed)
+        partial = path.with_suffix('.partial')
+        partial.write_text(json.dumps(row))
+        partial.replace(path)
     return json.loads(path.read_text())
 
 
@@ -199,19 +197,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--cpu', type=float, default=40)
+    parser.add_argument('--cpu', type=float, default=20)
     parser.add_argument('--seeds', type=int, nargs='+', default=[1])
     parser.add_argument('--members', nargs='*', default=['cwf', *MEMBERS], choices=['cwf', *MEMBERS])
-    parser.add_argument('--one', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'
     data = data_set(args)
-    if args.one:
-        name, seed, path = args.one
-        partial = Path(path + '.partial')
-        partial.write_text(json.dumps(train_cell(args, data, name, int(seed))))
-        partial.replace(path)
-        return
     (args.work / 'cells').mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         for name in args.members:

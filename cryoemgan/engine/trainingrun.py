@@ -21,7 +21,7 @@ from .validation import Validation
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
 # Pairs that a network may look at before training: enough for its components.
-LOOK_COUNT, LOOK_BYTES = 4000, 2**30
+LOOK_COUNT, LOOK_BYTES = 4000, 2**29
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
 clock = time.monotonic
 
@@ -62,7 +62,7 @@ class TrainingRun:
         feed = Feed(pairs, prepared.training, s.seed, s.shuffle)
         if checkpoint is None:
             self._first_weights()
-        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size, prepared.synthetic)
+        self.training = Training(self.pair, feed, s, fabric, batch_size, prepared.synthetic)
         self.validation = Validation(pairs, prepared.validation, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:

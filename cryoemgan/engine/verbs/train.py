@@ -150,11 +150,6 @@ def _synthetic(s, job, pairs, training):
         raise InputError('--contaminate is for real pairs: leave out --fresh-fraction')
     synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job))
     job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
-    if synthetic.corrects_ctf and s.fresh_fraction < 1:
-        job.warn(
-            '--noise-curriculum and --exchange-noise act on fresh pairs only: the references have no CTF, so the noise '
-            'of the real particles cannot be told from their signal; project with --ctf, or give --fresh-fraction 1'
-        )
     return synthetic
 
 

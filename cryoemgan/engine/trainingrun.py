@@ -20,6 +20,8 @@ from .validation import Validation
 
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
+# Pairs that a network may look at before training: enough for its components.
+LOOK_COUNT, LOOK_BYTES = 4000, 2**29
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
 clock = time.monotonic
 
@@ -60,7 +62,7 @@ class TrainingRun:
         feed = Feed(pairs, prepared.training, s.seed, s.shuffle)
         if checkpoint is None:
             self._first_weights()
-        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size, prepared.synthetic)
+        self.training = Training(self.pair, feed, s, fabric, batch_size, prepared.synthetic)
         self.validation = Validation(pairs, prepared.validation, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:
@@ -80,7 +82,8 @@ class TrainingRun:
             self.pair.generator.load_state_dict(self.prepared.start.state_dict())
             return
         some = self.prepared.training
-        some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]
+        most = max(2, min(len(some), LOOK_COUNT, LOOK_BYTES // (8 * self.prepared.pairs.box**2)))
+        some = some[np.linspace(0, len(some) - 1, most).round().astype(int)]
         noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
         self.pair.initialise(noisy, clean)
 

@@ -71,12 +71,12 @@ class NoisyPairs:
 
     def independent(self, positions, rng):
         """(images to denoise, images with the same signal and independent noise, variance of the latter's noise), in
-        grey values. Gaussian noise e of the measured spectrum is added and taken away, y + e/2 and y - 2e, which makes
-        the two independent (Pang et al. 2021) at the price of a quarter more noise in the first."""
+        grey values. Gaussian noise e of the measured spectrum is added and taken away, y + e/3 and y - 3e, which makes
+        the two independent (Pang et al. 2021) at the price of a ninth more noise in the first."""
         images, _ = self.raw(positions)
         white = rng.standard_normal(images.shape, dtype=np.float32)
         extra = np.float32(self.scale.sd * self.noise_variance**0.5) * whitening.filtered(white, 1 / self.gains)
-        return images + extra / 2, images - 2 * extra, 5 * float(extra.var(dtype=np.float64))
+        return images + extra / 3, images - 3 * extra, 10 * float(extra.var(dtype=np.float64))
 
     def measure(self, job):
         """Stream over all particles once for mean and s.d.; noise from the corners of a sample."""

@@ -42,8 +42,10 @@ FILTERS = ('wiener', 'cwf')
 def engine(verb, folder, **options):
     """Summary of a run of a verb; a finished one is used again."""
     if not (folder / 'summary.json').exists():
-        words = [x for k, v in options.items() for i in (v if isinstance(v, list) else [v])
-                 for x in ('--' + k.replace('_', '-'), str(i))]  # fmt: skip
+        words = []
+        for key, value in options.items():
+            for item in value if isinstance(value, list) else [value]:
+                words += ['--' + key.replace('_', '-')] + ([] if item is True else [str(item)])
         command = [sys.executable, '-c', ENGINE, verb, '--output', str(folder), '--threads', '1', '--overwrite', *words]
         subprocess.run(command, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, stderr=subprocess.DEVNULL)
     return json.loads((folder / 'summary.json').read_text())

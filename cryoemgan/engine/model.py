@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from . import networks
+from . import networks, whitening
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .errors import InputError
 from .guide import Guide
@@ -35,6 +35,8 @@ class Model:
     def __init__(self, folder, card, members, digest, device, guide=None):
         self.folder, self.card, self.members = Path(folder), card, members
         self.digest, self.device, self.guide = digest, device, guide
+        # Of a model trained on noisy images alone: it sees them with white noise (rings of `frc.ring_index`).
+        self._gains = np.array(card['whitening']['gains']) if 'whitening' in card else None
 
     @classmethod
     def load(cls, folder, device='cpu'):
@@ -66,6 +68,9 @@ class Model:
         """
         generator = self.members[member] if member else next(iter(self.members.values()))
         source, units, grey = self.card['input'], self.card['units'], self.card['grey']
+        gains = self._gains
+        if gains is not None:
+            particles = source['mean'] + whitening.filtered(particles - np.float32(source['mean']), gains)
         images = torch.from_numpy(np.ascontiguousarray(particles, np.float32))[:, None].to(self.device)
         with (
             torch.inference_mode(),
@@ -75,8 +80,10 @@ class Model:
             if opinion is not None:
                 seen = torch.cat([seen, opinion.channels(units['scale'], units['offset'])], 1)
             output = generator(seen)[:, 0].float()
-        references = units['scale'] * output + units['offset']
-        return (grey['gain'] * references + grey['offset']).cpu().numpy()
+        references = (units['scale'] * output + units['offset']).cpu().numpy()
+        if gains is not None:
+            references = whitening.filtered(references, 1 / gains)
+        return grey['gain'] * references + grey['offset']
 
     def ask(self, particles, context):
         """Opinion of the guide on particles float32 [n, box, box] with their Context; None for a blind network."""

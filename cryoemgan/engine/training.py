@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from . import sampling
+from . import blindspot, sampling
 from .augmentation import augment, with_channel
 from .errors import WorkError
 from .losses import adversary, gradient_penalty, per_image, reconstruction
@@ -65,7 +65,7 @@ class Training:
         self._begin()
         if rule:
             for _ in range(s.discriminator_steps):
-                noisy, clean = self._batch()
+                noisy, clean, _ = self._batch()
                 with torch.no_grad():
                     denoised = self._denoise(noisy)
                 real, fake = self._mean(rule.real(self._judge(clean))), self._mean(rule.fake(self._judge(denoised)))
@@ -80,9 +80,9 @@ class Training:
                 )
             self.discriminator.requires_grad_(False)
         for _ in range(s.generator_steps):
-            noisy, clean = self._batch()
+            noisy, clean, hidden = self._batch()
             denoised = self._denoise(noisy)
-            distance = reconstruction(denoised, clean, s.p)
+            distance = reconstruction(denoised, clean, s.p, hidden)
             fake = self._mean(rule.fake(self._judge(denoised))) if rule else 0 * distance
             self._descend(
                 self.optimise_g,
@@ -119,7 +119,8 @@ class Training:
         self.discriminator.train()
 
     def _batch(self):
-        """The next augmented pairs (particle, reference), [B, 1, N, N] on the device; this process's share of them."""
+        """The next augmented pairs (particle, reference), [B, 1, N, N] on the device, and which pixels of the particles
+        are hidden and count (None: all count); this process's share of them."""
         s, synthetic = self.settings, self.synthetic
         rng = sampling.generator(s.seed, 'augmentation', self.draws)
         level = noise_level(self.progress, s.noise_curriculum)
@@ -130,10 +131,22 @@ class Training:
             parts.append(self._augment(pair, rng, s.exchange_noise, level))
         if fresh:
             parts.append(self._augment(synthetic.draw(self.draws, fresh, level), rng))
+        noisy, clean, hidden = (*(torch.cat(x) for x in zip(*parts)), None)
+        if s.target == 'self':
+            spots = sampling.generator(s.seed, 'blind spots', self.draws)
+            noisy, hidden = blindspot.hide(noisy, s.hidden_pixels, spots)
+        elif s.target == 'copies':
+            noisy, clean = self._exchange_copies(noisy, clean, rng)
         self.draws += 1
-        noisy, clean = (torch.cat(x) for x in zip(*parts))
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        return tuple(x[mine].to(self.fabric.device, memory_format=torch.channels_last) for x in (noisy, clean))
+        batch = [x if x is None else x[mine] for x in (noisy, clean, hidden)]
+        return tuple(x if x is None else x.to(self.fabric.device, memory_format=torch.channels_last) for x in batch)
+
+    def _exchange_copies(self, noisy, clean, rng):
+        """Each copy is the target as often as the other."""
+        a, b = self.signal
+        chosen = torch.as_tensor(rng.random((len(noisy), 1, 1, 1)) < 0.5)
+        return torch.where(chosen, a * clean + b, noisy), torch.where(chosen, (noisy - b) / a, clean)
 
     def _augment(self, pair, rng, exchange=0.0, level=1.0):
         """Pairs [B, N, N] (guided particles: [B, 4, N, N]) as tensors [B, C, N, N], moved; their

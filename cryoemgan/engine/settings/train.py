@@ -13,6 +13,19 @@ PRESETS = Path(__file__).resolve().parent.parent / 'presets'
 LENGTHS = ('epochs', 'iterations', 'minutes')
 
 
+# Options that compare with references, and what they may be where there are none.
+WITHOUT_REFERENCES = {
+    'gan': ('none',),
+    'p': (2,),
+    'contaminate': ('none',),
+    'exchange_noise': (0,),
+    'fresh_fraction': (0,),
+    'noise_curriculum': (0,),
+    'volume': ([],),
+    'invert_contrast': (False,),
+}
+
+
 def preset_values(name):
     """Values of a preset (name -> value); pure data, one JSON file each. Also read by the Scipion form."""
     values = json.loads((PRESETS / f'{name}.json').read_text(encoding='utf-8'))
@@ -25,12 +38,39 @@ class Train(Settings):
     """Train a denoiser on pairs (particle, reference)."""
 
     particles: str | None = option(None, 'Noisy particles (STAR).', required=True, path=True, label='Particles')
+    target: str = option(
+        'references',
+        'What the network learns to give. references: projections of the map; shows most, and can show what only the '
+        'map says. self: no map at all; each particle is predicted from its own other pixels (blind spots), '
+        'after its noise, measured in the corners of the boxes, is made white. Assumes that the noise of different '
+        'pixels is then independent. copies: no map; one noisy copy of each particle (--copies: e.g. from the other '
+        'half of the frames) is predicted from the other. Assumes that the noise of the two is independent. Both keep '
+        'the CTF, show less detail, and cannot have learnt anything from the map: a second opinion for audit.',
+        choices=('references', 'self', 'copies'),
+        label='Learn from',
+    )
     references: str | None = option(
         None,
-        'Reference projections of the same particles (STAR, from project). Matched by identity, never by row.',
-        required=True,
+        'Reference projections of the same particles (STAR, from project). Matched by identity, never by row. Needed '
+        'unless --target is self or copies.',
         path=True,
         label='References',
+    )
+    copies: str | None = option(
+        None,
+        'Second noisy copies of the particles (STAR), for --target copies: same alignment, scale and signal, noise of '
+        'their own. Matched by identity. The model is one for the noise of a copy.',
+        path=True,
+        label='Second copies',
+    )
+    hidden_pixels: float = option(
+        0.25,
+        'Part of the pixels hidden in each image with --target self. More hidden pixels teach more in a step, but '
+        'the network learns on less of each particle than it later sees.',
+        gt=0,
+        le=0.9,
+        expert=True,
+        label='Hidden pixels',
     )
     preset: str = option(
         'recommended',
@@ -434,6 +474,29 @@ class Train(Settings):
         given = [flag(name) for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f'give only one of {", ".join(given)}: they all set the length of the run')
+        self._validate_target()
+
+    def _validate_target(self):
+        """What each target needs is there, and nothing that it cannot use."""
+        if self.target == 'references':
+            if self.references is None:
+                raise InputError('--references is missing (or train without: --target self)')
+            if self.copies is not None:
+                raise InputError('--copies is for --target copies')
+            return
+        if (self.copies is not None) != (self.target == 'copies'):
+            raise InputError('--copies is missing' if self.copies is None else '--copies is for --target copies')
+        if self.references is not None:
+            raise InputError(f'--target {self.target} learns without --references: leave them out')
+        for name, usable in WITHOUT_REFERENCES.items():
+            value = getattr(self, name)
+            if value not in (None, *usable):
+                raise InputError(
+                    f'--target {self.target}: {flag(name)} {value} needs references; without them it can be '
+                    f'{" or ".join(str(v) for v in usable)}'
+                )
+        if self.network in ('guided', 'basis', 'equivariant'):
+            raise InputError(f'--target {self.target}: --network {self.network} looks at references; take residual')
 
     def pose_prior_degrees(self):
         """Width of the pose prior, or None."""

@@ -30,10 +30,10 @@ def assess(model, pairs, members):
     weights = _blind(model, pairs, positions)
     cut = _cut(model, pairs, positions, weights)
     errors, spreads, shown = [], [], Shown()
-    for images, found, truth in _answers(model, pairs, positions, weights, cut):
+    for images, found, truth, own in _answers(model, pairs, positions, weights, cut):
         shown.add(images, truth)
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
-        spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
+        spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
     return {
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
@@ -48,16 +48,23 @@ def assess(model, pairs, members):
 
 
 def _answers(model, pairs, positions, weights, cut=None):
-    """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N]), chunk by chunk."""
+    """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N], s.d. of the posterior
+    [n, N, N] or None), chunk by chunk."""
     gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
         particles, references = pairs.raw(positions[here])
-        opinion = model.ask(particles, _context(pairs, positions[here])) if model.guide else None
-        found = uncertainty.answers(model, particles, opinion=opinion)
+        opinions = model.ask_all(particles, _context(pairs, positions[here])) if model.guides else None
+        found = uncertainty.answers(model, particles, opinions=opinions)
+        own = uncertainty.posterior_sd(model, opinions)
         if cut and cut > 2 * pairs.pixel_size:
             found = lowpass(found, pairs.pixel_size, cut, axes=(-2, -1))
-        yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), found, gain * references + offset
+        yield (
+            np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]),
+            found,
+            gain * references + offset,
+            own,
+        )
 
 
 def _context(pairs, positions):
@@ -67,7 +74,7 @@ def _context(pairs, positions):
 def _cut(model, pairs, positions, weights):
     """Resolution (A) where the mean FRC of output and reference falls below FRC_LIMIT, or None."""
     rings = RingCorrelation(pairs.box)
-    curve = sum(rings(images, truth).sum(0) for images, _, truth in _answers(model, pairs, positions, weights))
+    curve = sum(rings(images, truth).sum(0) for images, _, truth, _ in _answers(model, pairs, positions, weights))
     return resolution(curve / len(positions), FRC_LIMIT, pairs.pixel_size, pairs.box)
 
 

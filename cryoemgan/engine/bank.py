@@ -8,6 +8,7 @@ import math
 import numpy as np
 import torch
 
+from .agreement import soft_circle
 from .errors import InputError
 from .geometry import euler_to_matrix, random_matrices
 from .projection import FourierProjector
@@ -48,7 +49,9 @@ class Bank:
         plane = FourierPlane(images.shape[-1], device=images.device)
         edges = torch.cat([images[:, 0].flatten(), images[:, :, 0].flatten()])
         background = float(edges.median())
-        images = images - background
+        # What reaches into the corners leaves the box when it is turned, and comes back on the other side.
+        circle = torch.from_numpy(soft_circle(images.shape[-1])).to(images.device)
+        images = (images - background) * circle
         pick = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
         basis = principal_basis(plane, plane.vectors(images[pick]), energy, most)
         coefficients = torch.cat([basis.coefficients(plane.vectors(part)) for part in images.split(CHUNK)])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 COUNT, JUDGED = 200, 100
-TEMPERATURES = (1.5, 2.2, 3.3, 5.0, 8.0)
+TEMPERATURES = (1.5, 2.5, 4.0, 7.0, 12.0)
 ACCEPTED = 0.95
 
 

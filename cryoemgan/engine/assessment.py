@@ -3,7 +3,7 @@ far its members' disagreement tells the error."""
 
 import numpy as np
 
-from . import uncertainty
+from . import noisein, uncertainty
 from .frc import RingCorrelation, resolution
 from .guide import Context
 from .maps import lowpass
@@ -17,7 +17,7 @@ LARGEST_COUNT, LARGEST_BYTES, CHUNK = 500, 2**27, 32
 
 def assess(model, pairs, members):
     """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles},
-    'shown': what `Shown.measured` gives}.
+    'shown': what `Shown.measured` gives}; of guided models also 'noise_in': what `noisein.measure` gives.
 
     Every member's validation particles are denoised by members that know nothing of them. cut: where the mean FRC of
     output and reference falls below FRC_LIMIT. scale: expected error / disagreement of the members, both r.m.s.;
@@ -35,7 +35,11 @@ def assess(model, pairs, members):
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
         spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
+    guided = {}
+    if model.guides:
+        guided['noise_in'] = noisein.measure(model, pairs, positions, weights, lambda p: _context(pairs, p))
     return {
+        **guided,
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
         'uncertainty': {
             'scale': _ratio(errors, spreads),
@@ -82,10 +86,11 @@ def sentence(measured):
     """What `assess` found, for the log."""
     cut, found = measured['resolution']['cut'], measured['uncertainty']
     where = f'down to {cut:.1f} A' if cut else 'nowhere'
+    noise = f'; {noisein.sentence(measured["noise_in"])}' if 'noise_in' in measured else ''
     return (
         f'on {found["particles"]} particles kept out of training the output agrees with the references {where} (FRC '
         f'{FRC_LIMIT}); the error is {found["scale"]:.2f} times the disagreement of the answers (correlation '
-        f'{found["correlation"]:.2f})'
+        f'{found["correlation"]:.2f}){noise}'
     )
 
 

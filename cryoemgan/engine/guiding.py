@@ -88,6 +88,7 @@ class GuidedPairs:
             out[real] = self.pairs.raw(positions[real])[0]
         for i in np.flatnonzero(~real):
             out[i] = self.guide.noise(1, self.seed * 1000003 + int(positions[i]))[0]
+        out[~real] += self.pairs.scale.gain * self.guide.bank.background + self.pairs.scale.offset
         return out
 
     def read(self, positions):

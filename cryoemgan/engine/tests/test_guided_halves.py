@@ -12,7 +12,7 @@ from cryoemgan.engine.auditing import measures
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.guide import Context
-from cryoemgan.engine.maps import read_map
+from cryoemgan.engine.maps import read_map, write_map
 from cryoemgan.engine.model import Model
 from cryoemgan.engine.projection import FourierProjector
 from cryoemgan.engine.settings.audit import Audit
@@ -123,8 +123,6 @@ def test_references_with_ctf_and_without_their_maps_are_refused(data, tmp_path):
 
 def test_maps_of_another_folder_are_noticed(data, tmp_path):
     shutil.copytree(data['folder'] / 'p', tmp_path / 'p')
-    from cryoemgan.engine.maps import write_map
-
     wrong = np.random.default_rng(0).normal(size=(BOX,) * 3)
     for k in (1, 2):
         write_map(

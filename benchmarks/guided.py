@@ -2,15 +2,15 @@
 
     python benchmarks/guided.py --data ../shared/data --work WORK [--cells NAME ...] [--iterations 3000] [--snr 0.1]
 
-The set: 4XLN without its tail (beta' 159-452), five clamp states, 64 px of 3.1 A, each clean image in [0, 1], white noise;
-2,700 references for training and bank, 300 for validation, 300 test images that no network and no bank saw. Every cell
-goes through the verbs a user has; finished cells are kept in WORK. Errors are mean squared errors of the test images in
-the clean images' grey. Appends what it found to WORK/guided.json; the page is benchmarks/results/guided.md.
+The set: 4XLN without its tail (beta' 159-452), five clamp states, 64 px of 3.1 A, each clean image in [0, 1], white
+noise; 2,700 references for training and bank, 300 for validation, 300 test images that no network and no bank saw.
+Every cell goes through the verbs a user has; finished cells are kept in WORK. Errors are mean squared errors of the
+test images in the clean images' grey. Adds what it found to WORK/guided.json; the page is benchmarks/results/guided.md.
 
-Cells: cwf; bank (posterior mean alone, of the trained model's guide); limit (the same with ten times more references);
-guided; blind (--network equivariant, as many CPU seconds as guided); withheld (state 3 in no reference); contaminated (30
-percent of the references are noise); junk (which evidence noise and another molecule have); ctf (CTF, shifts of 1 px,
-coloured noise, grey as projected, bank from the maps); speed (ms a particle against the size of the bank).
+Cells: cwf; bank (posterior mean alone, of the trained model's guide); limit (the same with ten times more
+references); guided; blind (--network equivariant, as many CPU seconds as guided); withheld (state 3 in no reference);
+contaminated (30 percent of the references are noise); junk (which evidence noise and another molecule have); ctf (CTF,
+shifts of 1 px, coloured noise, grey as projected, bank from the maps); speed (ms a particle against the bank's size).
 """
 
 import argparse

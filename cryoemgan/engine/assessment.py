@@ -3,7 +3,7 @@ far its members' disagreement tells the error."""
 
 import numpy as np
 
-from . import uncertainty
+from . import noisein, uncertainty
 from .frc import RingCorrelation, resolution
 from .guide import Context
 from .maps import lowpass
@@ -17,7 +17,7 @@ LARGEST_COUNT, LARGEST_BYTES, CHUNK = 500, 2**27, 32
 
 def assess(model, pairs, members):
     """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles},
-    'shown': what `Shown.measured` gives}.
+    'shown': what `Shown.measured` gives}; of guided models also 'noise_in': what `noisein.measure` gives.
 
     Every member's validation particles are denoised by members that know nothing of them. cut: where the mean FRC of
     output and reference falls below FRC_LIMIT. scale: expected error / disagreement of the members, both r.m.s.;
@@ -30,12 +30,16 @@ def assess(model, pairs, members):
     weights = blind_weights(model, pairs, positions)
     cut = _cut(model, pairs, positions, weights)
     errors, spreads, shown = [], [], Shown()
-    for images, found, truth in _answers(model, pairs, positions, weights, cut):
+    for images, found, truth, own in _answers(model, pairs, positions, weights, cut):
         shown.add(images, truth)
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
-        spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
+        spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
+    guided = {}
+    if model.guides:
+        guided['noise_in'] = noisein.measure(model, pairs, positions, weights, lambda p: _context(pairs, p))
     return {
+        **guided,
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
         'uncertainty': {
             'scale': _ratio(errors, spreads),
@@ -48,15 +52,21 @@ def assess(model, pairs, members):
 
 
 def _answers(model, pairs, positions, weights, cut=None):
-    """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N]), chunk by chunk."""
+    """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N], s.d. of the posterior
+    [n, N, N] or None), chunk by chunk."""
     gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
         particles, references = pairs.raw(positions[here])
-        opinion = model.ask(particles, _context(pairs, positions[here])) if model.guide else None
-        found = uncertainty.answers(model, particles, opinion=opinion)
-        found = cut_low(found, cut, pairs.pixel_size)
-        yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), found, gain * references + offset
+        opinions = model.ask_all(particles, _context(pairs, positions[here])) if model.guides else None
+        found = cut_low(uncertainty.answers(model, particles, opinions=opinions), cut, pairs.pixel_size)
+        own = uncertainty.posterior_sd(model, opinions)
+        yield (
+            np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]),
+            found,
+            gain * references + offset,
+            own,
+        )
 
 
 def cut_low(images, cut, pixel_size):
@@ -71,7 +81,7 @@ def _context(pairs, positions):
 def _cut(model, pairs, positions, weights):
     """Resolution (A) where the mean FRC of output and reference falls below FRC_LIMIT, or None."""
     rings = RingCorrelation(pairs.box)
-    curve = sum(rings(images, truth).sum(0) for images, _, truth in _answers(model, pairs, positions, weights))
+    curve = sum(rings(images, truth).sum(0) for images, _, truth, _ in _answers(model, pairs, positions, weights))
     return resolution(curve / len(positions), FRC_LIMIT, pairs.pixel_size, pairs.box)
 
 
@@ -79,10 +89,11 @@ def sentence(measured):
     """What `assess` found, for the log."""
     cut, found = measured['resolution']['cut'], measured['uncertainty']
     where = f'down to {cut:.1f} A' if cut else 'nowhere'
+    noise = f'; {noisein.sentence(measured["noise_in"])}' if 'noise_in' in measured else ''
     return (
         f'on {found["particles"]} particles kept out of training the output agrees with the references {where} (FRC '
         f'{FRC_LIMIT}); the error is {found["scale"]:.2f} times the disagreement of the answers (correlation '
-        f'{found["correlation"]:.2f})'
+        f'{found["correlation"]:.2f}){noise}'
     )
 
 

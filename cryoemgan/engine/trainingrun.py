@@ -221,9 +221,8 @@ class TrainingRun:
         if others:
             every = [score, *(m['metrics'] for m in others)]
             card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in SCORES if k in score}
-        guide = getattr(p.pairs, 'guide', None)
-        about = {p.name: {'metrics': score}}
-        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guide)
+        about, guides = {p.name: {'metrics': score}}, {p.name: getattr(p.pairs, 'guide', None)}
+        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guides)
 
     def _whitening(self):
         gains = getattr(self.prepared.pairs, 'gains', None)

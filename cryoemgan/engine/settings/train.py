@@ -93,8 +93,7 @@ class Train(Settings):
         'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided (experimental): looks for the '
         'projections of the map that each particle resembles, and corrects their weighted mean. It adds what the map '
         'knows of the molecule to what little a noisy image tells. It cannot tell what the map does not hold, and '
-        "draws the map's projections for junk and other molecules too: check the column cryoemganEvidence. Needs "
-        '--cross-fit none.',
+        "draws the map's projections for junk and other molecules too: check the column cryoemganEvidence.",
         choices=NETWORKS,
         label='Network',
     )
@@ -316,7 +315,7 @@ class Train(Settings):
         'should come from project --half1 --half2); folds: --folds members; auto: halves where the particles have '
         'them, else folds; none: one network for all, whose output on its own training particles repeats part of '
         'their noise. --minutes is shared among the members, --iterations and --epochs count for each: two members '
-        'cost twice the iterations but the same epochs, since each has half of the pairs. --network guided: none only.',
+        'cost twice the iterations but the same epochs, since each has half of the pairs.',
         choices=('auto', 'none', 'halves', 'folds'),
         label='Cross-fitting',
     )
@@ -408,7 +407,7 @@ class Train(Settings):
         label='Templates',
     )
     candidates: int = option(
-        64,
+        48,
         'Guided networks: templates, turned and moved, that are weighed exactly for each particle, the best of the '
         'coarse search. Too few make the mean follow one of them; more take longer.',
         ge=4,

@@ -211,7 +211,7 @@ def _train(job, member, fabric, precision):
         job.say(f'member {member.name}: {len(member.training)} training pairs')
     checkpoint = member.checkpoint
     if member.settings.network == 'guided':
-        member.pairs = guiding.build(member.settings, job, member.pairs, member.training)
+        member.pairs = guiding.build(job, member)
         member.training = np.append(member.training, member.pairs.empty)
     batch_size = checkpoint['batch_size'] if checkpoint else member.settings.batch_size
     while True:

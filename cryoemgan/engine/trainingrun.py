@@ -21,6 +21,8 @@ from .validation import NoisyValidation, Validation
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
 SCORES = ('mse', 'psnr', 'ssim')
+# Pairs that a network may look at before training: enough for its components.
+LOOK_COUNT, LOOK_BYTES = 4000, 2**30
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
 clock = time.monotonic
 
@@ -87,7 +89,8 @@ class TrainingRun:
             self.pair.generator.load_state_dict(self.prepared.start.state_dict())
             return
         some = self.prepared.training
-        some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]
+        most = max(2, min(len(some), LOOK_COUNT, LOOK_BYTES // (8 * self.prepared.pairs.box**2)))
+        some = some[np.linspace(0, len(some) - 1, most).round().astype(int)]
         noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
         if self.prepared.pairs.kind != 'references':
             # What the output shall be has the spread of the signal, not that of the noisy targets.

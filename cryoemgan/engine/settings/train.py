@@ -26,11 +26,18 @@ WITHOUT_REFERENCES = {
 }
 
 
-def preset_values(name):
-    """Values of a preset (name -> value); pure data, one JSON file each. Also read by the Scipion form."""
+def preset_values(name, network=None, target='references'):
+    """Values of a preset (name -> value) for a network, default its own; pure data, one JSON file each.
+
+    Also read by the Scipion form. The entry ``networks`` of a file holds what is different for some networks,
+    ``without_references`` what is different when there are none.
+    """
     values = json.loads((PRESETS / f'{name}.json').read_text(encoding='utf-8'))
     values.pop('about', None)
-    return values
+    schedules, alone = values.pop('networks', {}), values.pop('without_references', {})
+    if target != 'references':
+        values |= alone
+    return {**values, **schedules.get(network or values['network'], {})}
 
 
 @dataclass
@@ -84,12 +91,10 @@ class Train(Settings):
     )
     network: str | None = option(
         None,
-        'Generator and discriminator. residual: strided network with skips, 1.6 M '
-        "weights, 0.2 s a step of 20 at 64 px on one core; paper128: the paper's, 4.2 M, "
-        'three times the cost; equivariant: sees the whole particle at all in-plane angles at '
-        'once, 2.1 M, a prototype that was tried with --noise-curriculum 0.45, --batch-size 160, '
-        '--learning-rate-generator 1e-3; basis: perceptron on the same components, 16 M; '
-        'paper256: 79 M, for 256 px and a GPU; plain: convolutions '
+        'Generator and discriminator. equivariant: sees the whole particle at all in-plane angles at once, 2.5 M '
+        'weights, the lowest error for its time on particles within a few pixels of the centre; residual: strided '
+        "convolutions with skips, 1.6 M; paper128: the paper's, 4.2 M, three times the cost of residual; basis: "
+        'perceptron on the components of equivariant, 16 M; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
         'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided (experimental): looks for the '
         'projections of the map that each particle resembles, and corrects their weighted mean. It adds what the map '
         'knows of the molecule to what little a noisy image tells. It cannot tell what the map does not hold, and '
@@ -292,8 +297,8 @@ class Train(Settings):
     noise_curriculum: float | None = option(
         None,
         "Part of the run in which the s.d. of the noise rises from a quarter of the data's to all of it; 0 = off. "
-        'For networks that see the whole particle (equivariant, basis): 0.45 took 27 % off the error of a perceptron; '
-        'convolutions gained nothing.',
+        'For networks that see the whole particle (equivariant, basis), whose schedule in the preset has it: 0.45 took '
+        '27 % off the error of a perceptron; convolutions gained nothing.',
         ge=0,
         le=0.9,
         label='Noise curriculum',
@@ -503,7 +508,7 @@ class Train(Settings):
 
     def fill(self):
         """Take from the preset every option that was left open; explicit values win. Returns self."""
-        values = preset_values(self.preset)
+        values = preset_values(self.preset, self.network, self.target)
         if any(getattr(self, name) is not None for name in LENGTHS):
             values = {k: v for k, v in values.items() if k not in LENGTHS}
         known = {f.name for f in fields(self)}

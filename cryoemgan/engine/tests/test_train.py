@@ -62,6 +62,17 @@ def test_presets_fill_what_is_open_and_explicit_options_win():
     assert all(getattr(s, k) == v for k, v in before.items())
 
 
+def test_preset_gives_a_network_its_own_schedule():
+    batches = set()
+    for network in (None, 'equivariant', 'residual'):
+        s = Train(output='x', particles='p', references='r', network=network)
+        s.validate = lambda: None
+        s.fill()
+        batches.add((s.network, s.batch_size, s.noise_curriculum > 0))
+    assert len(batches) == 2, 'the preset with its network named is not the preset'
+    assert len({curriculum for _, _, curriculum in batches}) == 2
+
+
 @pytest.mark.parametrize('name', ['recommended', 'paper', 'authors'])
 def test_every_preset_leaves_nothing_open_but_the_length(name):
     values = preset_values(name)

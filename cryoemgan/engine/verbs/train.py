@@ -142,34 +142,35 @@ def _contaminate(s, job, pairs, training):
         f'experiment: {s.contaminate} of {len(chosen)} of {len(training)} training pairs are replaced by '
         f'{s.contaminate_noise} noise'
     )
-    if s.exchange_noise:
+    if s.exchange_noise or s.noise_curriculum:
         job.warn(
-            '--exchange-noise is off in a contamination experiment: it would mix the contamination into clean pairs'
+            '--exchange-noise and --noise-curriculum are off in a contamination experiment: they would mix the '
+            'contamination into clean pairs'
         )
-        s.exchange_noise = 0.0
+        s.exchange_noise = s.noise_curriculum = 0.0
 
 
 def _synthetic(s, job, pairs, training):
-    """The source of fresh pairs, when they or a noise curriculum are asked for."""
+    """The source of fresh pairs, when they or changes of the noise are asked for."""
     if s.volume and not s.fresh_fraction and s.network != 'guided':
         raise InputError(
             '--volume is used for fresh pairs and for --network guided only: give --fresh-fraction too, or leave it out'
         )
     if s.noise_particles and not s.fresh_fraction:
         raise InputError('--noise-particles is used for fresh pairs only: give --fresh-fraction too, or leave it out')
-    if not (s.fresh_fraction or s.noise_curriculum):
+    if not (s.fresh_fraction or s.noise_curriculum or s.exchange_noise):
         return None
     if s.contaminate != 'none':
-        raise InputError('--contaminate is for real pairs: leave out --fresh-fraction and --noise-curriculum')
+        raise InputError('--contaminate is for real pairs: leave out --fresh-fraction')
     background = open_background(s.noise_particles, pairs, s.seed, job)
     synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job), background)
     job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
     if background is not None:
         job.say(f'images of noise are multiplied by {synthetic.background_scale:.3g} to be as strong as that')
-    if s.noise_curriculum and synthetic.corrects_ctf and s.fresh_fraction < 1:
+    if synthetic.corrects_ctf and s.fresh_fraction < 1:
         job.warn(
-            '--noise-curriculum acts on fresh pairs only: the references have no CTF, so the noise of the real '
-            'particles cannot be told from their signal; project with --ctf, or give --fresh-fraction 1'
+            '--noise-curriculum and --exchange-noise act on fresh pairs only: the references have no CTF, so the noise '
+            'of the real particles cannot be told from their signal; project with --ctf, or give --fresh-fraction 1'
         )
     return synthetic
 

@@ -60,8 +60,8 @@ HEADINGS = {
         'Figures 6 and 8, section 5.2: two states from one side',
         '30 open and 30 closed particles at SNR 0.05, views within about 5 degrees (s.d. of each axis) of one '
         'direction that is drawn anew for every set, aligned in the plane, embedded, k-means. Accuracy, and below it '
-        'the adjusted Rand index; mean ± s.d. over sets. Chance is about 0.55. The paper counted one set: Isomap 54/60, '
-        'spectral 50/60, MDS 46/60, t-SNE 46/60.',
+        'the adjusted Rand index; mean ± s.d. over sets. Chance is about 0.55. The paper counted one set: Isomap '
+        '54/60, spectral 50/60, MDS 46/60, t-SNE 46/60.',
     ),
 }
 

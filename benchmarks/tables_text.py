@@ -58,10 +58,10 @@ HEADINGS = {
     ),
     'views': (
         'Figures 6 and 8, section 5.2: two states from one side',
-        '30 open and 30 closed particles at SNR 0.05, views within about 5 degrees (s.d. of each axis) of one direction '
-        'that is drawn anew for every set, aligned in the plane, embedded, k-means. Accuracy, and below it the '
-        'adjusted Rand index; mean ± s.d. over sets. Chance is about 0.55. The paper counted one set: Isomap 54/60, '
-        'spectral 50/60, MDS 46/60, t-SNE 46/60.',
+        '30 open and 30 closed particles at SNR 0.05, views within about 5 degrees (s.d. of each axis) of one '
+        'direction that is drawn anew for every set, aligned in the plane, embedded, k-means. Accuracy, and below it '
+        'the adjusted Rand index; mean ± s.d. over sets. Chance is about 0.55. The paper counted one set: Isomap '
+        '54/60, spectral 50/60, MDS 46/60, t-SNE 46/60.',
     ),
 }
 
@@ -103,9 +103,9 @@ def _against_cwf(column, means):
     best = min(networks, key=networks.get)
     how = f'beats {len(beaten)} of the {len(networks)} networks' + (f': {", ".join(beaten)}' if beaten else '')
     return [
-        f'{column}: the covariance Wiener filter (cwf), whose error the paper puts at 8 times (SNR 0.05: twice) that of '
-        f'its networks, has an MSE of {1e3 * means["cwf"]:.2f} and <b>{how}</b>. The best network is the {best} with '
-        f'{1e3 * networks[best]:.2f} ({networks[best] / means["cwf"] - 1:+.0%}).'
+        f'{column}: the covariance Wiener filter (cwf), whose error the paper puts at 8 times (SNR 0.05: twice) that '
+        f'of its networks, has an MSE of {1e3 * means["cwf"]:.2f} and <b>{how}</b>. The best network is the {best} '
+        f'with {1e3 * networks[best]:.2f} ({networks[best] / means["cwf"] - 1:+.0%}).'
     ]
 
 

@@ -1,7 +1,7 @@
 """Networks that see only the noisy image, at equal CPU cost: five-state RNA polymerase, one thread, resumable.
 
     python benchmarks/blind.py --data ../shared/data --work WORK [--cpu 120] [--seeds 1] [--box 64] [--ctf]
-                               [--cells residual,equivariant,...]
+                               [--shift-sd 0] [--cells residual,equivariant,...]
 
 Every cell trains with the `train` verb for --cpu seconds of process time (reading and validation included, imports
 and the first look at the data not), chooses its checkpoint on its own validation particles and is measured once on
@@ -70,9 +70,14 @@ def data_set(args):
     models = [without_tail(args.data / 'rnap_4xln' / f'rnap_4xln_clamp_open{s}.pdb.gz', args.work) for s in STATES]
     options = dict(model=models, count=(TRAINING + TEST) // len(STATES), box=args.box, pixel_size=FIELD / args.box,
                    split=[TRAINING, TEST], snr=0.1, snr_per='set', scale='unit', seed=1)  # fmt: skip
+    name = f'data{args.box}'
     if args.ctf:
         options |= dict(ctf=True, shift_sd=1.0)
-    folder = args.work / f'data{args.box}{"ctf" if args.ctf else ""}'
+        name += 'ctf'
+    if args.shift_sd:
+        options |= dict(shift_sd=args.shift_sd)
+        name += f'shift{args.shift_sd:g}'
+    folder = args.work / name
     verb('simulate', folder, **options)
     return folder
 
@@ -107,7 +112,7 @@ def cell(args, data, name, seed):
     folder = args.work / f'{data.name}_{args.cpu:g}_{name}_{seed}'
     if not (folder / 'summary.json').exists():
         same = ['--data', args.data, '--work', args.work, '--cpu', args.cpu, '--box', args.box]
-        same += ['--ctf'] * args.ctf + ['--one', name, seed]
+        same += ['--ctf'] * args.ctf + ['--shift-sd', args.shift_sd, '--one', name, seed]
         subprocess.run([sys.executable, __file__, *map(str, same)], check=True)
     found = json.loads((folder / 'summary.json').read_text())
     verb('denoise', folder / 'denoised', particles=data / 'noisy_2.star', model=folder / 'model')
@@ -146,7 +151,8 @@ def main():
     parser.add_argument('--cpu', type=float, default=120)
     parser.add_argument('--seeds', type=int, default=1)
     parser.add_argument('--box', type=int, default=64)
-    parser.add_argument('--ctf', action='store_true')
+    parser.add_argument('--ctf', action='store_true', help='CTF, and shifts of 1 px (s.d.)')
+    parser.add_argument('--shift-sd', type=float, default=0.0, help='shifts, px')
     parser.add_argument('--cells', default=DEFAULT)
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -8,10 +8,6 @@ COMMON = dict(
     adam_beta1=0.9, adam_beta2=0.999, batch_size=20, schedule='cosine', warmup=0.1, ema=0.998, clip=1.0, turns=True,
     shift=1, exchange_noise=0.0, fresh_fraction=0.0, noise_curriculum=0.0,
 )  # fmt: skip
-# Networks that see the whole particle: large batches, a noise curriculum, new noise for every reference.
-WHOLE = COMMON | dict(
-    batch_size=160, learning_rate_generator=1e-3, noise_curriculum=0.45, shift=0, exchange_noise=1.0
-)  # fmt: skip
 L1, L2 = dict(COMMON, p=1), COMMON
 BETA, WGAN = dict(L1, gan='beta', generator_steps=2), dict(L1, gan='wgan-gp', generator_steps=2)
 WRONG = dict(contaminate='references', contaminate_fraction=0.3)
@@ -24,7 +20,7 @@ def rule(alpha, beta):
 
 HALF = rule(0.5, 0.5)
 MEMBERS = {
-    'recommended': ({}, 'the preset', 'preset'),
+    'recommended': ({}, 'the preset: `equivariant`, no adversary, l2', 'preset'),
     'paper': (dict(preset='paper'), 'the preset: `paper128`, (0.5,0.5) + l1, constant rates', 'preset'),
     'authors': (dict(preset='authors'), 'the preset: the same, patch scores summed, batch 10, no shuffling', 'preset'),
     'recommended x 0.25': (dict(cost=0.25), 'a quarter of the time', 'preset'),
@@ -51,8 +47,7 @@ MEMBERS = {
     'pggan wgan-gp': (dict(WGAN, network='pggan'), 'appendix 5.4, + l1, scale-free critic', 'network'),
     'pggan wgan-gp lambda 0': (dict(WGAN, network='pggan', reconstruction_weight=0.0), 'appendix 5.4, no l1',
                                'network'),
-    'basis': (dict(WHOLE, network='basis'), 'perceptron on components, noise curriculum', 'network'),
-    'equivariant': (dict(WHOLE, network='equivariant'), 'noise curriculum', 'network'),
+    'basis': (dict(network='basis'), 'perceptron on components, its schedule of the preset', 'network'),
     'wrong l2': (dict(L2, **WRONG), 'no adversary', 'wrong'),
     'wrong l1': (dict(L1, **WRONG), 'no adversary', 'wrong'),
     'wrong (.5,.5)': (dict(HALF, **WRONG), '+ l1', 'wrong'),

@@ -93,6 +93,13 @@ class Synthetic:
         """Factor that brings the background to the noise of the particles; 1 when both are normalised alike."""
         return (self.measured.variance / self.background.variance) ** 0.5
 
+    def without_noise(self, positions, clean):
+        """Standardised particles at these positions without noise, from their references in network units."""
+        m, s = self.measured, self.pairs.scale
+        grey = (clean - np.float32(s.unit_offset)) / np.float32(s.unit_scale)
+        seen = self._as_seen(grey, self.pairs.rows[positions])
+        return np.float32(m.gain / s.sd) * seen + np.float32((m.offset - s.mean) / s.sd)
+
     def _references(self, rng, number, count):
         """References in their own grey values, and the rows of the particles whose CTF they get."""
         if not self._maps:

@@ -22,7 +22,7 @@ from .validation import NoisyValidation, Validation
 CHECKPOINT_SECONDS = 600
 SCORES = ('mse', 'psnr', 'ssim')
 # Pairs that a network may look at before training: enough for its components.
-LOOK_COUNT, LOOK_BYTES = 4000, 2**30
+LOOK_COUNT, LOOK_BYTES = 4000, 2**29
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
 clock = time.monotonic
 
@@ -63,7 +63,7 @@ class TrainingRun:
         feed = Feed(pairs, prepared.training, s.seed, s.shuffle)
         if checkpoint is None:
             self._first_weights()
-        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size, prepared.synthetic)
+        self.training = Training(self.pair, feed, s, fabric, batch_size, prepared.synthetic)
         self.validation = self._validation(pairs, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:

@@ -167,11 +167,6 @@ def _synthetic(s, job, pairs, training):
     job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
     if background is not None:
         job.say(f'images of noise are multiplied by {synthetic.background_scale:.3g} to be as strong as that')
-    if synthetic.corrects_ctf and s.fresh_fraction < 1:
-        job.warn(
-            '--noise-curriculum and --exchange-noise act on fresh pairs only: the references have no CTF, so the noise '
-            'of the real particles cannot be told from their signal; project with --ctf, or give --fresh-fraction 1'
-        )
     return synthetic
 
 

@@ -52,7 +52,8 @@ def check(settings, job, particles, model):
             f'--second-model: {second.folder} learnt from references too: what both took from the map is no second '
             'opinion. Train one with --target self'
         )
-    if 'none' in (model.card['ctf'], second.card['ctf']) and not particles.has('rlnDefocusU'):
+    held = {model.card['ctf'], second.card['ctf']}
+    if 'none' in held and held & {'full', 'phase-flip'} and not particles.has('rlnDefocusU'):
         raise InputError(f'{particles.path}: no CTF to compare a model that corrects it with one that does not')
     return Second(second, inference.plan(particles, second, 'model', settings.batch_size),
                   crossfitting.route(second, particles), cut_of(settings.cut, second))  # fmt: skip

@@ -28,16 +28,19 @@ def assess(model, pairs, members):
     if len(positions) > most:
         positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
     weights = _blind(model, pairs, positions)
-    cut = _cut(model, pairs, positions, weights)
+    # A bank is slow: it is asked once.
+    opinions = _opinions(model, pairs, positions)
+    cut = _cut(model, pairs, positions, weights, opinions)
     errors, spreads, shown = [], [], Shown()
-    for images, found, truth, own in _answers(model, pairs, positions, weights, cut):
+    for images, found, truth, own in _answers(model, pairs, positions, weights, opinions, cut):
         shown.add(images, truth)
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
         spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
     guided = {}
     if model.guides:
-        guided['noise_in'] = noisein.measure(model, pairs, positions, weights, lambda p: _context(pairs, p))
+        evidence = {k: np.concatenate([o[k].evidence.cpu().numpy() for o in opinions]) for k in model.guides}
+        guided['noise_in'] = noisein.measure(model, pairs, positions, weights, lambda p: _context(pairs, p), evidence)
     return {
         **guided,
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
@@ -51,16 +54,22 @@ def assess(model, pairs, members):
     }
 
 
-def _answers(model, pairs, positions, weights, cut=None):
+def _opinions(model, pairs, positions):
+    """[{member: Opinion}] of chunks of the particles; None for a blind model."""
+    chunks = np.split(positions, range(CHUNK, len(positions), CHUNK))
+    return [model.ask_all(pairs.raw(chunk)[0], _context(pairs, chunk)) for chunk in chunks] if model.guides else None
+
+
+def _answers(model, pairs, positions, weights, opinions, cut=None):
     """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N], s.d. of the posterior
     [n, N, N] or None), chunk by chunk."""
     gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
         particles, references = pairs.raw(positions[here])
-        opinions = model.ask_all(particles, _context(pairs, positions[here])) if model.guides else None
-        found = uncertainty.answers(model, particles, opinions=opinions)
-        own = uncertainty.posterior_sd(model, opinions)
+        opinion = opinions and opinions[start // CHUNK]
+        found = uncertainty.answers(model, particles, opinions=opinion)
+        own = uncertainty.posterior_sd(model, opinion)
         if cut and cut > 2 * pairs.pixel_size:
             found = lowpass(found, pairs.pixel_size, cut, axes=(-2, -1))
         yield (
@@ -75,10 +84,12 @@ def _context(pairs, positions):
     return Context.of(pairs.particles, pairs.rows[positions], pairs.box)
 
 
-def _cut(model, pairs, positions, weights):
+def _cut(model, pairs, positions, weights, opinions):
     """Resolution (A) where the mean FRC of output and reference falls below FRC_LIMIT, or None."""
     rings = RingCorrelation(pairs.box)
-    curve = sum(rings(images, truth).sum(0) for images, _, truth, _ in _answers(model, pairs, positions, weights))
+    curve = sum(
+        rings(images, truth).sum(0) for images, _, truth, _ in _answers(model, pairs, positions, weights, opinions)
+    )
     return resolution(curve / len(positions), FRC_LIMIT, pairs.pixel_size, pairs.box)
 
 

@@ -85,6 +85,8 @@ def test_card_says_what_noise_becomes(model):
     assert found['false_acceptance'] <= 0.1
     assert found['nearest_noise'] < found['nearest_particles']
     assert 0 <= found['energy'] < 0.5
+    # Not of its own training particles, whose noise is in its map.
+    assert model.evidence_threshold('half1') == found['thresholds']['half1']
 
 
 def test_audit_takes_a_guided_model(model, data, tmp_path):

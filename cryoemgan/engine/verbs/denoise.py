@@ -131,9 +131,9 @@ def _judge(job, prepared, scores):
     if low > 4 * usual:
         job.warn(
             f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but {usual:.0%} of the '
-            f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier than the '
-            "training set. A guided model shows them the map's projections all the same: leave them out, or use a "
-            'blind network'
+            f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier '
+            "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
+            'use a blind network'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
             'below_threshold': low, 'pose_disagreement_median': _median(disagreement)}  # fmt: skip

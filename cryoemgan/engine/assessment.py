@@ -1,6 +1,8 @@
 """What a trained model can do on particles that it never saw: the resolution up to which its images hold, and how
 far its members' disagreement tells the error."""
 
+import functools
+
 import numpy as np
 
 from . import noisein, uncertainty
@@ -37,10 +39,10 @@ def assess(model, pairs, members):
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
         spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
-    guided = {}
+    guided, context = {}, functools.partial(_context, pairs)
     if model.guides:
-        evidence = {k: np.concatenate([o[k].evidence.cpu().numpy() for o in opinions]) for k in model.guides}
-        guided['noise_in'] = noisein.measure(model, pairs, positions, weights, lambda p: _context(pairs, p), evidence)
+        limits = noisein.thresholds(model, pairs, _unseen(model, pairs, np.arange(len(pairs))), context)
+        guided['noise_in'] = noisein.measure(model, pairs, positions, weights, context, limits)
     return {
         **guided,
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
@@ -105,9 +107,14 @@ def sentence(measured):
     )
 
 
+def _unseen(model, pairs, positions):
+    """bool [n, members]: the member does not know the particle."""
+    return ~np.stack(list(model.trained_on(pairs.names(positions)).values()), axis=1)
+
+
 def _blind(model, pairs, positions):
     """float32 [n, members]: equal weights of the members that do not know the particle."""
-    unseen = ~np.stack(list(model.trained_on(pairs.names(positions)).values()), axis=1)
+    unseen = _unseen(model, pairs, positions)
     return (unseen / unseen.sum(1, keepdims=True)).astype(np.float32)
 
 

@@ -15,7 +15,8 @@ from .projection import FourierProjector
 from .steerable import FourierPlane, SteerableBasis, principal_basis
 
 CHUNK = 256
-SAMPLE = 1000
+SAMPLE = 500
+PAD = 2.5  # linear interpolation is then as good as the references, which are made in the same way
 LEFT_OUT = 1e-3  # part of the power that a reduced bank may leave outside its part of the Fourier plane
 
 
@@ -45,7 +46,7 @@ class Bank:
 
     @classmethod
     def from_images(cls, images, matrices=None, energy=0.999, most=700):
-        """Bank of images float32[D, N, N], centred. The basis is found on at most 1,000 of them."""
+        """Bank of images float32[D, N, N], centred. The basis is found on at most 500 of them."""
         plane = FourierPlane(images.shape[-1], device=images.device)
         edges = torch.cat([images[:, 0].flatten(), images[:, :, 0].flatten()])
         background = float(edges.median())
@@ -69,7 +70,7 @@ class Bank:
         images, matrices = [], []
         # Each volume has its own turn of the grid: neighbouring states then interpolate between directions too.
         for volume, turn in zip(volumes, random_matrices(len(volumes), 0)):
-            projector = FourierProjector(volume, interpolation='cubic', device=device)
+            projector = FourierProjector(volume, PAD, device=device)
             matrices.append((directions(count) @ torch.as_tensor(turn, dtype=torch.float32)).to(device))
             images += [projector.project(part, scale=scale) for part in matrices[-1].split(CHUNK)]
         return cls.from_images(torch.cat(images), torch.cat(matrices), **options)

@@ -15,7 +15,6 @@ from .errors import InputError
 from .posterior import Particles, Prior, Search, infer
 
 ROUNDS = 3
-COARSE_STEP = 2.0  # px between moves of the coarse search
 FREE_OF_SIGNAL = 0.05  # rings with less signal than this part of the noise tell a particle's own noise level
 
 
@@ -172,12 +171,13 @@ class Guide:
         o = self.options
         matrices = None if context.matrices is None or not o.pose_prior else _tensor(context.matrices, y)
         # An error of the angles moves what lies a quarter of the box from the centre by this much.
-        sd = np.deg2rad(o.pose_prior) * self.plane.box / 4 if self._centred(context) else o.shift_sd
+        sd = float(np.deg2rad(o.pose_prior)) * self.plane.box / 4 if self._centred(context) else o.shift_sd
         reach = 2 * sd if self._centred(context) else o.shift_range
         if not reach:
             sd = 0.0
-        # The coarse search sees detail of about five pixels and is as good a pixel beside the particle.
-        step = COARSE_STEP if reach > 1 else 1.0
+        # The coarse search is as good a quarter of its finest wave beside the particle: 2 px of 64, 4 px of 128.
+        finest = self.bank.reduced(self.search.functions).plane.radius
+        step = min(max(1.0, self.plane.box / (2 * finest)), max(reach, 1.0))
         count = int(reach / step + 0.5)
         steps = step * torch.arange(-count, count + 1, device=y.device).float()
         grid = torch.cartesian_prod(steps, steps)

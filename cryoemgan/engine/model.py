@@ -93,6 +93,12 @@ class Model:
         guide = self.guides[member] if member else next(iter(self.guides.values()))
         return guide(torch.from_numpy(np.ascontiguousarray(particles, np.float32)).to(self.device), context)
 
+    def evidence_threshold(self, member):
+        """Evidence that 95 % of the particles exceed which this member may denoise; until that is measured, of its
+        training particles."""
+        measured = self.card.get('noise_in', {}).get('thresholds', {})
+        return measured.get(member, self.guides[member].threshold['evidence'])
+
     def ask_all(self, particles, context):
         """{member: Opinion}; None for a blind network."""
         return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None

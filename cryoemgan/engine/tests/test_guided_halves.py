@@ -20,6 +20,7 @@ from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.project import Project
 from cryoemgan.engine.settings.simulate import Simulate
 from cryoemgan.engine.settings.train import Train
+from cryoemgan.engine.stacks import StackWriter
 from cryoemgan.engine.table import ParticleTable
 
 BOX = 32
@@ -80,11 +81,32 @@ def test_particles_are_judged_by_the_member_that_never_saw_them(model, data, tmp
     assert (found.floats('cryoemganUncertainty') > 0.02).all()
 
 
+def test_evidence_sorts_out_junk(model, data, tmp_path):
+    """Planted: every second particle is replaced by noise of the same variance."""
+    table = ParticleTable.read(data['particles'])
+    images = table.images().read(np.arange(len(table)))
+    junk = np.arange(len(table)) % 2 == 1
+    noise = np.random.default_rng(5).normal(images.mean(), images.std(), images.shape).astype(np.float32)
+    with StackWriter(tmp_path / 'mixed.mrcs', len(table), BOX, table.pixel_size) as stack:
+        stack.append(np.where(junk[:, None, None], noise, images))
+    mixed = table.derive('mixed.mrcs')
+    mixed.write(tmp_path / 'mixed.star')
+    settings = dict(particles=str(tmp_path / 'mixed.star'), model=str(model.folder), threads=1)
+    run('denoise', Denoise(output=str(tmp_path / 'd'), **settings))
+    evidence = ParticleTable.read(tmp_path / 'd' / 'denoised.star').floats('cryoemganEvidence')
+    assert measures.separation(evidence[~junk], evidence[junk]) > 0.98
+    found = json.loads((tmp_path / 'd' / 'summary.json').read_text())
+    assert found['below_threshold'] == pytest.approx(0.5, abs=0.1)
+    assert 'less evidence' in ' '.join(found['warnings'])
+
+
 def test_card_says_what_noise_becomes(model):
     found = model.card['noise_in']
     assert found['false_acceptance'] <= 0.1
     assert found['nearest_noise'] < found['nearest_particles']
     assert 0 <= found['energy'] < 0.5
+    # Not of its own training particles, whose noise is in its map.
+    assert model.evidence_threshold('half1') == found['thresholds']['half1']
 
 
 def test_audit_takes_a_guided_model(model, data, tmp_path):

@@ -10,6 +10,7 @@ from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
 from ..model import Model
+from ..noisein import ACCEPTED
 from ..settings.guided import degrees
 from ..stacks import StackWriter
 from ..table import ParticleTable
@@ -123,16 +124,16 @@ def _write_table(job, prepared, committee, errors, scores):
 def _judge(job, prepared, scores):
     """A warning when the evidence is lower than in training, and what the summary says of a guided model's scores."""
     evidence, disagreement, _ = scores.T.astype(np.float64)
-    thresholds = [prepared.model.guides[name].threshold for name in prepared.routing.members]
-    limits = prepared.routing.weights @ np.array([t['evidence'] for t in thresholds])
-    low, usual = float((evidence < limits).mean()), 1 - thresholds[0]['true_acceptance']
-    # One in twenty of the training particles lies below the threshold.
+    thresholds = [prepared.model.evidence_threshold(name) for name in prepared.routing.members]
+    limits = prepared.routing.weights @ np.array(thresholds)
+    low, usual = float((evidence < limits).mean()), 1 - ACCEPTED
+    # One in twenty of the particles that the model was made for lies below the threshold.
     if low > 4 * usual:
         job.warn(
             f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but {usual:.0%} of the '
-            f'training particles ({np.median(limits):.1f}): they are empty, another molecule, or noisier than the '
-            "training set. A guided model shows them the map's projections all the same: leave them out, or use a "
-            'blind network'
+            f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier '
+            "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
+            'use a blind network'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
             'below_threshold': low, 'pose_disagreement_median': _median(disagreement)}  # fmt: skip

@@ -21,16 +21,12 @@ from cryoemgan.engine.table import ParticleTable
 DEFAULT = {'views': 8000, 'rank': 96, 'kept': 16, 'rounds': 3, 'samples': 120, 'start_degrees': 8.0, 'draws': 240}
 LINES = (
     {'views': 1000},
-    {'views': 4000},
     {},
-    {'views': 16000},
-    {'rank': 192},
     {'rounds': 2},
     {'rounds': 4},
     {'samples': 240},
-    {'draws': 480},
     {'draws': 960},
-    {'views': 16000, 'rank': 192, 'kept': 32, 'samples': 240, 'draws': 1440},
+    {'views': 12000, 'rank': 192, 'kept': 32, 'samples': 240, 'draws': 1440},
 )
 OF_DENOISE = ('rounds', 'samples', 'start_degrees', 'draws')
 
@@ -49,12 +45,15 @@ def main():
     noisy, clean = (read(args.set / f'{name}_2.star', args.images) for name in ('noisy', 'clean'))
     volumes = [mrcfile.read(p) for p in sorted(args.set.glob('volume_*.mrc'))]
     sd = json.loads((args.set / 'summary.json').read_text())['noise_variance'] ** 0.5
-    found = []
+    found, banks = [], {}
     for change in LINES:
         options = {**DEFAULT, **change}
         search = {k: options.pop(k) for k in OF_DENOISE}
         start = time.process_time()
-        limit = Limit(volumes, sd, unit=args.unit, **options)
+        key = tuple(options.items())
+        if key not in banks:
+            banks[key] = Limit(volumes, sd, unit=args.unit, **options)
+        limit = banks[key]
         built = time.process_time()
         answer = limit.denoise(noisy, **search)
         seconds = (time.process_time() - built) / len(noisy)

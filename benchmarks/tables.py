@@ -1,12 +1,14 @@
 """The paper's tables, piece by piece: make tables SCALE=smoke|cpu|paper.
 
 A piece is (data set, method, seed). One that has its result is not computed again: an interrupted run goes on where it
-was, and a page can be written at any time (--page), with what is missing marked "not run". Everything goes to
-benchmarks/tables/SCALE (with --minutes-per-cell to a folder of its own): tables.csv, index.html (self-contained), PNG.
+was, several processes can share a run, and a page can be written at any time (--page), with what is missing marked
+"not run". Everything goes to benchmarks/tables/SCALE (with --minutes-per-cell to a folder of its own): tables.csv,
+index.html (self-contained), PNG.
 """
 
 import argparse
 import os
+import re
 import time
 from pathlib import Path
 
@@ -29,6 +31,9 @@ def main():
     parser.add_argument('--scale', choices=SCALES, default='smoke')
     parser.add_argument('--tables', default='all', help=f'comma-separated: {", ".join(TABLES)}; or all')
     parser.add_argument(
+        '--match', default='', help='only rows whose "label, column, seed" holds this regular expression'
+    )
+    parser.add_argument(
         '--minutes-per-cell', type=float, help='CPU minutes of training of one network, instead of those of the scale'
     )
     parser.add_argument('--threads', type=int, default=1)
@@ -47,7 +52,8 @@ def main():
     unknown = set(wanted) - set(TABLES)
     if unknown:
         parser.error(f'--tables: there is no {", ".join(sorted(unknown))}; known are {", ".join(TABLES)}')
-    runner, todo = Runner(folder, scale, args.threads), rows(scale, wanted)
+    todo = [r for r in rows(scale, wanted) if re.search(args.match, f'{r.label}, {r.column}, {r.work.seed}')]
+    runner = Runner(folder, scale, args.threads)
     target = args.publish or folder
     if args.estimate:
         print(estimate(runner, todo))
@@ -73,6 +79,8 @@ def compute(args, runner, todo, target):
             print(f'{len(open_) - i + 1} pieces left undone after {args.stop_after:g} CPU minutes', flush=True)
             return
         found = runner.do(work)
+        if found is None:
+            continue
         print(f'{i}/{len(open_)} {time.process_time() - start:.0f} s {work.name[:90]}: ' + _line(found), flush=True)
         if time.process_time() - written > PAGE_EVERY:
             write_page(target, runner, rows(runner.scale), args.scale)

@@ -37,12 +37,12 @@ class Runner:
         return json.loads(path.read_text()) if path.exists() else None
 
     def do(self, work):
-        """The result of a work: from its file when it is there."""
+        """The result of a work: from its file when it is there; None when another process is at it."""
         found = self.result(work)
         if found is None:
             place, start, cpu = self._place(work), time.time(), time.process_time()
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
+            if not _claim(place):
+                return None
             with open(place / 'log.txt', 'w') as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 try:
                     found = getattr(self, f'_{work.kind}')(work, place)
@@ -168,7 +168,8 @@ class Runner:
     def model(self, name, level):
         """Folder of the model of a row of Table 1 (first seed), trained if it is not there."""
         work = Work('network', snr(level), 1, NETWORKS[name])
-        self.do(work)
+        if self.do(work) is None:
+            raise SystemExit(f'{work.name} is being computed by another process: start again when it is done')
         return self._place(work) / 'train' / 'model'
 
     def _treated(self, source, level, data, place):
@@ -215,6 +216,17 @@ class Runner:
         rows, other = match(truth, table)
         order = np.argsort(rows)
         return _compare(place, table.images().read(other[order]), truth.images().read(rows[order]))
+
+
+def _claim(place):
+    """Make a folder this process's own, so that several can share a run; False when a living process has it."""
+    owner = place / 'process'
+    if owner.exists() and Path(f'/proc/{owner.read_text()}').exists() and owner.read_text() != str(os.getpid()):
+        return False
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    owner.write_text(str(os.getpid()))
+    return True
 
 
 def _models():

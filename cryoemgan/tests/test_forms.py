@@ -216,6 +216,25 @@ class TestMessages(ProjectTest):
         assert isinstance(self.map.outputVolume, Volume)
 
 
+def test_message_from_a_queue_of_steps(tmp_path, monkeypatch):
+    """Each step a job: the engine's stderr is in a log of the queue, and old messages are not told again."""
+    monkeypatch.chdir(tmp_path)
+    project = protocols.CryoEMGANProtProject(workingDir='run')
+    logs = tmp_path / 'run' / 'logs'
+    logs.mkdir(parents=True)
+    own, queued = logs / 'run.stderr', logs / '160-2-1.err'
+    own.write_text('cryoemgan: of an earlier start\n')
+    queued.write_text('cryoemgan: of an earlier job, and long\n')
+    before = project._error_logs()
+    assert project._engine_message(before) == ''
+    queued.write_text('noise\ncryoemgan: a.mrcs: truncated\n')
+    assert project._engine_message(before) == 'a.mrcs: truncated'
+    before = project._error_logs()
+    with own.open('a') as f:
+        f.write('cryoemgan: --ctf: of this start\n')
+    assert project._engine_message(before).endswith(': of this start')
+
+
 def test_half_maps_of_the_map_are_used(tmp_path):
     """A map that brings its half maps, and particles that know their half set: each is projected from its own."""
     particles = data.make_particles(tmp_path, count=6, with_ctf=True)

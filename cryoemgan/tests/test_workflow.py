@@ -167,7 +167,7 @@ class TestWorkflow(ProjectTest):
             (viewers.TrainViewer, self.training, ('showCurves', 'showGallery')),
             (viewers.ProjectViewer, self.references, ('showGallery', 'showCorrelation')),
             (viewers.DenoiseViewer, self.denoising, ('showGallery', 'showUncertainty')),
-            (viewers.AuditViewer, self.audit, ('showPictures',)),
+            (viewers.AuditViewer, self.audit, ('showLights', 'showPictures')),
             (viewers.EvaluateViewer, self.evaluation, ('showGallery', 'showMetrics', 'showFrc')),
         ):
             viewer = cls(project=self.proj, protocol=run)

@@ -5,9 +5,9 @@
 Resumable; needs RELION 3.1 on the PATH; ``--cpu``: seconds of process time of each training.
 
 1,200 particles of RNA polymerase, closed and 20 degrees open (48 px, 6 A/px, CTF, SNR 0.1), 100 empty images and 100 of
-another molecule; angles and shifts wrong by 2 degrees and 0.3 px, as a refinement leaves them; half sets at random. Two
-cross-fitted denoisers: one from the half maps that RELION reconstructs from these very particles, one from a wrong map
-(yeast polymerase II, EMD-1883, at the same angles), and one without references. The same angles everywhere.
+another molecule; angles and shifts wrong by 2 degrees and 0.3 px, as a refinement leaves them; half sets at random.
+Three cross-fitted denoisers: from the half maps that RELION reconstructs from these very particles; from the same
+half maps with a domain added that does not exist (wrong); and without references (self). The same angles everywhere.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
 from without_references import engine
 
-from cryoemgan.engine import ctf, fsc, maps, resample
+from cryoemgan.engine import ctf, fsc, maps
 from cryoemgan.engine.auditing.measures import own
 from cryoemgan.engine.auditing.probes import foreign_projections, like
 from cryoemgan.engine.classical.base import corner_noise
@@ -103,15 +103,37 @@ def reconstruct(table, truth, name, work):
     return found
 
 
-def wrong_map(given, like_this):
-    """EMD-1883 in the box, as strong as the particles' own map."""
-    source = maps.read_map(given.data / 'relion_golden' / 'emd_1883_crop64.mrc')
-    found = resample.plan(source.box, source.pixel_size, BOX, PIXEL).apply(source.data)
-    path = given.work / 'wrong.mrc'
-    with mrcfile.new(path, overwrite=True) as mrc:
-        mrc.set_data((found * (like_this.std() / found.std())).astype(np.float32))
-        mrc.voxel_size = PIXEL
-    return path
+def false_domain(like_this):
+    """A Gaussian blob float32[N, N, N] of 12 A s.d. as dense as the molecule, 60 A from the centre, where a map is
+    emptiest; and its weight for `domain`: 1 inside two s.d."""
+    k = (np.arange(BOX) - BOX // 2) * PIXEL
+    smooth = maps.lowpass(like_this, PIXEL, 40, axes=(-3, -2, -1))
+    grid = np.stack(np.meshgrid(k, k, k, indexing='ij'), -1)
+    shell = np.abs(np.linalg.norm(grid, axis=-1) - 60) < 4
+    centre = grid[shell][smooth[shell].argmin()]
+    distance = np.linalg.norm(grid - centre, axis=-1)
+    height = np.percentile(smooth, 99.5)
+    return (height * np.exp(-(distance**2) / (2 * 12**2))).astype(np.float32), distance < 24
+
+
+def wrong_half_maps(given, made):
+    """{'half1', 'half2': path} of the half maps with the false domain."""
+    blob, _ = false_domain(made['all'])
+    paths = {}
+    for half in ('half1', 'half2'):
+        paths[half] = given.work / f'false_{half}.mrc'
+        with mrcfile.new(paths[half], overwrite=True) as mrc:
+            mrc.set_data(made[half] + blob)
+            mrc.voxel_size = PIXEL
+    return paths
+
+
+def domain(found, made):
+    """How much of the false domain is in a map: slope of the map on the blob, within it, on the molecule's scale."""
+    blob, inside = false_domain(made['raw']['all'])
+    scale = (found * made['raw']['all']).sum() / np.square(made['raw']['all']).sum()
+    difference = found / scale - made['raw']['all']
+    return float((difference * blob)[inside].sum() / np.square(blob)[inside].sum())
 
 
 def classify(table, truth, reference, work, name):
@@ -174,10 +196,9 @@ def main():
     given.work.mkdir(parents=True, exist_ok=True)
     table, truth = simulated(given)
     raw = reconstruct(table, truth, 'raw', given.work)
-    wrong = wrong_map(given, raw['all'])
     halves = {f'half{k}': given.work / f'raw_half{k}.mrc' for k in (1, 2)}
     right = engine('project', given.work / 'project', particles=table.path, **halves)
-    badly = engine('project', given.work / 'project_wrong', particles=table.path, volume=wrong, lowpass=15)
+    badly = engine('project', given.work / 'project_wrong', particles=table.path, **wrong_half_maps(given, raw))
     tables, minutes = {'raw': table}, given.cpu / 60
     stars = {k: given.work / f / 'references.star' for k, f in (('own', 'project'), ('wrong', 'project_wrong'))}
     tables['denoised'], _ = denoiser(given, 'own', table, stars['own'], minutes=minutes)
@@ -193,8 +214,10 @@ def main():
 
     sphere = maps_sphere()
     volumes = [volume(given.work / 'set' / f'volume_{k}.mrc') for k in (1, 2)]
-    true, other = np.mean(volumes, axis=0), volume(wrong)
+    true = np.mean(volumes, axis=0)
+    other = raw['all'] + false_domain(raw['all'])[0]
     made = {name: reconstruct(t, truth, name, given.work) for name, t in tables.items()}
+    found['domain'] = {k: domain(m['all'], made) for k, m in made.items()}
     found['fsc'] = {}
     for name, m in made.items():
         curves = {'truth': fsc.shell_correlation(m['all'] * sphere, true * sphere),
@@ -217,7 +240,7 @@ def main():
             scores['certainty'] = sure
         found['junk'][name] = {k: auc(v, truth) for k, v in scores.items()}
     (given.work / 'found.json').write_text(json.dumps(found, indent=1))
-    picture(found, {'truth': true, 'training map (wrong)': other, **{k: m['all'] for k, m in made.items()}})
+    picture(found, {'truth': true, 'map with a\nfalse domain': other, **{k: m['all'] for k, m in made.items()}})
     tell(found)
 
 
@@ -232,7 +255,7 @@ def tell(found):
     """Print the tables."""
     for name, curves in found['fsc'].items():
         print(f'{name:10}', {k: (round(v['mean'], 3), v['0.5'], v['0.143']) for k, v in curves.items()})
-    for key in ('classes', 'junk', 'project', 'warnings', 'audits', 'judged'):
+    for key in ('domain', 'classes', 'junk', 'project', 'warnings', 'audits', 'judged'):
         for name, value in found[key].items():
             print(key, name, value)
 
@@ -246,12 +269,13 @@ def picture(found, volumes):
     words = {
         'raw': 'from raw',
         'denoised': 'from denoised',
-        'wrong': 'denoised,\nwrong map',
+        'wrong': 'denoised,\nfalse domain in the map',
         'self': 'denoised,\nno map',
     }
+    at = np.unravel_index(false_domain(volumes['raw'])[0].argmax(), (BOX,) * 3)[0]
     for letter, (name, data) in zip('abcdef', volumes.items()):
-        low, high = np.percentile(data[BOX // 2], [1, 99.8])
-        grid[letter].imshow(data[BOX // 2], cmap='gray', vmin=low, vmax=high, origin='lower')
+        low, high = np.percentile(data[at], [1, 99.8])
+        grid[letter].imshow(data[at], cmap='gray', vmin=low, vmax=high, origin='lower')
         grid[letter].set_title(words.get(name, name), fontsize=8)
         grid[letter].set_axis_off()
     frequency = np.arange(BOX // 2 + 1) / (BOX * PIXEL)

@@ -104,6 +104,7 @@ def examine(p, committee, seed, bar):
     judged = {
         'leakage': p.routing.leakage / len(p.particles),
         'agreement': (pairs.mean - pairs.shuffled_mean) / max(pairs.error, 1e-9),
+        'conventions': float(p.references.provenance.get('pair_check', 'given') != 'given'),
         'fidelity': float(real['own'].mean() / max(twins['own'], 1e-9)),
         'rank': float(real['rank'].mean()),
         'noise': min(measures.separation(real['nearest'], x['nearest']) for x in (empty, emptied) if x),
@@ -114,7 +115,7 @@ def examine(p, committee, seed, bar):
     results = {
         'particles': len(p.particles), 'sample': len(p.rows), 'leakage': p.routing.leakage,
         'members': p.routing.members, 'resolution_cut': committee.cut,
-        'agreement': pairs.as_dict(),
+        'agreement': pairs.as_dict(), 'pair_check': p.references.provenance.get('pair_check', 'given'),
         'denoised': {k: _mean_sd(v) for k, v in real.items()},
         'simulated_twins': twins,
         'noise_in': {'nearest': _mean_sd(empty['nearest']), 'energy': empty['energy'],

@@ -2,8 +2,8 @@
 
 ``benchmarks/audit_thresholds.py`` trains on simulated sets, plants every failure and prints the worst good and the
 best bad value of each measure; the limits of fidelity, rank, noise and bias divide the gap between them into thirds
-(measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors) and calibration have
-limits by definition.
+(measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors), conventions and
+calibration have limits by definition.
 """
 
 from dataclasses import dataclass
@@ -39,6 +39,12 @@ LIMITS = {
         8.0, 3.0, 'Pairs belong together (standard errors)',
         'Particles agree with their own references more than with those of others.',
         'Particles agree with their own references no better than with others: shuffled or wrong pairs, or no signal.',
+    ),
+    'conventions': Limit(
+        0.0, 0.5, 'Conventions (1 = project found a better fit)',
+        'Hand, angles, contrast, pixel size and CTF as given fit best.',
+        'The particles agree better with another hand, contrast, pixel size, CTF or convention of angles: see the '
+        'warning of project.',
     ),
     'fidelity': Limit(
         0.87, 0.73, 'Real particles behave like the model of them',

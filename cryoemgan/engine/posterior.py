@@ -5,9 +5,9 @@ whitened by the noise's spectrum; scale ~ N(1, contrast^2) is integrated out; at
 not matter. The empty hypothesis is y = noise.
 
 A bank is a grid, and at the noise's end the likelihood may be narrower than the grid. So the candidates that
-`search` found are weighed with the likelihood to the power 1 / T, which makes a Gaussian (mean and covariance of the
-weighted templates, and what is left of angle and move), and the rest of the likelihood, its power 1 - 1 / T, then
-updates that Gaussian exactly: templates are interpolated.
+`search` found are weighed with the likelihood (and the pose prior) to the power 1 / T, which makes a Gaussian (mean
+and covariance of the weighted templates, and what is left of angle and move), and the rest of the likelihood, its
+power 1 - 1 / T, then updates that Gaussian exactly: templates are interpolated.
 """
 
 import math
@@ -118,7 +118,7 @@ def _survivors(reduced, particles, found, search):
     vectors = reduced.synthesise(reduced.turned(reduced.coefficients[found.template], found.angle))
     seen, y = _seen(reduced.plane, vectors, found.shift, particles)
     c, n = torch.einsum('blp,bp->bl', seen, y), seen.square().sum(-1)
-    weight = log_ratio(c, n, search.contrast) / search.temperature + found.log_prior
+    weight = (log_ratio(c, n, search.contrast) + found.log_pose) / search.temperature + found.log_prior
     return found.take(weight.topk(min(search.survivors, weight.shape[1]), 1).indices)
 
 
@@ -141,8 +141,9 @@ def _weigh(bank, particles, prior, search, found, free):
     seen = (vectors * transfer[:, None]).flatten(2)
     c, n = torch.einsum('blp,bp->bl', seen, y.flatten(1)), seen.square().sum(-1)
     ratio = log_ratio(c, n, search.contrast)
-    evidence = torch.logsumexp(ratio + found.log_prior, 1)
-    weight = torch.softmax(ratio / search.temperature + found.log_prior, 1)
+    evidence = torch.logsumexp(ratio + found.log_pose + found.log_prior, 1)
+    # The pose prior may be narrower than the bank's grid, too: it is weakened with the likelihood.
+    weight = torch.softmax((ratio + found.log_pose) / search.temperature + found.log_prior, 1)
     mean = torch.einsum('bl,blpc->bpc', weight, vectors)
     best = weight.argmax(1, keepdim=True)
     spread = torch.cat(

@@ -18,14 +18,15 @@ STEPS = 2
 @dataclass
 class Candidates:
     """What is left of the bank: template int64[B, L]; angle float32[B, L], radians from x to y; shift [B, L, 2] px;
-    log_prior [B, L], log probability of the candidate before its likelihood; axes [B, L, Q, Q], s.d. left to the angle
-    and the move (rows: a Cholesky factor of the inverse curvature; Q = 1 without moves); free: int64[B], place of the
-    best one when the pose prior is ignored."""
+    log_prior [B, L], log probability of the candidate before its likelihood, without the pose prior log_pose; axes
+    [B, L, Q, Q], s.d. left to the angle and the move (rows: a Cholesky factor of the inverse curvature; Q = 1 without
+    moves)."""
 
     template: torch.Tensor
     angle: torch.Tensor
     shift: torch.Tensor
     log_prior: torch.Tensor
+    log_pose: torch.Tensor
     axes: torch.Tensor | None = None
 
     def take(self, order):
@@ -166,7 +167,8 @@ def _turned(turning, b, n, prior, search, best, move, matrices):
         angles = torch.arange(search.turns, device=b.device) * (2 * math.pi / search.turns)
         value = value - 0.5 * (_away(between[:, :, None], angles) / prior.degrees) ** 2
     angle = value.argmax(2) * (2 * math.pi / search.turns)
-    return Candidates(best, angle, prior.shifts[move], torch.zeros_like(angle))
+    nothing = torch.zeros_like(angle)
+    return Candidates(best, angle, prior.shifts[move], nothing, nothing.clone())
 
 
 def refine(bank, particles, found, prior, search):
@@ -189,10 +191,11 @@ def refine(bank, particles, found, prior, search):
         step = torch.linalg.solve(curvature, gradient[..., None])[..., 0]
         angle, shift = _step(start, angle, shift, step, reach)
     axes = _axes(curvature, prior, moving, search.temperature)
-    log = _log_volume(bank, curvature, shift, prior, moving)
+    log = found.log_prior + _log_volume(bank, curvature, shift, prior, moving)
+    pose = torch.zeros_like(log)
     if prior.matrices is not None and prior.degrees:
-        log = log + _log_pose_density(bank, found.template, angle, prior)
-    return Candidates(found.template, angle, shift, found.log_prior + log, axes)
+        pose = _log_pose_density(bank, found.template, angle, prior)
+    return Candidates(found.template, angle, shift, log, pose, axes)
 
 
 def _slope(reduced, particles, coefficients, angle, shift, moving, search):

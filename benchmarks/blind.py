@@ -91,12 +91,30 @@ def train_cell(args, data, name, seed, folder):
     use_threads(1)
     trainingrun.clock = time.process_time
     settings = Train(
-        output=str(folder), particles=str(data / 'noisy_1.star'), references=str(data / 'clean_1.star'), seed=seed,
+        output=str(folder), particles=str(training_particles(args, data)), seed=seed,
+        references=str(data / 'clean_1.star'),
         cross_fit='none', minutes=args.cpu / 60, evaluations=12, threads=1, keep=1, resume=folder.exists(),
         **options_of(args, data, name),
     )  # fmt: skip
     settings.validate()
     return run('train', settings)
+
+
+def training_particles(args, data):
+    """Table of the training particles: all, or without the state --withhold."""
+    whole = data / 'noisy_1.star'
+    if not args.withhold:
+        return whole
+    part = whole.with_name(f'noisy_1_without{args.withhold}.star')
+    table = ParticleTable.read(whole)
+    table.subset(np.flatnonzero(table.ints('rlnClassNumber') != args.withhold)).write(part)
+    return part
+
+
+def folder_of(args, data, name, seed):
+    """Where a cell works."""
+    without = f'_without{args.withhold}' if args.withhold else ''
+    return args.work / f'{data.name}_{args.cpu:g}_{name}{without}_{seed}'
 
 
 def options_of(args, data, name):
@@ -109,10 +127,11 @@ def options_of(args, data, name):
 
 def cell(args, data, name, seed):
     """Train and test one network; gives a row of the table and its curve [(CPU seconds, validation MSE)]."""
-    folder = args.work / f'{data.name}_{args.cpu:g}_{name}_{seed}'
+    folder = folder_of(args, data, name, seed)
     if not (folder / 'summary.json').exists():
         same = ['--data', args.data, '--work', args.work, '--cpu', args.cpu, '--box', args.box]
-        same += ['--ctf'] * args.ctf + ['--shift-sd', args.shift_sd, '--one', name, seed]
+        same += ['--ctf'] * args.ctf + ['--shift-sd', args.shift_sd, '--withhold', args.withhold]
+        same += ['--one', name, seed]
         subprocess.run([sys.executable, __file__, *map(str, same)], check=True)
     found = json.loads((folder / 'summary.json').read_text())
     verb('denoise', folder / 'denoised', particles=data / 'noisy_2.star', model=folder / 'model')
@@ -126,6 +145,8 @@ def cell(args, data, name, seed):
     row = dict(cell=name, seed=seed, iterations=found['iterations'], cpu_seconds=round(found['training_seconds']),
                parameters=found['generator_parameters'], validation=found['best']['mse'], mse=score['mse'].mean(),
                mse_affine=score['mse_affine'].mean(), ssim=score['ssim'].mean())  # fmt: skip
+    state = ParticleTable.read(tables[1]).ints('rlnClassNumber')
+    row |= {f'state{k}': score['mse'][state == k].mean() for k in range(1, 6)}
     return row, curve
 
 
@@ -153,6 +174,7 @@ def main():
     parser.add_argument('--box', type=int, default=64)
     parser.add_argument('--ctf', action='store_true', help='CTF, and shifts of 1 px (s.d.)')
     parser.add_argument('--shift-sd', type=float, default=0.0, help='shifts, px')
+    parser.add_argument('--withhold', type=int, default=0, help='state (1 to 5) kept out of training')
     parser.add_argument('--cells', default=DEFAULT)
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -160,7 +182,7 @@ def main():
     data = data_set(args)
     if args.one:
         name, seed = args.one
-        train_cell(args, data, name, int(seed), args.work / f'{data.name}_{args.cpu:g}_{name}_{seed}')
+        train_cell(args, data, name, int(seed), folder_of(args, data, name, seed))
         return
     results = Path(__file__).parent / 'results'
     rows, curves = [], {}
@@ -170,7 +192,8 @@ def main():
             rows.append(row)
             curves[f'{name} {seed}'] = curve
             print(' '.join(f'{k}={v:.5g}' if isinstance(v, float) else f'{k}={v}' for k, v in row.items()), flush=True)
-            stem = results / f'blind_{data.name.removeprefix("data")}'
+            without = f'_without{args.withhold}' if args.withhold else ''
+            stem = results / f'blind_{data.name.removeprefix("data")}_{args.cpu:g}{without}'
             with stem.with_suffix('.csv').open('w', newline='') as f:
                 writer = csv.DictWriter(f, row)
                 writer.writeheader()

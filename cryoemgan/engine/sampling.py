@@ -20,6 +20,7 @@ _STREAMS = (
     'fresh',
     'projections',
     'background',
+    'blind spots',
 )
 
 

@@ -2,8 +2,8 @@
 
 ``benchmarks/audit_thresholds.py`` trains on simulated sets, plants every failure and prints the worst good and the
 best bad value of each measure; the limits of fidelity, rank, noise and bias divide the gap between them into thirds
-(measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors) and calibration have
-limits by definition.
+(measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors), conventions and
+calibration have limits by definition.
 """
 
 from dataclasses import dataclass
@@ -40,6 +40,12 @@ LIMITS = {
         'Particles agree with their own references more than with those of others.',
         'Particles agree with their own references no better than with others: shuffled or wrong pairs, or no signal.',
     ),
+    'conventions': Limit(
+        0.0, 0.5, 'Conventions (1 = project found a better fit)',
+        'Hand, angles, contrast, pixel size and CTF as given fit best.',
+        'The particles agree better with another hand, contrast, pixel size, CTF or convention of angles: see the '
+        'warning of project.',
+    ),
     'fidelity': Limit(
         0.87, 0.73, 'Real particles behave like the model of them',
         'Denoised particles are as close to their references as denoised simulations of them.',
@@ -60,6 +66,12 @@ LIMITS = {
         0.55, 0.68, 'Bias (part of the signal)',
         'The denoiser changes the signal by less than it keeps.',
         'The denoiser replaces most of the signal by what it expects.',
+    ),
+    'opinion': Limit(
+        0.15, 0.3, 'Second opinion (its weight on particles less that on simulations)',
+        'Where a second model differs from this one, it is no more right on particles than on simulations.',
+        'Where a second model differs from this one, the particles side with the second more than the references '
+        'explain: they hold something that the map lacks, or the network shows something that is not in them.',
     ),
     'calibration': Limit(
         1.5, 2.0, 'Uncertainty (error / expected)',

@@ -11,7 +11,7 @@ from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
 from cryoemgan.engine.guide import Context, Guide, Options
 from cryoemgan.engine.model import Model
-from cryoemgan.engine.posterior import Search
+from cryoemgan.engine.posterior import Particles, Prior, Search, infer
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.steerable import FourierPlane, principal_basis
@@ -143,6 +143,38 @@ def test_shift_is_found_when_it_is_looked_for(bank):
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_evidence_is_the_integral_over_all_templates_and_turns(bank, particles):
+    """Against a sum over 720 turns of every template, without search, Laplace or Gauss-Newton."""
+    _, images, sd, _ = particles
+    y, total = bank.plane.vectors(images[:4]), []
+    y[:, 0] = 0
+    transfer = torch.full(y.shape, 1 / sd)
+    transfer[:, 0] = 0
+    search, nowhere = Search(**SEARCH), Prior(torch.zeros(1, 2), torch.zeros(1))
+    found, v = infer(bank, Particles(y / sd, transfer), nowhere, search).evidence, search.contrast**2
+    for angle in torch.arange(720) * (np.pi / 360):
+        t = torch.view_as_real(bank.basis.synthesise(bank.basis.turned(bank.coefficients, angle.expand(len(bank)))))
+        t[:, 0] = 0
+        c, n = torch.einsum('dpc,bpc->bd', t, torch.view_as_real(y)) / sd**2, t.square().sum((1, 2)) / sd**2
+        # Gaussian integral over the scale s ~ N(1, v) of exp(s c - s^2 n / 2).
+        total.append((c + 1 / v) ** 2 / (2 * (n + 1 / v)) - 1 / (2 * v) - 0.5 * torch.log1p(v * n))
+    wanted = torch.logsumexp(torch.cat(total, 1), 1) - np.log(720 * len(bank))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.3)
+
+
+def test_angle_and_shift_between_the_grid_are_found(templates, bank):
+    """A template, moved by a part of a pixel and turned by a part of the coarse step."""
+    shift, angle = torch.tensor([[1.3, -0.7]]), torch.tensor([0.06])
+    turned = bank.basis.turned(bank.coefficients[7:8], angle)
+    clean = bank.plane.images(bank.basis.synthesise(turned) * bank.plane.ramps(shift))
+    image, sd = noisy(clean, 3.0)
+    guide = guide_of(bank, sd, shift_range=3.0, shift_sd=1.5)
+    found = guide._infer(bank.plane.vectors(image), torch.ones(1, len(bank.plane)), Context(1.0), None)
+    torch.testing.assert_close(found.shifts, shift, atol=0.15, rtol=0)
+    spin = found.matrices[0] @ bank.matrices[7].T
+    assert float(torch.atan2(spin[1, 0], spin[0, 0])) == pytest.approx(0.06, abs=0.03)
+
+
 def test_own_template_is_masked(bank, templates):
     images, sd = noisy(templates[0][:8], 5.0)
     guide = guide_of(bank, sd)
@@ -190,7 +222,7 @@ def toys(tmp_path_factory):
 def test_train_and_denoise_end_to_end(tmp_path, toys):
     run('train', Train(output=str(tmp_path / 't'), cross_fit='none', **GUIDED, **toys))
     model = Model.load(tmp_path / 't' / 'model')
-    assert 'xperimental' in model.card['statement']
+    assert 'cryoemganEvidence' in model.card['statement']
     assert list(model.members) == ['main']
     settings = Denoise(output=str(tmp_path / 'd'), particles=toys['particles'], model=str(model.folder), cut='none')
     run('denoise', settings)
@@ -204,7 +236,7 @@ def test_train_and_denoise_end_to_end(tmp_path, toys):
     assert np.median(correlation) > 0.5
 
 
-@pytest.mark.parametrize('other', [{}, {'cross_fit': 'folds'}, {'cross_fit': 'none', 'exchange_noise': 0.5}])
+@pytest.mark.parametrize('other', [{'fresh_fraction': 0.5}, {'devices': 2}, {'exchange_noise': 0.5}])
 def test_what_a_guided_network_cannot_do_is_refused(tmp_path, toys, other):
     with pytest.raises(InputError, match='guided'):
         run('train', Train(output=str(tmp_path / 't'), **{**GUIDED, **toys, **other}))

@@ -79,6 +79,7 @@ def test_every_preset_leaves_nothing_open_but_the_length(name):
     free = {
         'particles',
         'references',
+        'copies',
         'box',
         'shift_range',
         'noise_particles',

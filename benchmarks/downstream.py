@@ -24,8 +24,9 @@ from cryoemgan.engine import ctf, fsc, maps
 from cryoemgan.engine.auditing.measures import own
 from cryoemgan.engine.auditing.probes import foreign_projections, like
 from cryoemgan.engine.classical.base import corner_noise
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.stacks import StackWriter
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 BOX, PIXEL, GOOD, JUNK = 48, 6.0, 1200, 200
 RESULTS = Path(__file__).parent / 'results'

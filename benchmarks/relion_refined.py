@@ -19,8 +19,9 @@ import numpy as np
 import scipy.fft
 
 from cryoemgan.engine import metrics
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.stacks import Images
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 TEST, SEED = 300, 0
 

@@ -7,8 +7,9 @@ import numpy as np
 from relion_refined import SEED, TEST, subset
 
 from cryoemgan.engine import metrics
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.stacks import Images
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 
 def refined(runner, work, place, source):

@@ -16,7 +16,8 @@ from cryoemgan.engine.__main__ import parse
 from cryoemgan.engine.__main__ import run as run_verb
 from cryoemgan.engine.errors import WorkError
 from cryoemgan.engine.limit import Limit
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.matching import match
+from cryoemgan.engine.table import ParticleTable
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get('CRYOEMGAN_SHARED_DATA') or HERE.parents[1] / 'shared' / 'data')

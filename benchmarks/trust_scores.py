@@ -19,9 +19,10 @@ from cryoemgan.engine import augmentation, crossfitting, uncertainty
 from cryoemgan.engine.auditing.measures import own, ring_covariance
 from cryoemgan.engine.frc import RingCorrelation, frequencies, resolution
 from cryoemgan.engine.maps import lowpass
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.model import Model
 from cryoemgan.engine.stacks import Images
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 HALF = 'run_half{}_class001_unfil.mrc'
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from relion_refined import error
 
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.stacks import Images, StackWriter
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 STATES = ('00', '05', '10', '15', '20')
 # --minutes counts CPU time, so that other load of the machine does not matter.

@@ -8,9 +8,10 @@ import numpy as np
 
 from . import whitening
 from .errors import InputError
+from .matching import match
 from .pairs import CHUNK, FIELD_TOLERANCE, Scale
 from .resample import resample
-from .table import ParticleTable, match
+from .table import ParticleTable
 
 # Standard deviation of the signal in network units: about that of a reference whose range is [0, 1].
 UNIT_SD = 0.2

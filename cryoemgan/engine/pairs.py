@@ -11,8 +11,9 @@ import numpy as np
 
 from . import sampling
 from .errors import InputError
+from .matching import match
 from .resample import resample
-from .table import ParticleTable, match
+from .table import ParticleTable
 
 CHUNK = 256
 AGREEMENT = 'cryoemganCorrelation'  # column of project: correlation of each particle with its reference

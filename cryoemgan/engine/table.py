@@ -5,34 +5,29 @@ gemmi reads and writes them and keeps the cells; only the columns that are asked
 
 import os
 import re
-from collections import Counter
 from pathlib import Path
 
 import gemmi
 import numpy as np
 
+from .columns import Columns, cells
 from .errors import InputError
 from .geometry import euler_to_matrix
+from .imagenames import normalised_names, split_image_name
 from .job import atomic
 from .stacks import Images
 
 PROVENANCE = 'cryoemgan'
-# Words that STAR needs no quotes for.
-PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)[A-Za-z0-9/.@+-][\w/.@:+=-]+')
 # Names of a quantity in RELION 3.1 (A) and 3.0 (px).
 SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 
 
-class ParticleTable:
+class ParticleTable(Columns):
     """A set of particles: one row each, and its optics groups (RELION 3.1) if it has them."""
 
     def __init__(self, document, path):
         self._document, self.path, self._images = document, Path(path), None
         self._find_blocks()
-
-    def _find_blocks(self):
-        self._particles = next((b for b in self._document if b.find_loop('_rlnImageName')), None)
-        self._optics = self._document.find_block('optics')
 
     @classmethod
     def read(cls, path):
@@ -60,100 +55,6 @@ class ParticleTable:
                 loop = document.add_new_block(name).init_loop('_', list(part))
                 loop.set_all_values([cells(v) for v in part.values()])
         return cls(document, path)
-
-    def __len__(self):
-        return self._loop.length()
-
-    @property
-    def _loop(self):
-        return self._particles.find_loop('_rlnImageName').get_loop()
-
-    # Columns
-
-    def labels(self):
-        """Labels of the particle columns, without the leading underscore."""
-        return [tag[1:] for tag in self._loop.tags]
-
-    def has(self, label):
-        """Whether particles or their optics groups have this column."""
-        return self._column(label) is not None or self._optics_column(label) is not None
-
-    def strings(self, label):
-        """Column as a list of text; InputError when it is not there."""
-        column = self._column(label)
-        if column is None:
-            column = self._optics_column(label)
-            if column is None:
-                raise InputError(f'{self.path}: column _{label} is missing')
-            text = [gemmi.cif.as_string(c) for c in column]
-            return [text[g] for g in self._group_of_row()]
-        return [gemmi.cif.as_string(c) for c in column]
-
-    def floats(self, label, default=None):
-        """float64 [n]: the particle's value, else that of its optics group, else ``default``, else InputError."""
-        column, of_group = self._column(label), False
-        if column is None:
-            column, of_group = self._optics_column(label), True
-        if column is None:
-            if default is None:
-                raise InputError(f'{self.path}: column _{label} is missing')
-            return np.full(len(self), float(default))
-        try:
-            values = np.array(column, dtype=np.float64)
-        except ValueError as e:
-            raise InputError(f'{self.path}: column _{label}: {self._first_bad(column)}') from e
-        if not np.isfinite(values).all():
-            row = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise InputError(f'{self.path}: column _{label}, row {row + 1}: {column[row]} is not a finite number')
-        return values[self._group_of_row()] if of_group else values
-
-    def ints(self, label, default=None):
-        """int64 [n], as ``floats``."""
-        return self.floats(label, default).astype(np.int64)
-
-    def set(self, label, values):
-        """Add or replace a column of the particles; values [n] (text is quoted where STAR needs it)."""
-        values = cells(values)
-        if len(values) != len(self):
-            raise ValueError(f'{len(values)} values for {len(self)} rows')
-        loop = self._loop
-        if '_' + label not in loop.tags:
-            loop.add_columns(['_' + label], '.')
-        column = self._particles.find_loop('_' + label)
-        for row, value in enumerate(values):
-            column[row] = value
-
-    def _column(self, label):
-        column = self._particles.find_loop('_' + label)
-        return column if column and len(column) else None
-
-    def _optics_column(self, label):
-        if self._optics is None:
-            return None
-        column = self._optics.find_loop('_' + label)
-        return column if column and len(column) else None
-
-    def _group_of_row(self):
-        """Row of the optics table that each particle belongs to."""
-        groups = {gemmi.cif.as_string(g): i for i, g in enumerate(self._optics.find_loop('_rlnOpticsGroup'))}
-        column = self._column('rlnOpticsGroup')
-        if column is None:
-            if len(groups) > 1:
-                raise InputError(f'{self.path}: several optics groups but no column _rlnOpticsGroup')
-            return np.zeros(len(self), np.int64)
-        try:
-            return np.array([groups[g] for g in column])
-        except KeyError as e:
-            raise InputError(f'{self.path}: optics group {e.args[0]} is used by particles but not described') from e
-
-    @staticmethod
-    def _first_bad(column):
-        for row, cell in enumerate(column):
-            try:
-                float(cell)
-            except ValueError:
-                return f'row {row + 1}: {cell!r} is not a number'
-        return 'not numbers'
 
     # What the columns mean
 
@@ -376,84 +277,6 @@ class ParticleTable:
         with atomic(path) as partial:
             partial.write_text('\n# version 30001\n\n' + self._document.as_string() + '\n', encoding='utf-8')
         self.path = Path(path)
-
-
-def match(a, b):
-    """Rows of the particles that tables a and b share: (rows_a, rows_b), in a's order.
-
-    By _rlnImageId when both have it and what else they say of these particles agrees; otherwise by the name of the
-    image or of the image it was made from. InputError when they share none.
-    """
-    of_a, of_b = a.identities(), b.identities()
-    best, disagree = None, None
-    for kinds in (
-        ('id', 'id'),
-        ('original', 'original'),
-        ('name', 'original'),
-        ('original', 'name'),
-        ('name', 'name'),
-    ):
-        if kinds[0] not in of_a or kinds[1] not in of_b:
-            continue
-        pairs = _join(of_a[kinds[0]], of_b[kinds[1]])
-        if kinds[0] == 'id' and len(pairs):
-            # Every Scipion set counts its particles from 1: equal ids of unrelated sets mean nothing.
-            disagree = _disagreement(a, b, pairs)
-            if disagree:
-                continue
-        if len(pairs) and (best is None or len(pairs) > len(best)):
-            best = pairs
-            if kinds[0] == 'id':
-                break
-    if best is None:
-        raise InputError(
-            f'{a.path} and {b.path} share no particle '
-            f'({disagree or "neither _rlnImageId nor image names agree"}); '
-            'take references that were projected from these particles'
-        )
-    return best[:, 0], best[:, 1]
-
-
-def _join(names_a, names_b):
-    """int64 [k,2]: rows with equal names; names that stand twice in a table identify nothing and are left out."""
-    once_a, once_b = (Counter(n) for n in (names_a, names_b))
-    where = {name: row for row, name in enumerate(names_b) if once_b[name] == 1}
-    rows = [(row, where[n]) for row, n in enumerate(names_a) if n in where and once_a[n] == 1]
-    return np.array(rows, dtype=np.int64).reshape(-1, 2)
-
-
-def _disagreement(a, b, pairs):
-    """What speaks against two tables holding the same particles, or None: their coordinates and defocus."""
-    for label in ('rlnCoordinateX', 'rlnCoordinateY', 'rlnDefocusU'):
-        if a.has(label) and b.has(label):
-            same = np.isclose(a.floats(label)[pairs[:, 0]], b.floats(label)[pairs[:, 1]], rtol=1e-4, atol=0.5)
-            if same.mean() < 0.9:
-                return f'particles with equal _rlnImageId differ in _{label}'
-    return None
-
-
-def split_image_name(name):
-    """('index from 1', stack) of ``000001@stack.mrcs``; None when it is not of that form."""
-    found = re.fullmatch(r'0*([1-9]\d{0,9})@(.+)', name)
-    return (int(found[1]), found[2]) if found else None
-
-
-def normalised_names(names):
-    """Image names in one spelling: ``1@./a.mrcs`` and ``000001@a.mrcs`` are the same image."""
-    split = (split_image_name(n) for n in names)
-    return [f'{s[0]}@{os.path.normpath(s[1])}' if s else n for n, s in zip(names, split)]
-
-
-def cells(values):
-    """Values as STAR text: floats with 6 decimals as RELION writes them, text quoted where needed."""
-    if isinstance(values, np.ndarray) and values.dtype.kind == 'f':
-        return [f'{v:.6f}' for v in values]
-    return [f'{v:.6f}' if isinstance(v, float) else quoted(v) if isinstance(v, str) else str(v) for v in values]
-
-
-def quoted(text):
-    """Text as one STAR word; unlike gemmi.cif.quote only where needed: RELION keeps quotes as part of a name."""
-    return text if PLAIN.fullmatch(text) else gemmi.cif.quote(text)
 
 
 def _fill(column, text):

@@ -8,7 +8,7 @@ from pwem.objects import SetOfParticles
 from ..engine.auditing.lights import LIMITS
 from .base import CryoEMGANProtBase
 from .model_choice import ModelChoice
-from .train import check_pairs
+from .pair_checks import check_pairs
 
 PAGE = 'audit.html'
 PICTURES = (

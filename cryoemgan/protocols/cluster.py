@@ -17,7 +17,7 @@ from ..engine.table import ParticleTable
 from ..figures.style import read_columns
 from ..results import Result, put_attribute
 from .base import CryoEMGANProtBase
-from .train import share_ids
+from .pair_checks import share_ids
 
 EMBEDDING, SIZES = '_cryoemganEmbedding', 'sizes.json'
 

@@ -4,7 +4,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from .base import CryoEMGANProtBase
-from .train import share_ids
+from .pair_checks import share_ids
 
 RAW = 'raw'
 # (key of the summary, name, format)

@@ -4,8 +4,9 @@ import os
 
 from ..protocols.denoise import CryoEMGANProtDenoise
 from ..protocols.filter import CryoEMGANProtFilter
+from ..protocols.pair_checks import share_ids
 from ..protocols.project import CryoEMGANProtProject
-from ..protocols.train import CryoEMGANProtTrain, share_ids
+from ..protocols.train import CryoEMGANProtTrain
 from .base import RunViewer
 
 

@@ -1,6 +1,9 @@
 """Parameters of guided networks, shared by ``train`` and ``denoise``."""
 
+from dataclasses import dataclass
+
 from ..errors import InputError
+from .base import option
 
 POSE_PRIOR = (
     'Use the angles and shifts of the particle table as a prior: none = find every particle afresh, or the width of '
@@ -20,3 +23,48 @@ def degrees(text):
     if not 0.1 <= value <= 180:
         raise InputError(f'--pose-prior: {text!r} is neither none nor a width of 0.1 to 180 degrees')
     return value
+
+
+@dataclass
+class Guide:
+    """Options of guided networks."""
+
+    bank_size: int = option(
+        8000,
+        'Guided networks: templates (projections) in the bank; each stands for all its in-plane rotations. More tell '
+        'finer differences of the view. Memory grows in proportion (6 kB each at 64 px), the time of a search more '
+        'slowly: 4.4 ms a particle of 64 px with 2,000, 6.9 ms with 16,000 (8 and 27 ms where shifts of 4 px are '
+        'looked for).',
+        ge=2,
+        le=1000000,
+        expert=True,
+        label='Templates',
+    )
+    candidates: int = option(
+        48,
+        'Guided networks: templates, turned and moved, that are weighed exactly for each particle, the best of the '
+        'coarse search. Too few make the mean follow one of them; more take longer.',
+        ge=4,
+        le=1024,
+        expert=True,
+        label='Candidates',
+    )
+    contrast_spread: float = option(
+        0.1,
+        'Guided networks: relative s.d. of the contrast from particle to particle (ice, normalisation).',
+        ge=0,
+        le=1,
+        expert=True,
+        label='Contrast spread',
+    )
+    shift_range: float | None = option(
+        None,
+        'Guided networks: how far off centre particles are looked for; default what the shifts of 98 % of the '
+        'particles in the table need, at most 6 px. Time grows with its square.',
+        ge=0,
+        le=32,
+        unit='px',
+        expert=True,
+        label='Shift range',
+    )
+    pose_prior: str = option('none', 'Guided networks: ' + POSE_PRIOR, label='Pose prior')

@@ -12,9 +12,10 @@ from sklearn.neighbors import kneighbors_graph
 from cryoemgan.engine import clustering
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.phantom import claw
 from cryoemgan.engine.settings import Cluster, Simulate
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 
 def blobs(count, distance, seed=0):

@@ -7,8 +7,9 @@ import pytest
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.settings import Filter, Simulate
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 
 @pytest.fixture(scope='module')

@@ -8,8 +8,9 @@ import pytest
 
 from cryoemgan.engine import agreement, geometry
 from cryoemgan.engine.__main__ import main
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.stacks import StackWriter
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 BOX, PIXEL = 32, 3.0

@@ -16,9 +16,10 @@ from cryoemgan.engine.density import density, read_models
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.frc import ring_index, ring_sizes
 from cryoemgan.engine.geometry import euler_to_matrix
+from cryoemgan.engine.matching import match
 from cryoemgan.engine.phantom import claw
 from cryoemgan.engine.settings import Simulate
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.table import ParticleTable
 
 
 def simulate(folder, **options):

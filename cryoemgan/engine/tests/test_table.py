@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.table import ParticleTable, match
+from cryoemgan.engine.matching import match
+from cryoemgan.engine.table import ParticleTable
 
 V31 = """
 data_optics

@@ -13,8 +13,9 @@ from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
 from ..job import atomic, write_json
+from ..matching import match
 from ..model import Model
-from ..table import ParticleTable, match
+from ..table import ParticleTable
 
 COLUMNS = ('particle', 'member', 'leaked', 'correlation', 'denoised_correlation', 'rank', 'uncertainty')
 

@@ -16,7 +16,8 @@ from ...figures.gallery import particle_labels
 from .. import frc, metrics
 from ..errors import InputError
 from ..job import atomic
-from ..table import ParticleTable, match
+from ..matching import match
+from ..table import ParticleTable
 
 COLUMNS = [*metrics.NAMES, *(f'{name}_affine' for name in metrics.NAMES), 'gain', 'offset']
 # Title of the references in the gallery.

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ..errors import InputError
-from ..table import ParticleTable, match
+from ..matching import match
+from ..table import ParticleTable
 
 TABLE = 'originals.star'
 

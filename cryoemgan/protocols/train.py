@@ -43,8 +43,8 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         self._write_input(self.inputParticles.get(), 'particles.star')
         for setting, pointer in self._partner().items():
             self._write_input(pointer.get(), f'{setting}.star')
-        if self.inputNoise.get() is not None:
-            self._write_input(self.inputNoise.get(), 'noise.star')
+        if self._noise() is not None:
+            self._write_input(self._noise(), 'noise.star')
         for path, volume in self._maps():
             write_map(volume.getLocation(), path, volume.getSamplingRate())
 
@@ -56,9 +56,10 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             self._defineSourceRelation(pointer, model)
         if self.fromModel:
             self._defineSourceRelation(self.inputModel, model)
-        for pointer in [*(self.inputVolumes if self._maps() else []), self.inputNoise]:
-            if pointer.get() is not None:
-                self._defineSourceRelation(pointer, model)
+        for pointer in self.inputVolumes if self._maps() else []:
+            self._defineSourceRelation(pointer, model)
+        if self._noise() is not None:
+            self._defineSourceRelation(self.inputNoiseParticles, model)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -73,7 +74,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
                 'Cross-fitting by half sets, but the particles do not say which half they belong to '
                 '(_rlnRandomSubset): take the particles of a refinement, or choose "folds".'
             )
-        if self.inputNoise.get() is not None and not self._form_values().get('fresh_fraction'):
+        if self._noise() is not None and not self._form_values().get('fresh_fraction'):
             errors.append('Images of noise are used for fresh pairs only: give "Fresh pairs" a fraction (e.g. 0.5).')
         model = self._start_model()
         if model is not None and not os.path.isdir(model.getFolder()):
@@ -186,6 +187,10 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         volumes = [p.get() for p in pointers if p.get() is not None]
         return [(self._getExtraPath(f'map{k}.mrc'), volume) for k, volume in enumerate(volumes, 1)]
 
+    def _noise(self):
+        """The images of noise for fresh pairs, or None."""
+        return self.inputNoiseParticles.get() if 'references' in self._partner() else None
+
     def _start_model(self):
         """The model to start from, or None."""
         return self.inputModel.get() if self.fromModel else None
@@ -194,7 +199,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         settings = {name: self._engine_path(f'{name}.star') for name in ('particles', *self._partner())}
         if self._maps():
             settings['volume'] = [os.path.abspath(path) for path, _ in self._maps()]
-        if self.inputNoise.get() is not None:
+        if self._noise() is not None:
             settings['noise_particles'] = self._engine_path('noise.star')
         model = self._start_model()
         if model is not None:

@@ -117,10 +117,11 @@ class TrainForm:
                 help=self._help('volume'),
             )
         form.addParam(
-            'inputNoise',
+            'inputNoiseParticles',
             params.PointerParam,
             pointerClass='SetOfParticles',
             allowsNull=True,
+            condition=self._when('target', 'references'),
             expertLevel=params.LEVEL_ADVANCED,
             label='Images of noise (optional)',
             help=self._help('noise_particles'),

@@ -80,7 +80,7 @@ class TestFamily(ProjectTest):
             'inputReferences': (self.references, 'outputParticles'),
         }
         if noise:
-            pointers['inputNoise'] = (self.noise, 'outputParticles')
+            pointers['inputNoiseParticles'] = (self.noise, 'outputParticles')
         protocol = self.make('CryoEMGANProtTrain', pointers, numberOfThreads=1)
         short = {'cross_fit': 'none', 'iterations': 1, 'evaluations': 1, 'batch_size': 4, 'validation_fraction': 0.25}
         for name, value in {**short, **values}.items():

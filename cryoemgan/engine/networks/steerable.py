@@ -57,6 +57,10 @@ class Components(nn.Module):
         images = flat.view(-1, 1, self.inner, self.inner)
         return self.up @ images @ self.up.T if self.inner != self.box else images
 
+    def mirror(self):
+        """Signs [rank] of the coefficients under a mirror at the x axis, which reverses the sines."""
+        return 1.0 - 2.0 * (self.slot // RADIAL % 2)
+
     def mean_image(self):
         """The mean reference [1, 1, box, box]."""
         return self.synthesise(self.mean.new_zeros(1, self.rank))

@@ -11,6 +11,7 @@ from ..networks import equivariant
 from ..networks.steerable import Components, principal_components
 from . import toypairs
 
+MIRRORS = {1: 1, 2: 2, 4: 4, 7: 7}
 # Mirrors and turns of `augmentation.turn` that are proper turns: code -> code of the turn back.
 TURNS = {3: 3, 5: 6, 6: 5}
 
@@ -132,8 +133,10 @@ def perturbed(width=16):
     return pair.generator
 
 
-def test_equivariant_network_turns_with_the_particle():
-    generator = perturbed()
+@pytest.mark.parametrize('training', [True, False])
+def test_equivariant_network_turns_with_the_particle(training):
+    """Out of training it also mirrors with it."""
+    generator = perturbed().train(training)
     noisy, _ = images(10, 7)
     # The row and column at -N/2 have no counterpart at +N/2: a turn cannot take them along.
     noisy[..., 0, :] = noisy[..., :, 0] = 0
@@ -142,7 +145,7 @@ def test_equivariant_network_turns_with_the_particle():
         start = generator.network.components
         linear = start.synthesise(start.wiener * (start.analyse(noisy) - start.centre))
         assert (plain - linear).norm() > 0.2 * linear.norm(), 'the network part does nothing: the test is blind'
-        for code, back in TURNS.items():
+        for code, back in (TURNS if training else TURNS | MIRRORS).items():
             error = (turn(generator(turn(noisy, code)), back) - plain)[..., 1:, 1:]
             assert error.norm() < 0.03 * plain.norm()
 

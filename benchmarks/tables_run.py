@@ -122,13 +122,14 @@ class Runner:
         word, amount = self.scale.length
         amount = amount * work.cost if word == 'minutes' else max(1, round(amount * work.cost))
         often = () if '--evaluations' in work.options else ('--evaluations', 5)
+        options = () if '--preset' in work.options else self.scale.network
         found = self.verb('train', place / 'train', '--particles', particles, '--references', references,
                           '--cross-fit', 'none', '--validation-fraction', 0.05, '--seed', work.seed, f'--{word}',
-                          amount, *often, *self.scale.network, *work.options)  # fmt: skip
+                          amount, *often, *options, *work.options)  # fmt: skip
         shutil.rmtree(place / 'train' / 'checkpoints', ignore_errors=True)
         shutil.copy(place / 'train' / 'metrics.csv', place / 'metrics.csv')
-        return {'training_seconds': found['training_seconds'], 'iterations': found['iterations'],
-                'checkpoints_sd': found['top_mse_sd'], 'checkpoints_mean': found['top_mse_mean']}  # fmt: skip
+        return {'network': found['settings']['network'], 'training_seconds': found['training_seconds'],
+                'iterations': found['iterations'], 'checkpoints_sd': found['top_mse_sd'], 'checkpoints_mean': found['top_mse_mean']}  # fmt: skip
 
     def denoise(self, model, particles, output):
         """Denoise with a trained model, as it answers: no cut at the resolution it was found to hold."""

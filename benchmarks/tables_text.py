@@ -78,7 +78,7 @@ def about(scale):
 clean image scaled to [0, 1], white noise of one level for the set, unclipped. {scale.count} images a conformation,
 {scale.test} of them all for testing. SNR is per pixel: at {scale.box} px a number means {(128 / scale.box) ** 2:g}
 times less information than at the paper's 128 px, so the paper's MSE are shown for their order, not as targets.
-Networks have the options <code>{' '.join(scale.network)}</code> beside those of their line (see tables.csv); GANs take
+Networks have the options <code>{' '.join(scale.network)}</code> beside those of their line (see tables.csv), but for the recommended preset, which has none; GANs take
 two generator steps for one of the discriminator, and every network the same CPU time, so that an adversary has to earn
 its cost. Classical methods measure the noise outside the particle's circle; cwf and wiener learn from all noisy
 images. Denoised images are measured as the network gives them, without the cut at the resolution that it holds.</p>"""
@@ -96,7 +96,7 @@ def findings(results):
 
 
 def _against_cwf(column, means):
-    networks = {k: v for k, v in means.items() if 'auto' in k or 'GAN' in k}
+    networks = {k: v for k, v in means.items() if 'auto' in k or 'GAN' in k or 'preset' in k}
     if 'cwf' not in means or not networks:
         return []
     beaten = [k for k, v in networks.items() if v > means['cwf']]

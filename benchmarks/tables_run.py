@@ -175,7 +175,7 @@ class Runner:
         return self._place(work) / 'train' / 'model'
 
     def _treated(self, source, like, data, place):
-        """STAR file of a set as it is, clean, filtered, or denoised by a network of Table 1; like: its options of simulate."""
+        """STAR file of a set as it is, clean, filtered, or denoised by a network of Table 1 for data ``like`` it."""
         if source in ('noisy', 'clean'):
             return data / f'{source}.star'
         if source in NETWORKS:

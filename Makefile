@@ -34,11 +34,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The paper's tables (SCALE=smoke: minutes; cpu: an hour, or with MINUTES=1.2 (of training a network) three; paper: for a GPU); resumable.
-SCALE  ?= smoke
-TABLES ?= all
+# The paper's tables and figures (SCALE=smoke: three minutes; cpu: about an hour of one core; paper: for a GPU);
+# resumable. MINUTES: of training of one network, instead of the scale's (cpu has 0.25; 1 makes it three hours).
+SCALE   ?= smoke
+TABLES  ?= all
+MINUTES ?=
 tables: $(READY)
-	$(BIN)/python benchmarks/tables.py --scale $(SCALE) --tables $(TABLES)
+	$(BIN)/python benchmarks/tables.py --scale $(SCALE) --tables $(TABLES) $(if $(MINUTES),--minutes-per-cell $(MINUTES))
 
 clean:
 	rm -rf demo .pytest_cache .ruff_cache

@@ -62,13 +62,13 @@ def _measured(runner, networks, word, amount):
 
 def _iteration(runner, work, data, folder):
     """(seconds an iteration, batch, batches an iteration): the difference of two short runs."""
-    taken = []
+    taken, own = [], () if '--preset' in work.options else runner.scale.network
     for iterations in (1, 4):
         start = time.perf_counter()
         # References are not needed to know the cost; --force lets anything pass.
         found = runner.verb('train', folder / str(iterations), '--particles', data / 'noisy.star', '--references',
                             data / 'clean.star', '--cross-fit', 'none', '--evaluations', 1, '--force',
-                            *runner.scale.network, *work.options, '--iterations', iterations)  # fmt: skip
+                            *own, *work.options, '--iterations', iterations)  # fmt: skip
         taken.append(time.perf_counter() - start)
     settings = json.loads((folder / '4' / 'summary.json').read_text())['settings']
     steps = (settings['generator_steps'] or 1) + (settings['discriminator_steps'] if settings['gan'] != 'none' else 0)

@@ -132,7 +132,13 @@ def _table(results, table):
         COLUMNS[k] + (' x 10⁻³' if k in FACTORS else '') for k in keys)]  # fmt: skip
     lines = []
     for (label, column), group in groups.items():
-        cells = [html.escape(label), html.escape(column), str(len(group)) if group else 'not run']
+        # The preset's network may change from version to version: say which it was.
+        networks = sorted({g['network'] for g in group if 'network' in g and 'preset' in label})
+        cells = [
+            html.escape(label + f' ({", ".join(networks)})' * bool(networks)),
+            html.escape(column),
+            str(len(group)) if group else 'not run',
+        ]
         if with_paper:
             cells.append(_paper((table, label, column)))
         failed = [g for g in group if 'failed' in g]

@@ -123,13 +123,15 @@ class Runner:
         word, amount = self.scale.length
         amount = amount * work.cost if word == 'minutes' else max(1, round(amount * work.cost))
         often = () if '--evaluations' in work.options else ('--evaluations', 5)
+        options = () if '--preset' in work.options else self.scale.network
         found = self.verb('train', place / 'train', '--particles', particles, '--references', references,
                           '--cross-fit', 'none', '--validation-fraction', 0.05, '--seed', work.seed, f'--{word}',
-                          amount, *often, *self.scale.network, *work.options)  # fmt: skip
+                          amount, *often, *options, *work.options)  # fmt: skip
         shutil.rmtree(place / 'train' / 'checkpoints', ignore_errors=True)
         shutil.copy(place / 'train' / 'metrics.csv', place / 'metrics.csv')
-        return {'training_seconds': found['training_seconds'], 'iterations': found['iterations'],
-                'checkpoints_sd': found['top_mse_sd'], 'checkpoints_mean': found['top_mse_mean']}  # fmt: skip
+        return {'network': found['settings']['network'], 'training_seconds': found['training_seconds'],
+                'iterations': found['iterations'], 'checkpoints_sd': found['top_mse_sd'],
+                'checkpoints_mean': found['top_mse_mean']}  # fmt: skip
 
     def denoise(self, model, particles, output):
         """Denoise with a trained model, as it answers: no cut at the resolution it was found to hold."""
@@ -166,19 +168,19 @@ class Runner:
 
         return refined(self, work, place, SHARED / 'relion_refined')
 
-    def model(self, name, level):
-        """Folder of the model of a row of Table 1 (first seed), trained if it is not there."""
-        work = Work('network', snr(level), 1, NETWORKS[name])
+    def model(self, name, data):
+        """Folder of the model of a row of Table 1 (first seed) for such data, trained if it is not there."""
+        work = Work('network', data, 1, NETWORKS[name])
         if self.do(work) is None:
             raise SystemExit(f'{work.name} is being computed by another process: start again when it is done')
         return self._place(work) / 'train' / 'model'
 
-    def _treated(self, source, level, data, place):
-        """STAR file of a set as it is, clean, filtered, or denoised by a network of Table 1."""
+    def _treated(self, source, like, data, place):
+        """STAR file of a set as it is, clean, filtered, or denoised by a network of Table 1 for data ``like`` it."""
         if source in ('noisy', 'clean'):
             return data / f'{source}.star'
         if source in NETWORKS:
-            self.denoise(self.model(source, level), data / 'noisy.star', place / 'treated')
+            self.denoise(self.model(source, like), data / 'noisy.star', place / 'treated')
         else:
             self.verb('filter', place / 'treated', '--particles', data / 'noisy.star', '--method', source)
         return place / 'treated' / 'denoised.star'
@@ -186,7 +188,7 @@ class Runner:
     def _clusters(self, work, place):
         data = self._drawn(work, False, self.scale.clustered)
         source, number = work.options
-        particles = self._treated(source, '0.1', data, place)
+        particles = self._treated(source, work.data, data, place)
         number = str(self.states) if number == 'given' else 'auto'
         found = self.verb('cluster', place / 'cluster', '--particles', particles, '--clusters', number,
                           '--truth', 'rlnClassNumber')  # fmt: skip
@@ -198,7 +200,7 @@ class Runner:
     def _views(self, work, place):
         data = self._drawn(work, True, 30)
         (source,) = work.options
-        table = ParticleTable.read(self._treated(source, '0.05', data, place))
+        table = ParticleTable.read(self._treated(source, snr('0.05'), data, place))
         truth = table.ints('rlnClassNumber')
         features = clustering.AlignedImages(table.box, 25.0).learn(table.images().read(np.arange(len(table))))
         result, points = {}, {}

@@ -29,7 +29,7 @@ def assess(model, pairs, members):
     most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (2 + len(members)) * pairs.box**2)))
     if len(positions) > most:
         positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
-    weights = _blind(model, pairs, positions)
+    weights = blind_weights(model, pairs, positions)
     # A bank is slow: it is asked once.
     opinions = _opinions(model, pairs, positions)
     cut = _cut(model, pairs, positions, weights, opinions)
@@ -48,7 +48,7 @@ def assess(model, pairs, members):
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
         'uncertainty': {
             'scale': _ratio(errors, spreads),
-            'correlation': _correlation(errors, spreads),
+            'correlation': correlation(errors, spreads),
             'measure': 'members' if len(model.members) > 1 else 'turn',
             'particles': len(positions),
         },
@@ -70,16 +70,19 @@ def _answers(model, pairs, positions, weights, opinions, cut=None):
         here = slice(start, start + CHUNK)
         particles, references = pairs.raw(positions[here])
         opinion = opinions and opinions[start // CHUNK]
-        found = uncertainty.answers(model, particles, opinions=opinion)
+        found = cut_low(uncertainty.answers(model, particles, opinions=opinion), cut, pairs.pixel_size)
         own = uncertainty.posterior_sd(model, opinion)
-        if cut and cut > 2 * pairs.pixel_size:
-            found = lowpass(found, pairs.pixel_size, cut, axes=(-2, -1))
         yield (
             np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]),
             found,
             gain * references + offset,
             own,
         )
+
+
+def cut_low(images, cut, pixel_size):
+    """Images [..., N, N] cut softly at ``cut`` (A), where there is a cut above Nyquist."""
+    return lowpass(images, pixel_size, cut, axes=(-2, -1)) if cut and cut > 2 * pixel_size else images
 
 
 def _context(pairs, positions):
@@ -112,7 +115,7 @@ def _unseen(model, pairs, positions):
     return ~np.stack(list(model.trained_on(pairs.names(positions)).values()), axis=1)
 
 
-def _blind(model, pairs, positions):
+def blind_weights(model, pairs, positions):
     """float32 [n, members]: equal weights of the members that do not know the particle."""
     unseen = _unseen(model, pairs, positions)
     return (unseen / unseen.sum(1, keepdims=True)).astype(np.float32)
@@ -127,7 +130,8 @@ def _ratio(errors, spreads):
     return float(np.sqrt(np.mean(errors**2)) / size) if size > 0 else 1.0
 
 
-def _correlation(errors, spreads):
+def correlation(errors, spreads):
+    """Correlation of two float64 [n]; 0 when one is constant."""
     if len(errors) < 3 or min(errors.std(), spreads.std()) == 0:
         return 0.0
     return float(np.corrcoef(errors, spreads)[0, 1])

@@ -16,6 +16,12 @@ GUIDED_STATEMENT = (
     f"{STATEMENT}. A guided network draws the map's projections, also where a particle does not support "
     'them; leave out particles of low cryoemganEvidence'
 )
+ASSUMPTIONS = {
+    'self': 'assumes that after whitening the noise of a pixel is independent of that of all other pixels and of the '
+    'signal; the CTF stays in the images',
+    'copies': 'assumes that the noise of the two copies is independent, and their signal the same; the CTF stays in '
+    'the images',
+}
 LARGEST_CARD = 16 * 2**20
 
 # Entry: type, and what it says. Grey values: particle = gain * reference + offset of ``grey``, reference =
@@ -111,9 +117,11 @@ def _check_guide(path, guide):
         raise InputError(f'{path}: guide.bank = {guide["bank"]!r} is not the name of a .safetensors file')
 
 
-def statement_of(members):
-    """What the output of a model with these members (entries of its card) may be used for."""
-    return GUIDED_STATEMENT if any('guide' in m for m in members) else STATEMENT
+def statement_of(card):
+    """What the output of the model of a card may be used for."""
+    if card.get('target') in ASSUMPTIONS:
+        return f'{STATEMENT}. Trained without references: {ASSUMPTIONS[card["target"]]}'
+    return GUIDED_STATEMENT if any('guide' in m for m in card['members']) else STATEMENT
 
 
 def _check_members(path, members):

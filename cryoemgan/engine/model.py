@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from . import networks
+from . import networks, whitening
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .errors import InputError
 from .guide import Guide
@@ -35,6 +35,8 @@ class Model:
     def __init__(self, folder, card, members, digest, device, guides=None):
         self.folder, self.card, self.members = Path(folder), card, members
         self.digest, self.device, self.guides = digest, device, guides or {}
+        # Of a model trained on noisy images alone: it sees them with white noise (rings of `frc.ring_index`).
+        self._gains = np.array(card['whitening']['gains']) if 'whitening' in card else None
 
     @classmethod
     def load(cls, folder, device='cpu'):
@@ -66,6 +68,9 @@ class Model:
         """
         generator = self.members[member] if member else next(iter(self.members.values()))
         source, units, grey = self.card['input'], self.card['units'], self.card['grey']
+        gains = self._gains
+        if gains is not None:
+            particles = source['mean'] + whitening.filtered(particles - np.float32(source['mean']), gains)
         images = torch.from_numpy(np.ascontiguousarray(particles, np.float32))[:, None].to(self.device)
         with (
             torch.inference_mode(),
@@ -75,8 +80,10 @@ class Model:
             if opinion is not None:
                 seen = torch.cat([seen, opinion.channels(units['scale'], units['offset'])], 1)
             output = generator(seen)[:, 0].float()
-        references = units['scale'] * output + units['offset']
-        return (grey['gain'] * references + grey['offset']).cpu().numpy()
+        references = (units['scale'] * output + units['offset']).cpu().numpy()
+        if gains is not None:
+            references = whitening.filtered(references, 1 / gains)
+        return grey['gain'] * references + grey['offset']
 
     def ask(self, particles, context, member=None):
         """Opinion of a member's guide (default the first) on particles float32 [n, box, box] with their Context; None
@@ -132,12 +139,8 @@ def save_model(folder, card, generators, trained_names, about=None, kept=(), gui
         )
     members = sorted([*members, *kept], key=lambda m: m['name'])
     written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
-    written |= {
-        'statement': statement_of(members),
-        'licence': 'as the data it was trained on',
-        **card,
-        'members': members,
-    }
+    card = {**card, 'members': members}
+    written |= {'statement': statement_of(card), 'licence': 'as the data it was trained on', **card}
     check_card(written, folder)
     write_json(folder / CARD, written)
     _remove_stale(folder, members)

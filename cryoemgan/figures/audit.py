@@ -76,6 +76,24 @@ def bias(frequency, variance, signal, noise_frc):
     return figure
 
 
+def opinion(frequency, found):
+    """FRC of the outputs of two models, and the weight that the second deserves, by resolution: on particles and on
+    simulations of the references. found: {'frc', 'frc_simulations', 'weights', 'weights_simulations'}."""
+    figure = new_figure(8.4, 3.4)
+    for axes, name, label in zip(
+        figure.subplots(1, 2), ('frc', 'weights'), ('FRC of the two models', 'weight of the second opinion')
+    ):
+        for i, (key, words) in enumerate(
+            ((f'{name}_simulations', 'simulations of the references'), (name, 'particles'))
+        ):
+            axes.plot(frequency[1:], found[key][1:], label=words, **line_style(i))
+        axes.axhline(0, color=GREY, linewidth=0.6)
+        axes.set(xlabel='spatial frequency (1/Å)', ylabel=label)
+        axes.legend(frameon=False, fontsize=8)
+        tidy(axes)
+    return figure
+
+
 def strips(images, rows):
     """Pictures: one line an image, one column a kind of it. images: {title: float[n, N, N]}; rows: which n."""
     figure = new_figure(1.35 * len(images), 1.35 * len(rows) + 0.3, layout=None)

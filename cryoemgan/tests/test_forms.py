@@ -250,3 +250,25 @@ def test_half_maps_of_the_map_are_used(tmp_path):
     assert project._half_maps() == [(1, str(path)) for path in paths]
     project.halfMaps.set(project.getParam('halfMaps').choices.index('do not use'))
     assert project._half_maps() == []
+
+
+def test_training_without_a_map_asks_for_none():
+    """The form with "self" sends no references and hides what needs them; it says what "copies" lacks."""
+    train = protocols.CryoEMGANProtTrain()
+    choices = train.getParam('target').choices
+    assert list(train._partner()) == ['references']
+    train.target.set(choices.index('self'))
+    values = train._form_values()
+    assert values['target'] == 'self'
+    assert 'hidden_pixels' in values
+    assert 'min_agreement' not in values
+    assert train._partner() == {}
+    assert train._check_settings() == []
+    assert not train.evalParamCondition('inputReferences')
+    train.gan.set(train.getParam('gan').choices.index('beta'))
+    assert any('"Adversary" beta needs references' in e for e in train._check_settings())
+    train.gan.set(0)
+    train.target.set(choices.index('copies'))
+    assert list(train._partner()) == ['copies']
+    assert train._check_settings() == []
+    assert 'hidden_pixels' not in train._form_values()

@@ -89,7 +89,7 @@ def run(settings, job, prepared):
         'members': routing.members, 'resolution_cut': committee.cut,
         'uncertainty_median': None if errors is None else float(np.median(errors)),
         'constant_images': constant, 'device': str(model.device), 'precision': precision,
-        'images_per_second': round(len(table) / seconds, 2), 'statement': card.statement_of(model.card['members']),
+        'images_per_second': round(len(table) / seconds, 2), 'statement': card.statement_of(model.card),
     }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def _write_table(job, prepared, committee, errors, scores):
         cross_fit=model.card.get('cross_fit', {}).get('mode', 'none'),
         leakage=routing.leakage,
         resolution_cut=f'{committee.cut:.2f}' if committee.cut else 'none',
-        statement=card.statement_of(model.card['members']),
+        statement=card.statement_of(model.card),
     )
     output.write(job.output(TABLE))
 

@@ -108,7 +108,7 @@ def run(settings, job, prepared):
 
 def _draw_columns(s, prepared, total):
     """Everything a particle has but its pixels."""
-    angles = simulation.random_angles(total, s.seed)
+    angles = simulation.random_angles(total, s.seed, s.view_spread)
     return {
         'angles': angles,
         'rotations': euler_to_matrix(*angles),

@@ -279,7 +279,7 @@ def speed(args, data):
     """ms a particle of the search, of banks of several sizes, without and with shifts (4 px)."""
     volumes = [torch.from_numpy(read_map(data / f'volume_{k}.mrc').data) for k in range(1, len(STATES) + 1)]
     noisy, guide, found = images(data / 'noisy_2.star')[:60], guide_of(args, data), {}
-    for size in (1000, 4000, 16000, 64000):
+    for size in (1000, 4000, 16000):
         for reach in (0.0, 4.0):
             other = Guide(Bank.from_maps(volumes, size), guide.gain, guide.spectrum, guide.search)
             other.options.shift_range, other.options.shift_sd = reach, 1.5 if reach else 0.0

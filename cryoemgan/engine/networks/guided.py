@@ -6,6 +6,7 @@ starts as the identity on the posterior mean: it learns what to keep from the pa
 
 import torch
 from torch import nn
+from torch.nn.functional import silu
 
 from . import register, residual
 from .layers import down, initialise, up
@@ -20,7 +21,7 @@ def build(width=32, blocks=4):
 
 
 class Block(nn.Module):
-    """x + conv(ReLU(conv(ReLU(x)))): the skip path is the identity throughout."""
+    """x + conv(SiLU(conv(SiLU(x)))): the skip path is the identity throughout. ReLU died in the first steps."""
 
     def __init__(self, channels):
         super().__init__()
@@ -28,7 +29,7 @@ class Block(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x):
-        return x + self.second(torch.relu(self.first(torch.relu(x))))
+        return x + self.second(silu(self.first(silu(x))))
 
 
 class Generator(nn.Module):
@@ -68,7 +69,7 @@ class Generator(nn.Module):
         seen = torch.cat([x[:, :1], shown, 10 * x[:, 2:3] / spread, x[:, 3:4]], 1)
         fine = self.fine(self.stem(seen))
         fine = self.merge(fine + self.enlarge(self.coarse(self.halve(fine))))
-        return mean + 0.3 * spread * self.last(torch.relu(fine))
+        return mean + 0.3 * spread * self.last(silu(fine))
 
     def initialise(self, noisy, clean):
         """Take the grey scale from the references."""

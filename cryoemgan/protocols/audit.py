@@ -38,19 +38,15 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam(
+        self._add_particles(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             label='Noisy particles',
             help='The particles that the model is meant to denoise, not denoised.',
         )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputReferences',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             label='References',
             help='Output of "project references" for these particles.',
         )
@@ -63,10 +59,9 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             label='Second opinion (optional)',
             help=self._help('second_model'),
         )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputNoiseParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
             allowsNull=True,
             label='Empty particles (optional)',
             help=self._help('noise_particles'),

@@ -5,7 +5,6 @@ from enum import Enum
 from pathlib import Path
 
 import numpy as np
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Float
 
@@ -42,19 +41,16 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam(
+        self._add_particles(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             label='Particles to cluster',
             help='Denoised or raw. With angles raw particles serve as well or better, since the comparison averages '
             'their noise itself; single images without angles should be denoised.',
         )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputOriginals',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
             allowsNull=True,
             label='Original particles',
             help='Of denoised particles: the set that was denoised. The classes then hold the originals, ready for '

@@ -3,7 +3,6 @@
 import os
 from enum import Enum
 
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..constants import CTF_FLIP, CTF_FULL, CTF_UNKNOWN, PURPOSE
@@ -31,11 +30,9 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam(
+        self._add_particles(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             label='Input particles',
             help='Noisy particles of the kind the model was trained on: the same '
             'molecule, pixel size, normalisation and contrast. Angles are not needed.',

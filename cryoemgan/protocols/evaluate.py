@@ -36,18 +36,15 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             help='One set or more, e.g. of several models; '
             'each becomes a row of the table. Only particles that all sets share are compared.',
         )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputReferences',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             label='References',
             help='Output of "project references", or the clean images of a simulation.',
         )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
             allowsNull=True,
             label='Raw particles',
             help='Optional: the noisy particles, as the first row of the table and '

@@ -2,7 +2,6 @@
 
 from enum import Enum
 
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..constants import CTF_FLIP, CTF_FULL, CTF_NONE
@@ -38,11 +37,9 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam(
+        self._add_particles(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             label='Input particles',
             help='Noisy particles, not masked: the noise is measured in the corners of the images.',
         )

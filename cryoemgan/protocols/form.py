@@ -69,6 +69,11 @@ class SettingsForm:
             kind, arguments = self._param_of(known[name])
             form.addParam(camel(name), kind, **{**arguments, **more})
 
+    def _add_particles(self, form, name, **arguments):
+        """A field for one set of particles; asked for by a star unless it may stay empty (allowsNull)."""
+        arguments.setdefault('important', not arguments.get('allowsNull', False))
+        form.addParam(name, params.PointerParam, pointerClass='SetOfParticles', **arguments)
+
     def _remaining(self, *used):
         """Names of the form's settings that are not among ``used``."""
         return [f.name for f in self._form_fields() if f.name not in used]

@@ -44,11 +44,9 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             help='A refinement: all particles show one map. A 3D classification: each particle is projected from the '
             'map of its own class, so that a denoiser does not learn to draw all conformations as one.',
         )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             condition=f'inputFrom == {REFINEMENT}',
             label='Input particles',
             pointerCondition='hasAlignmentProj',

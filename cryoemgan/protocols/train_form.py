@@ -58,20 +58,17 @@ class TrainForm:
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam(
+        self._add_particles(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
             label='Noisy particles',
             help='The particles to learn from, as they were refined. A subset is '
             'enough: 2,000 to 20,000; more lower the error slowly.',
         )
         self._add_settings(form, 'target')
-        form.addParam(
+        self._add_particles(
+            form,
             'inputReferences',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
             important=True,
             allowsNull=True,
             condition=self._when('target', 'references'),
@@ -79,10 +76,9 @@ class TrainForm:
             help='Output of "project references" for these particles (or for a set '
             'that contains them). Pairs are found by identity, not by order.',
         )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputCopies',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
             important=True,
             allowsNull=True,
             condition=self._when('target', 'copies'),
@@ -116,10 +112,9 @@ class TrainForm:
                 label='Maps (optional)',
                 help=self._help('volume'),
             )
-        form.addParam(
+        self._add_particles(
+            form,
             'inputNoiseParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
             allowsNull=True,
             condition=self._when('target', 'references'),
             expertLevel=params.LEVEL_ADVANCED,

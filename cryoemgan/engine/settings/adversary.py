@@ -30,7 +30,7 @@ class Adversary:
     beta: float | None = option(None, 'beta of the scoring rule; see alpha.', ge=-1, le=1, label='Beta')
     p: int | None = option(
         None,
-        'Reconstruction loss |output - reference|^p. 1 resists wrong references and poses; 2 has about 4 % lower '
+        'Reconstruction loss |output - reference|^p. 1 resists wrong references and poses; 2 has 2-4 % lower '
         'error on clean ones, but 1.75 times as much when 30 % of them are noise (1: 1.18 times).',
         ge=1,
         le=2,

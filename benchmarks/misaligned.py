@@ -1,7 +1,7 @@
 """What badly aligned pairs cost, and what leaving them out gains: ``python benchmarks/misaligned.py FOLDER``.
 
-900 toy particles (32 px, three blobs, SNR 0.15), 30 % of the references moved by 2 to 5 px; 150 iterations, one network;
-error against the truth of 200 other particles, as a part of its variance, two seeds. About 100 CPU seconds.
+900 toy particles (32 px, three blobs), 30 % of the references moved by 2 to 5 px; 150 iterations, one network; error
+against the truth of 200 other particles, as a part of its variance, two seeds. About 100 CPU seconds.
 """
 
 import sys
@@ -40,9 +40,11 @@ def main():
         table.write(path)
         for limit in (0.0, 4.0, 2.0):
             output = folder / f'{seed}_{limit:g}'
-            made = run('train', Train(output=str(output), particles=str(particles), references=str(path), iterations=150,
-                                      evaluations=1, batch_size=20, threads=1, cross_fit='none', overwrite=True,
-                                      min_agreement=limit, seed=seed))  # fmt: skip
+            settings = Train(
+                output=str(output), particles=str(particles), references=str(path), iterations=150, evaluations=1,
+                batch_size=20, threads=1, cross_fit='none', overwrite=True, min_agreement=limit, seed=seed,
+            )  # fmt: skip
+            made = run('train', settings)
             difference = Model.load(output / 'model').denoise(noisy[COUNT:]) - truth[COUNT:]
             difference -= difference.mean((1, 2), keepdims=True)
             error = np.square(difference).mean() / truth[COUNT:].var((1, 2)).mean()

@@ -138,7 +138,7 @@ def domain(found, made):
 
 
 def classify(table, truth, reference, work, name):
-    """(accuracy, adjusted Rand index) of 3D classification into two without alignment, 20 iterations, three seeds."""
+    """(accuracy, adjusted Rand index) of 3D classification into two without alignment, 20 iterations, two seeds."""
     star = only(table, np.flatnonzero(truth < 2), table.path.with_name('good.star'))
     scores = []
     for seed in (1, 2):
@@ -266,7 +266,7 @@ def picture(found, volumes):
     from cryoemgan import figures
 
     figure = figures.style.new_figure(11, 5.6)
-    grid = figure.subplot_mosaic([list('abcdef'), ['x', 'x', 'y', 'y', 'z', 'z']], height_ratios=[1, 1.5])
+    grid = figure.subplot_mosaic([list('abcdef'), ['x'] * 3 + ['z'] * 3], height_ratios=[1, 1.5])
     words = {
         'raw': 'from raw',
         'denoised': 'from denoised',
@@ -280,13 +280,11 @@ def picture(found, volumes):
         grid[letter].set_title(words.get(name, name), fontsize=8)
         grid[letter].set_axis_off()
     frequency = np.arange(BOX // 2 + 1) / (BOX * PIXEL)
-    for letter, kind in zip('xyz', ('truth', 'training map', 'half maps')):
+    for letter, kind in zip('xz', ('truth', 'half maps')):
         for i, (name, curves) in enumerate(found['fsc'].items()):
             grid[letter].plot(frequency[1:], curves[kind]['curve'][1:], label=words[name].replace('\n', ' '),
                               **figures.style.line_style(i))  # fmt: skip
-        title = {'truth': 'with the truth', 'training map': 'with the wrong map', 'half maps': 'half 1 with half 2'}[
-            kind
-        ]
+        title = {'truth': 'with the truth', 'half maps': 'of the two half maps'}[kind]
         grid[letter].set(title=f'FSC {title}', ylim=(-0.1, 1.03), xlabel='spatial frequency (1/Å)')
         figures.style.tidy(grid[letter])
     grid['x'].legend(frameon=False, fontsize=7)

@@ -18,15 +18,16 @@ import numpy as np
 from cryoemgan.engine.limit import Limit
 from cryoemgan.engine.table import ParticleTable
 
-DEFAULT = {'views': 8000, 'rank': 96, 'kept': 16, 'rounds': 3, 'samples': 120, 'start_degrees': 8.0, 'draws': 240}
+DEFAULT = {'views': 8000, 'rank': 96, 'kept': 64, 'rounds': 3, 'samples': 240, 'start_degrees': 8.0, 'draws': 480}
 LINES = (
     {'views': 1000},
     {},
     {'rounds': 2},
     {'rounds': 4},
-    {'samples': 240},
+    {'kept': 16, 'samples': 120, 'draws': 240},
+    {'samples': 480},
     {'draws': 960},
-    {'views': 12000, 'rank': 192, 'kept': 32, 'samples': 240, 'draws': 1440},
+    {'views': 12000, 'rank': 192, 'kept': 128, 'samples': 480, 'draws': 1440},
 )
 OF_DENOISE = ('rounds', 'samples', 'start_degrees', 'draws')
 

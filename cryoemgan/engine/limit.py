@@ -22,7 +22,7 @@ class Limit:
     the mean of each image (1 / sum of squared weights); near 1 the sum is a guess.
     """
 
-    def __init__(self, volumes, noise_sd, views=8000, rank=96, kept=16, seed=0, gain=1.0, offset=0.0, unit=False):
+    def __init__(self, volumes, noise_sd, views=8000, rank=96, kept=64, seed=0, gain=1.0, offset=0.0, unit=False):
         self.projectors = [FourierProjector(v, interpolation='linear') for v in volumes]
         self.noise_sd, self.kept, self.gain, self.offset, self.unit = noise_sd, kept, gain, offset, unit
         self.box = self.projectors[0].box
@@ -60,7 +60,7 @@ class Limit:
         )
         self._norms = (self._bank**2).sum(1)
 
-    def denoise(self, images, rounds=3, samples=120, start_degrees=8.0, draws=240):
+    def denoise(self, images, rounds=3, samples=240, start_degrees=8.0, draws=480):
         """float32 [n, box, box]: posterior means of images [n, box, box], one by one.
 
         rounds: refinements; each draws ``samples`` orientations around the best candidates, at an angle that halves

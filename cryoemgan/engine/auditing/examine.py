@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import agreement
+from .. import agreement, whitening
 from ..ctf import apply_ctf, ctf_rfft
 from ..frc import RingCorrelation, frequencies
 from ..resample import resample
@@ -99,7 +99,7 @@ def examine(p, committee, seed, bar):
     bias, signal, resolved = _bias(bench, noise, probes.stream(seed, 5))
     bar.update()
     emptied = _empties(bench, denoised, bar) if p.empties else None
-    second = _second(bench, noise, denoised, twin_images, twins_denoised, seed, bar) if p.second else None
+    second = _second(bench, denoised, twin_images, twins_denoised, seed, bar) if p.second else None
     frequency = frequencies(p.plan.model_box, p.plan.pixel_size)
     judged = {
         'leakage': p.routing.leakage / len(p.particles),
@@ -182,11 +182,14 @@ def _empties(bench, denoised, bar):
             'energy': measures.energy(out) / max(measures.energy(denoised), 1e-12)}  # fmt: skip
 
 
-def _second(bench, noise, denoised, twin_images, twins_denoised, seed, bar):
+def _second(bench, denoised, twin_images, twins_denoised, seed, bar):
     """The second model against the first, on particles and on simulated twins of them."""
     judge = opinion.Opinion(bench.p.second, bench)
-    # Plus and minus one more noise image, unequally: two copies with independent noise, the first hardly worse.
-    extra = noise.draw(len(bench.particles), probes.stream(seed, 6))
+    # Plus and minus one more noise image, unequally: two copies with independent noise, the first hardly worse. Its
+    # power is that of the corners: residuals hold what the references lack, and more noise than there is would make
+    # the noises of the copies fall against each other.
+    white = probes.stream(seed, 6).standard_normal(bench.particles.shape, dtype=np.float32)
+    extra = whitening.filtered(white, whitening.noise_power(bench.particles) ** 0.5)
     real = judge.compare(bench.particles + extra / 2, bench.particles - 2 * extra)
     each = judge.compare(bench.particles, bench.particles, denoised)
     twins = judge.compare(twin_images, bench.signal, twins_denoised)

@@ -206,3 +206,15 @@ def test_reconstruction_is_a_mean_over_pixels(p, expected):
     value = losses.reconstruction(x, torch.tensor([[[[1.0, -3.0]]]]), p)
     assert value.dtype == torch.float32
     assert value.item() == expected
+
+
+@pytest.mark.parametrize('p', [1, 2])
+def test_reconstruction_of_counted_pixels_only(p):
+    rng = torch.Generator().manual_seed(3)
+    denoised, references = torch.randn(2, 4, 1, 6, 6, generator=rng)
+    mask = torch.rand(4, 1, 6, 6, generator=rng) < 0.5
+    found = losses.reconstruction(denoised, references, p, mask)
+    torch.testing.assert_close(found, (denoised - references)[mask].abs().pow(p).mean())
+    # A pixel that is not counted leaves no trace.
+    changed = torch.where(mask, denoised, 99.0)
+    torch.testing.assert_close(losses.reconstruction(changed, references, p, mask), found)

@@ -48,21 +48,19 @@ def move(images, moves):
     return moved
 
 
-def augment(noisy, clean, rng, *, turns, shift, exchange=0.0, signal=None):
+def augment(noisy, clean, rng, *, turns, shift, exchange=0.0, pure=None):
     """A batch of pairs [B, 1, N, N], moved; a part ``exchange`` of it with the noise of other particles.
 
-    rng: numpy Generator. signal: (a, b), the particle without noise is a * reference + b. Exchanged noise is what is
-    left of another particle of the batch after subtracting its signal; it is turned on its own.
+    rng: numpy Generator. pure: the particles without their noise. Exchanged noise is what another particle of the
+    batch has beyond that; it is turned on its own.
     """
     if exchange:
-        noisy = _exchange(noisy, clean, rng, turns, exchange, signal)
+        noisy = _exchange(noisy, pure, rng, turns, exchange)
     moves = draw(rng, len(noisy), turns, shift)
     return move(noisy, moves), move(clean, moves)
 
 
-def _exchange(noisy, clean, rng, turns, part, signal):
-    a, b = signal
-    pure = a * clean + b
+def _exchange(noisy, pure, rng, turns, part):
     noise = move(noisy - pure, draw(rng, len(noisy), turns, 0)).roll(1, 0)
     chosen = torch.as_tensor(rng.random(len(noisy)) < part, device=noisy.device)
     return torch.where(chosen[:, None, None, None], pure + noise, noisy)

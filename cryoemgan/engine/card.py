@@ -13,7 +13,7 @@ CARD = 'card.json'
 FORMAT, VERSION = 'cryoemgan-model', 1
 STATEMENT = 'for viewing, sorting and clustering; not for the final refinement'
 GUIDED_STATEMENT = (
-    f"{STATEMENT}. Experimental: a guided network draws the map's projections, also where a particle does not support "
+    f"{STATEMENT}. A guided network draws the map's projections, also where a particle does not support "
     'them; leave out particles of low cryoemganEvidence'
 )
 ASSUMPTIONS = {
@@ -86,10 +86,6 @@ def check_card(card, folder):
         _typed(path, card, key, kind)
     _check_values(path, card)
     _check_members(path, card['members'])
-    if 'guide' in card:
-        _check_guide(path, card['guide'])
-        if len(card['members']) > 1:
-            raise InputError(f'{path}: a guided model has one member, this card {len(card["members"])}')
 
 
 def _check_values(path, card):
@@ -125,7 +121,7 @@ def statement_of(card):
     """What the output of the model of a card may be used for."""
     if card.get('target') in ASSUMPTIONS:
         return f'{STATEMENT}. Trained without references: {ASSUMPTIONS[card["target"]]}'
-    return GUIDED_STATEMENT if 'guide' in card else STATEMENT
+    return GUIDED_STATEMENT if any('guide' in m for m in card['members']) else STATEMENT
 
 
 def _check_members(path, members):
@@ -141,6 +137,10 @@ def _check_members(path, members):
                     f'{path}: {key} = {member[key]!r} is not the name of a .safetensors file; pickles '
                     '(.pt, .pkl, ...) can execute code and are not read'
                 )
+        if 'guide' in member:
+            _check_guide(path, member['guide'])
+    if len({'guide' in m for m in members}) > 1:
+        raise InputError(f'{path}: some members have a guide and others not; copy the whole model folder again')
     if len({m['name'] for m in members}) < len(members):
         raise InputError(f'{path}: two members of one name')
 

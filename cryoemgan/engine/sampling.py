@@ -19,6 +19,7 @@ _STREAMS = (
     'folds',
     'fresh',
     'projections',
+    'background',
     'blind spots',
 )
 

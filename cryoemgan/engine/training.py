@@ -7,6 +7,7 @@ run goes on exactly where it was. Networks run under autocast; losses, scores, p
 import copy
 import math
 
+import numpy as np
 import torch
 
 from . import blindspot, sampling
@@ -35,13 +36,13 @@ def noise_level(progress, curriculum):
 class Training:
     """Networks, optimisers and running average, and the iteration that moves them.
 
-    pair: networks.Pair. feed: Feed. settings: Train, filled. fabric: Lightning Fabric, launched. signal: (a, b) of
-    Scale.signal. synthetic: Synthetic, needed for fresh pairs and for a noise curriculum. terms: sums of every loss
+    pair: networks.Pair. feed: Feed. settings: Train, filled. fabric: Lightning Fabric, launched. synthetic:
+    Synthetic, needed for fresh pairs and for changes of the noise. terms: sums of every loss
     term since they were last cleared.
     """
 
-    def __init__(self, pair, feed, settings, fabric, signal, batch_size, synthetic=None):
-        self.pair, self.feed, self.settings, self.fabric, self.signal = pair, feed, settings, fabric, signal
+    def __init__(self, pair, feed, settings, fabric, batch_size, synthetic=None):
+        self.pair, self.feed, self.settings, self.fabric = pair, feed, settings, fabric
         self.synthetic = synthetic
         self.batch_size, self.iteration, self.draws, self.progress = batch_size, 0, 0, 0.0
         self.generator, self.discriminator = (m.to(fabric.device) for m in (pair.generator, pair.discriminator))
@@ -50,8 +51,14 @@ class Training:
                 share_batch_norm(network)
         self.rule = adversary(settings.gan, settings.alpha, settings.beta)
         betas = settings.adam_beta1, settings.adam_beta2
-        self.optimise_g = torch.optim.Adam(self.generator.parameters(), settings.learning_rate_generator, betas)
-        self.optimise_d = torch.optim.Adam(self.discriminator.parameters(), settings.learning_rate_discriminator, betas)
+        # Fused: one pass over the weights, half the time.
+        self.optimise_g, self.optimise_d = (
+            torch.optim.Adam(network.parameters(), rate, betas, fused=True)
+            for network, rate in (
+                (self.generator, settings.learning_rate_generator),
+                (self.discriminator, settings.learning_rate_discriminator),
+            )
+        )
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.ema else self.generator
         self.terms = {}
         # The iteration from which the running average counts.
@@ -121,16 +128,15 @@ class Training:
     def _batch(self):
         """The next augmented pairs (particle, reference), [B, 1, N, N] on the device, and which pixels of the particles
         are hidden and count (None: all count); this process's share of them."""
-        s, synthetic = self.settings, self.synthetic
+        s = self.settings
         rng = sampling.generator(s.seed, 'augmentation', self.draws)
         level = noise_level(self.progress, s.noise_curriculum)
         fresh = round(s.fresh_fraction * self.batch_size)
         parts = []
         if fresh < self.batch_size:
-            _, *pair = self.feed.next(self.batch_size - fresh)
-            parts.append(self._augment(pair, rng, s.exchange_noise, level))
+            parts.append(self._real(*self.feed.next(self.batch_size - fresh), rng, level))
         if fresh:
-            parts.append(self._augment(synthetic.draw(self.draws, fresh, level), rng))
+            parts.append(self._augment(self.synthetic.draw(self.draws, fresh, level), rng))
         noisy, clean, hidden = (*(torch.cat(x) for x in zip(*parts)), None)
         if s.target == 'self':
             spots = sampling.generator(s.seed, 'blind spots', self.draws)
@@ -144,19 +150,23 @@ class Training:
 
     def _exchange_copies(self, noisy, clean, rng):
         """Each copy is the target as often as the other."""
-        a, b = self.signal
+        a, b = self.feed.pairs.scale.signal()
         chosen = torch.as_tensor(rng.random((len(noisy), 1, 1, 1)) < 0.5)
         return torch.where(chosen, a * clean + b, noisy), torch.where(chosen, (noisy - b) / a, clean)
 
-    def _augment(self, pair, rng, exchange=0.0, level=1.0):
-        """Pairs [B, N, N] (guided particles: [B, 4, N, N]) as tensors [B, C, N, N], moved; their
-        noise exchanged and weakened."""
-        s = self.settings
+    def _real(self, positions, noisy, clean, rng, level):
+        """Pairs of the data [B, N, N], moved, their noise weakened to ``level`` and exchanged."""
+        s, pure = self.settings, None
+        if level < 1 or s.exchange_noise:
+            pure = self.synthetic.without_noise(positions, clean)
+            noisy = pure + np.float32(level) * (noisy - pure)
+            pure = with_channel(pure)
+        return self._augment((noisy, clean), rng, exchange=s.exchange_noise, pure=pure)
+
+    def _augment(self, pair, rng, **noise):
+        """Pairs [B, N, N] (guided particles: [B, 4, N, N]) as tensors [B, C, N, N], moved."""
         noisy, clean = (with_channel(x) for x in pair)
-        if level < 1 and not self.synthetic.corrects_ctf:
-            a, b = self.signal
-            noisy = torch.lerp(a * clean + b, noisy, level)
-        return augment(noisy, clean, rng, turns=s.turns, shift=s.shift, exchange=exchange, signal=self.signal)
+        return augment(noisy, clean, rng, turns=self.settings.turns, shift=self.settings.shift, **noise)
 
     def _denoise(self, noisy):
         with self.fabric.autocast():

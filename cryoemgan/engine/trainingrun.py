@@ -21,6 +21,8 @@ from .validation import NoisyValidation, Validation
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
 SCORES = ('mse', 'psnr', 'ssim')
+# Pairs that a network may look at before training: enough for its components.
+LOOK_COUNT, LOOK_BYTES = 4000, 2**29
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
 clock = time.monotonic
 
@@ -61,7 +63,7 @@ class TrainingRun:
         feed = Feed(pairs, prepared.training, s.seed, s.shuffle)
         if checkpoint is None:
             self._first_weights()
-        self.training = Training(self.pair, feed, s, fabric, pairs.scale.signal(), batch_size, prepared.synthetic)
+        self.training = Training(self.pair, feed, s, fabric, batch_size, prepared.synthetic)
         self.validation = self._validation(pairs, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:
@@ -87,7 +89,8 @@ class TrainingRun:
             self.pair.generator.load_state_dict(self.prepared.start.state_dict())
             return
         some = self.prepared.training
-        some = some[np.linspace(0, len(some) - 1, min(len(some), 4000)).round().astype(int)]
+        most = max(2, min(len(some), LOOK_COUNT, LOOK_BYTES // (8 * self.prepared.pairs.box**2)))
+        some = some[np.linspace(0, len(some) - 1, most).round().astype(int)]
         noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
         if self.prepared.pairs.kind != 'references':
             # What the output shall be has the spread of the signal, not that of the noisy targets.
@@ -221,9 +224,8 @@ class TrainingRun:
         if others:
             every = [score, *(m['metrics'] for m in others)]
             card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in SCORES if k in score}
-        guide = getattr(p.pairs, 'guide', None)
-        about = {p.name: {'metrics': score}}
-        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guide)
+        about, guides = {p.name: {'metrics': score}}, {p.name: getattr(p.pairs, 'guide', None)}
+        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guides)
 
     def _whitening(self):
         gains = getattr(self.prepared.pairs, 'gains', None)

@@ -81,7 +81,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     _label = 'train denoiser'
     _possibleOutputs = outputs
     _verb = 'train'
-    _from_inputs = ('particles', 'references', 'copies', 'init', 'volume', 'devices', 'nodes')
+    _from_inputs = ('particles', 'references', 'copies', 'init', 'volume', 'noise_particles', 'devices', 'nodes')
     # A longer training goes on from the checkpoint of the shorter one.
     _may_change = (*LENGTHS, 'keep', 'patience')
 
@@ -146,6 +146,15 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 label='Maps (optional)',
                 help=self._help('volume'),
             )
+        form.addParam(
+            'inputNoise',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            allowsNull=True,
+            expertLevel=params.LEVEL_ADVANCED,
+            label='Images of noise (optional)',
+            help=self._help('noise_particles'),
+        )
         self._add_settings(form, 'preset')
         form.addSection(label='Training')
         self._add_in_group(form.addGroup('Length and size (empty: from the preset)'), LENGTH)
@@ -210,6 +219,8 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         self._write_input(self.inputParticles.get(), 'particles.star')
         for setting, pointer in self._partner().items():
             self._write_input(pointer.get(), f'{setting}.star')
+        if self.inputNoise.get() is not None:
+            self._write_input(self.inputNoise.get(), 'noise.star')
         for path, volume in self._maps():
             write_map(volume.getLocation(), path, volume.getSamplingRate())
 
@@ -221,8 +232,9 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             self._defineSourceRelation(pointer, model)
         if self.fromModel:
             self._defineSourceRelation(self.inputModel, model)
-        for pointer in self.inputVolumes if self._maps() else []:
-            self._defineSourceRelation(pointer, model)
+        for pointer in [*(self.inputVolumes if self._maps() else []), self.inputNoise]:
+            if pointer.get() is not None:
+                self._defineSourceRelation(pointer, model)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -237,6 +249,8 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 'Cross-fitting by half sets, but the particles do not say which half they belong to '
                 '(_rlnRandomSubset): take the particles of a refinement, or choose "folds".'
             )
+        if self.inputNoise.get() is not None and not self._form_values().get('fresh_fraction'):
+            errors.append('Images of noise are used for fresh pairs only: give "Fresh pairs" a fraction (e.g. 0.5).')
         model = self._start_model()
         if model is not None and not os.path.isdir(model.getFolder()):
             errors.append(f'The model folder {model.getFolder()} is no longer there.')
@@ -302,6 +316,12 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 )
                 + '.'
             )
+        top = (next(iter(summary.get('members', {}).values()), summary)).get('top', [])
+        if len(top) > 1:
+            lines.append(
+                f'The best {len(top)} evaluations: mean MSE {summary["top_mse_mean"]:.5f}, '
+                f'standard deviation {summary["top_mse_sd"]:.5f}.'
+            )
         if len(members) > 1:
             lines.append(
                 f'Cross-fitted: {len(members)} networks ({", ".join(members)}); a particle is denoised by those that '
@@ -350,6 +370,8 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         settings = {name: self._engine_path(f'{name}.star') for name in ('particles', *self._partner())}
         if self._maps():
             settings['volume'] = [os.path.abspath(path) for path, _ in self._maps()]
+        if self.inputNoise.get() is not None:
+            settings['noise_particles'] = self._engine_path('noise.star')
         model = self._start_model()
         if model is not None:
             # What the form leaves open is the model's, not the preset's.

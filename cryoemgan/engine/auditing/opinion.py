@@ -44,7 +44,7 @@ def check(settings, job, particles, model):
     second = Model.load(settings.second_model, model.device)
     if second.digest == model.digest:
         raise InputError('--second-model is the audited model itself: it would agree with everything')
-    if second.guide is not None:
+    if second.guides:
         raise InputError(f'--second-model: {second.folder} is a guided model, which draws the map as well')
     job.input(second.folder / card.CARD)
     if second.card.get('target', 'references') == 'references':

@@ -4,7 +4,8 @@ A turn of the particle multiplies its components of angular frequency m by exp(i
 correlates the particle with learned patterns at all in-plane angles at once: linear in each frequency, then a Fourier
 series over the angle. Nonlinearities act on these functions of the angle, hidden layers mix channels within each
 frequency, and the output turns as the particle did: every weight serves all angles, and no training image has to be
-turned. The network starts as the Wiener filter of its components.
+turned. The network starts as the Wiener filter of its components, its patterns as matched filters of some references:
+random patterns cost 6 % of the error at equal time.
 """
 
 import math
@@ -21,7 +22,7 @@ ANGLES = 64
 
 
 @register('equivariant')
-def build(box, rank=512, width=192, blocks=1, frequencies=20):
+def build(box, rank=512, width=128, blocks=4, frequencies=12):
     """rank: components. width: patterns, each seen at 64 angles. blocks: hidden layers, which keep angular
     frequencies 0 to ``frequencies``."""
     return Generator(box, rank, width, blocks, min(frequencies, FREQUENCIES - 1)), discriminator((32, 64, 128))
@@ -51,45 +52,65 @@ class Generator(nn.Module):
 
     def _correction(self, coefficients):
         """[B, rank] -> [B, rank], in units of the components' sizes."""
-        count, slots = len(coefficients), self.components.slot
-        x = coefficients.new_zeros(count, 2 * FREQUENCIES * RADIAL + 1)
-        x = x.index_copy(1, slots, coefficients)[:, :-1].view(count, FREQUENCIES, 2 * RADIAL)
-        x = _angles(_mix(x, self.first), self.wide) + self.first_bias
+        x = _angles(_mix(self._by_frequency(coefficients), self.first), self.wide)
+        x = x + self.first_bias.to(x.dtype)
         for weights, bias in zip(self.hidden, self.biases):
-            f = self._frequencies(functional.gelu(x), self.narrow)
+            f = _frequencies(functional.gelu(x), self.narrow)
             # One number an image, whatever its angle.
-            f = f * torch.rsqrt(f.float().square().sum((1, 2), keepdim=True) / self.width + 1e-6).to(f.dtype)
-            x = x + 2 * _angles(_mix(f, weights), self.narrow) + bias
-        x = _mix(self._frequencies(functional.gelu(x), self.wide), self.last).reshape(count, -1).float()
-        return functional.pad(x, (0, 1)).index_select(1, slots)
+            power = f.float().square().sum((0, 1, 3)) / self.width
+            f = f * torch.rsqrt(power + 1e-6).to(f.dtype)[:, None]
+            x = x + _angles(_mix(f, weights), self.narrow).mul(2).add(bias.to(x.dtype))
+        x = _mix(_frequencies(functional.gelu(x), self.wide), self.last)
+        x = x.permute(2, 0, 1, 3).flatten(1).float()
+        return functional.pad(x, (0, 1)).index_select(1, self.components.slot)
 
-    def _frequencies(self, x, series):
-        """[B, ANGLES, width] -> [B, frequencies, 2 width] (cosine, sine)."""
-        return torch.matmul(series.T / ANGLES, x).view(len(x), -1, 2 * self.width)
+    def _by_frequency(self, coefficients):
+        """[B, rank] -> [FREQUENCIES, 2 (cosine, sine), B, RADIAL]; places without a component are zero."""
+        x = coefficients.new_zeros(len(coefficients), 2 * FREQUENCIES * RADIAL + 1)
+        x = x.index_copy(1, self.components.slot, coefficients)[:, :-1]
+        return x.view(-1, FREQUENCIES, 2, RADIAL).permute(1, 2, 0, 3)
 
+    @torch.no_grad()
     def initialise(self, noisy, clean):
-        """Components and Wiener filter of the training pairs."""
-        self.components.fit(noisy, clean)
+        """Components and Wiener filter of the training pairs; patterns from references spread over them."""
+        c = self.components
+        c.fit(noisy, clean)
+        chosen = torch.linspace(0, len(clean) - 1, self.width).round().long()
+        template = c.analyse(clean[chosen]) - c.analyse(c.mean_image())
+        # Signal and noise of a component: y = gain x + noise.
+        gain = c.wiener * (c.size_noisy / c.size_clean.clamp_min(1e-6)).square()
+        noise = c.size_noisy.square() - (gain * c.size_clean).square()
+        # A noise that small was not measured; it would give the component all the weight.
+        noise = noise.clamp_min(0.05 * c.size_noisy.square().clamp_min(1e-12))
+        re, im = self._by_frequency(template * gain * c.size_noisy / noise).unbind(1)
+        pattern = torch.cat([re, -im], 1).view(FREQUENCIES, 2, self.width, RADIAL)
+        pattern *= (self.width**-0.5 * self.first.norm()) / pattern.square().sum(
+            (0, 1, 3), keepdim=True
+        ).sqrt().clamp_min(1e-9)
+        self.first.copy_(pattern.permute(0, 3, 1, 2).flatten(2))
 
 
 def _weights(highest, inputs, outputs, scale):
-    """Complex matrices of the frequencies 0..highest: [2 (highest + 1), inputs, outputs], real parts first.
-
-    Three dimensions, because `create` reorders parameters of four for convolutions.
-    """
-    return nn.Parameter(scale * torch.randn(2 * (highest + 1), inputs, outputs))
+    """Complex matrices of the frequencies 0..highest: [highest + 1, inputs, 2 outputs], real parts first."""
+    return nn.Parameter(scale * torch.randn(highest + 1, inputs, 2 * outputs))
 
 
 def _mix(x, weights):
-    """x [B, frequencies, 2 inputs] times the matrix of its frequency -> [B, frequencies, 2 outputs]."""
-    re, im = weights.chunk(2)
-    matrix = torch.cat([torch.cat([re, im], 2), torch.cat([-im, re], 2)], 1)
-    return torch.bmm(x.transpose(0, 1), matrix).transpose(0, 1)
+    """x [frequencies, 2 (cosine, sine), B, inputs] times the complex matrix of its frequency: [.., 2, B, outputs]."""
+    frequencies, _, count, _ = x.shape
+    products = torch.bmm(x.reshape(frequencies, 2 * count, -1), weights).view(frequencies, 2, count, 2, -1)
+    re, im = products.unbind(1)
+    return torch.stack([re[:, :, 0] - im[:, :, 1], re[:, :, 1] + im[:, :, 0]], 1)
 
 
 def _angles(x, series):
-    """[B, frequencies, 2 width] -> its Fourier series at all angles [B, ANGLES, width]."""
-    return torch.matmul(series, x.reshape(len(x), -1, x.shape[-1] // 2))
+    """[frequencies, 2, B, width] -> its Fourier series at all angles [ANGLES, B, width]."""
+    return torch.matmul(series, x.flatten(2).flatten(0, 1)).view(ANGLES, *x.shape[2:])
+
+
+def _frequencies(x, series):
+    """[ANGLES, B, width] -> [frequencies, 2 (cosine, sine), B, width]."""
+    return torch.matmul(series.T / ANGLES, x.flatten(1)).view(-1, 2, *x.shape[1:])
 
 
 def _series(highest):

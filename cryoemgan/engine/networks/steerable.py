@@ -57,6 +57,10 @@ class Components(nn.Module):
         images = flat.view(-1, 1, self.inner, self.inner)
         return self.up @ images @ self.up.T if self.inner != self.box else images
 
+    def mean_image(self):
+        """The mean reference [1, 1, box, box]."""
+        return self.synthesise(self.mean.new_zeros(1, self.rank))
+
     @torch.no_grad()
     def fit(self, noisy, clean):
         """Measure everything on normalised pairs [n, 1, box, box]."""

@@ -4,5 +4,5 @@
 """
 
 NETWORKS = ('residual', 'equivariant', 'basis', 'guided', 'paper128', 'paper256', 'plain', 'pggan')
-DEFAULT_NETWORK = 'residual'
+DEFAULT_NETWORK = 'equivariant'
 SMALLEST_BOX, LARGEST_BOX = 32, 512

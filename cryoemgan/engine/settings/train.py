@@ -26,11 +26,18 @@ WITHOUT_REFERENCES = {
 }
 
 
-def preset_values(name):
-    """Values of a preset (name -> value); pure data, one JSON file each. Also read by the Scipion form."""
+def preset_values(name, network=None, target='references'):
+    """Values of a preset (name -> value) for a network, default its own; pure data, one JSON file each.
+
+    Also read by the Scipion form. The entry ``networks`` of a file holds what is different for some networks,
+    ``without_references`` what is different when there are none.
+    """
     values = json.loads((PRESETS / f'{name}.json').read_text(encoding='utf-8'))
     values.pop('about', None)
-    return values
+    schedules, alone = values.pop('networks', {}), values.pop('without_references', {})
+    if target != 'references':
+        values |= alone
+    return {**values, **schedules.get(network or values['network'], {})}
 
 
 @dataclass
@@ -84,17 +91,14 @@ class Train(Settings):
     )
     network: str | None = option(
         None,
-        'Generator and discriminator. residual: strided network with skips, 1.6 M '
-        "weights, 0.2 s a step of 20 at 64 px on one core; paper128: the paper's, 4.2 M, "
-        'three times the cost; equivariant: sees the whole particle at all in-plane angles at '
-        'once, 2.1 M, a prototype that was tried with --noise-curriculum 0.45, --batch-size 160, '
-        '--learning-rate-generator 1e-3; basis: perceptron on the same components, 16 M; '
-        'paper256: 79 M, for 256 px and a GPU; plain: convolutions '
-        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided (experimental): looks for the '
+        'Generator and discriminator. equivariant: sees the whole particle at all in-plane angles at once, 2.5 M '
+        'weights, the lowest error for its time on particles within a few pixels of the centre; residual: strided '
+        "convolutions with skips, 1.6 M; paper128: the paper's, 4.2 M, three times the cost of residual; basis: "
+        'perceptron on the components of equivariant, 16 M; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
+        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided: looks for the '
         'projections of the map that each particle resembles, and corrects their weighted mean. It adds what the map '
         'knows of the molecule to what little a noisy image tells. It cannot tell what the map does not hold, and '
-        "draws the map's projections for junk and other molecules too: check the column cryoemganEvidence. Needs "
-        '--cross-fit none.',
+        "draws the map's projections for junk and other molecules too: check the column cryoemganEvidence.",
         choices=NETWORKS,
         label='Network',
     )
@@ -266,8 +270,8 @@ class Train(Settings):
         'Map that the references were projected from; repeat for several (states, classes), which then count '
         'equally. With --fresh-fraction new projections of it are made during training, at random angles, with '
         'shifts and CTF of random particles: the cure for small sets and for overfitting to the refined angles. '
-        'With --network guided the bank is made of its projections; without it, of the references in training, which '
-        'then must be free of CTF.',
+        'With --network guided the bank is made of its projections; without it, of those of the maps that project left '
+        'beside the references (each member of its own half map), or else of references without CTF themselves.',
         path=True,
         label='Maps for fresh pairs or guide',
     )
@@ -281,11 +285,20 @@ class Train(Settings):
         le=1,
         label='Fresh pairs',
     )
+    noise_particles: str | None = option(
+        None,
+        "Images of noise alone (STAR): boxes of background, or empty particles, in the particles' pixel size and in "
+        'their box or a larger one. With --fresh-fraction the noise of fresh pairs is cut and turned out of them, '
+        "scaled as a set to the strength of the particles' noise, in place of Gaussian noise: it brings what a "
+        'spectrum does not tell, such as neighbours, carbon and ice.',
+        path=True,
+        label='Images of noise',
+    )
     noise_curriculum: float | None = option(
         None,
         "Part of the run in which the s.d. of the noise rises from a quarter of the data's to all of it; 0 = off. "
-        'For networks that see the whole particle (equivariant, basis): 0.45 took 27 % off the error of a perceptron; '
-        'convolutions gained nothing.',
+        'For networks that see the whole particle (equivariant, basis), whose schedule in the preset has it: 0.45 took '
+        '27 % off the error of a perceptron; convolutions gained nothing.',
         ge=0,
         le=0.9,
         label='Noise curriculum',
@@ -307,7 +320,7 @@ class Train(Settings):
         'should come from project --half1 --half2); folds: --folds members; auto: halves where the particles have '
         'them, else folds; none: one network for all, whose output on its own training particles repeats part of '
         'their noise. --minutes is shared among the members, --iterations and --epochs count for each: two members '
-        'cost twice the iterations but the same epochs, since each has half of the pairs. --network guided: none only.',
+        'cost twice the iterations but the same epochs, since each has half of the pairs.',
         choices=('auto', 'none', 'halves', 'folds'),
         label='Cross-fitting',
     )
@@ -394,14 +407,16 @@ class Train(Settings):
     bank_size: int = option(
         8000,
         'Guided networks: templates (projections) in the bank; each stands for all its in-plane rotations. More tell '
-        'finer differences of the view; time and memory of the search grow in proportion.',
+        'finer differences of the view. Memory grows in proportion (6 kB each at 64 px), the time of a search more '
+        'slowly: 4.4 ms a particle of 64 px with 2,000, 6.9 ms with 16,000 (8 and 27 ms where shifts of 4 px are '
+        'looked for).',
         ge=2,
         le=1000000,
         expert=True,
         label='Templates',
     )
     candidates: int = option(
-        64,
+        48,
         'Guided networks: templates, turned and moved, that are weighed exactly for each particle, the best of the '
         'coarse search. Too few make the mean follow one of them; more take longer.',
         ge=4,
@@ -497,7 +512,7 @@ class Train(Settings):
 
     def fill(self):
         """Take from the preset every option that was left open; explicit values win. Returns self."""
-        values = preset_values(self.preset)
+        values = preset_values(self.preset, self.network, self.target)
         if any(getattr(self, name) is not None for name in LENGTHS):
             values = {k: v for k, v in values.items() if k not in LENGTHS}
         known = {f.name for f in fields(self)}

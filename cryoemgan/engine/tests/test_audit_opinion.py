@@ -71,7 +71,8 @@ def incomplete(tmp_path_factory):
              'part': toypairs.write(folder / 'part.star', part, names)}  # fmt: skip
     options = dict(evaluations=2, batch_size=16, threads=1, precision='float32', particles=str(particles))
     for name, references in paths.items():
-        run('train', Train(output=str(folder / f'm{name}'), references=str(references), iterations=90, p=2, **options))
+        learnt = dict(options, references=str(references), iterations=90, p=2, network='residual')
+        run('train', Train(output=str(folder / f'm{name}'), **learnt))
     run('train', Train(output=str(folder / 'self'), target='self', iterations=130, cross_fit='none', **options))
     return folder, particles, paths
 

@@ -116,7 +116,7 @@ def test_a_model_that_shows_nothing_says_so(tmp_path, data, monkeypatch, state, 
     """At the mean image, where short trainings get stuck, and before it."""
     if state == 'mean image':
         monkeypatch.setattr(Training, 'iterate', collapse)
-    train(tmp_path / 'o', data, iterations=2, evaluations=1, ema=0.0)
+    train(tmp_path / 'o', data, network='residual', iterations=2, evaluations=1, ema=0.0)
     for found in (warnings(tmp_path / 'o'), denoised_warnings(tmp_path, data, tmp_path / 'o' / 'model')):
         assert [why in w for w in found if 'SHOWS NOTHING' in w] == [True]
 

@@ -74,7 +74,7 @@ def test_exchanged_noise_belongs_to_another_particle():
     noise = torch.arange(64.0)[:, None, None, None].expand_as(clean)
     a, b = 0.5, -0.25
     noisy, moved = augment(
-        a * clean + b + noise, clean, np.random.default_rng(1), turns=False, shift=0, exchange=1.0, signal=(a, b)
+        a * clean + b + noise, clean, np.random.default_rng(1), turns=False, shift=0, exchange=1.0, pure=a * clean + b
     )
     left = noisy - (a * moved + b)
     assert torch.equal(moved, clean)

@@ -7,6 +7,7 @@ import torch
 from .. import networks
 from ..augmentation import turn
 from ..model import Model, save_model
+from ..networks import equivariant
 from ..networks.steerable import Components, principal_components
 from . import toypairs
 
@@ -103,6 +104,23 @@ def test_fits_a_batch_beyond_the_filter_with_every_weight(name):
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]
     assert all(p.grad.abs().max() > 0 for p in generator.parameters())
+
+
+def test_patterns_are_matched_filters_of_references():
+    """Each answers to its own reference, at no turn, more than any other pattern does on average, and more than to
+    noise: a pattern with the wrong sign of its sine part would look for the mirror image."""
+    noisy, clean = images(400, 11)
+    torch.manual_seed(0)
+    generator = networks.create('equivariant', 48, rank=160, width=40).generator.network
+    generator.initialise(noisy, clean)
+    c = generator.components
+    chosen = clean[torch.linspace(0, 399, 40).round().long()]
+    seen = (c.analyse(chosen - c.mean_image()) * c.wiener.sign()) / c.size_noisy.clamp_min(1e-6)
+    with torch.no_grad():
+        answers = equivariant._angles(equivariant._mix(generator._by_frequency(seen), generator.first), generator.wide)
+    own = answers.diagonal(dim1=1, dim2=2)
+    assert (own.argmax(0) % 64 == 0).float().mean() > 0.9
+    assert (own[0] > 0.9 * answers.amax((0, 2))).float().mean() > 0.9
 
 
 def perturbed(width=16):

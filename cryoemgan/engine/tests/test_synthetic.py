@@ -199,6 +199,16 @@ def test_draws_depend_on_seed_and_number_only(bare):
     assert not np.array_equal(fresh(pairs, paths, seed=4).draw(40, 16)[1], one.draw(40, 16)[1])
 
 
+def test_particles_without_noise_are_those_that_were_made(bare):
+    """Also where only the particles have a CTF: from their references in network units to the true signal."""
+    folder, _, _, signal = bare
+    pairs = opened(folder)
+    positions = np.array([3, 50, 117])
+    pure = fresh(pairs).without_noise(positions, pairs.read(positions)[1])
+    made = (2.0 * signal[pairs.rows[positions]] + 5.0 - pairs.scale.mean) / pairs.scale.sd
+    assert np.abs(pure - made).max() < 0.03 * np.abs(made - made.mean()).max()
+
+
 def test_radial_power_of_white_noise_is_its_variance():
     noise = np.random.default_rng(0).normal(0, 2, (400, 16, 16))
     np.testing.assert_allclose(radial_power(noise), 4.0, rtol=0.2)

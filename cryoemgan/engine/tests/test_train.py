@@ -62,6 +62,17 @@ def test_presets_fill_what_is_open_and_explicit_options_win():
     assert all(getattr(s, k) == v for k, v in before.items())
 
 
+def test_preset_gives_a_network_its_own_schedule():
+    batches = set()
+    for network in (None, 'equivariant', 'residual'):
+        s = Train(output='x', particles='p', references='r', network=network)
+        s.validate = lambda: None
+        s.fill()
+        batches.add((s.network, s.batch_size, s.noise_curriculum > 0))
+    assert len(batches) == 2, 'the preset with its network named is not the preset'
+    assert len({curriculum for _, _, curriculum in batches}) == 2
+
+
 @pytest.mark.parametrize('name', ['recommended', 'paper', 'authors'])
 def test_every_preset_leaves_nothing_open_but_the_length(name):
     values = preset_values(name)
@@ -71,6 +82,7 @@ def test_every_preset_leaves_nothing_open_but_the_length(name):
         'copies',
         'box',
         'shift_range',
+        'noise_particles',
         'init',
         'devices',
         'output',
@@ -121,6 +133,9 @@ def test_records_of_a_run(tmp_path, data, gan):
     assert found['generator_parameters'] > 1e6
     assert found['training_pairs'] + found['validation_pairs'] == 120
     assert set(found['best']) == {'iteration', 'mse', 'psnr', 'ssim'}
+    errors = [float(r['mse']) for r in table]
+    assert found['top_mse_mean'] == pytest.approx(np.mean(errors))
+    assert found['top_mse_sd'] == pytest.approx(np.std(errors), rel=1e-4)
     kept = {f'iteration_{s["iteration"]:08d}.pt' for s in found['top']} | {'last.pt'}
     assert {p.name for p in (tmp_path / 'o' / 'checkpoints').iterdir()} == kept
 

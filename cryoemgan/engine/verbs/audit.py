@@ -39,9 +39,8 @@ def check(settings, job):
     """Prepared; InputError for sets that cannot be audited together."""
     particles, references = (ParticleTable.read(job.input(p)) for p in (settings.particles, settings.references))
     model = Model.load(settings.model, choose_device(settings.device))
-    if model.guide is not None:
-        # Its images under other noise would need the guide asked anew for each experiment; not checked yet.
-        raise InputError(f'{model.folder}: an audit of a guided model is not possible yet; look at cryoemganEvidence')
+    for guide in model.guides.values():
+        guide.require(particles)
     job.input(model.folder / card.CARD)
     plan = inference.plan(particles, model, 'model', settings.batch_size)
     inference.plan(references, model, 'model', settings.batch_size)
@@ -65,11 +64,13 @@ def check(settings, job):
 
 def run(settings, job, p):
     """Measure, judge, write audit.json, audit.csv, pictures and audit.html."""
-    committee = Committee(p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut)
+    committee = Committee(
+        p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut, table=p.particles
+    )
     with job.progress(examine.STEPS + (p.second is not None) + (p.empties is not None), 'audit') as bar:
         found = examine.examine(p, committee, settings.seed, bar)
     colours, overall = lights.judge(found.judged)
-    found.results |= {'lights': colours, 'overall': overall, 'statement': card.STATEMENT}
+    found.results |= {'lights': colours, 'overall': overall, 'statement': card.statement_of(p.model.card)}
     for name, colour in colours.items():
         limit = lights.LIMITS[name]
         if colour != 'green':

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from .. import assessment, checkpoints, crossfitting, guiding, networks, noisyassessment, sampling, shown
+from ..background import open_background
 from ..card import ASSUMPTIONS
 from ..errors import InputError
 from ..job import file_identity
@@ -141,39 +142,41 @@ def _contaminate(s, job, pairs, training):
         f'experiment: {s.contaminate} of {len(chosen)} of {len(training)} training pairs are replaced by '
         f'{s.contaminate_noise} noise'
     )
-    if s.exchange_noise:
+    if s.exchange_noise or s.noise_curriculum:
         job.warn(
-            '--exchange-noise is off in a contamination experiment: it would mix the contamination into clean pairs'
+            '--exchange-noise and --noise-curriculum are off in a contamination experiment: they would mix the '
+            'contamination into clean pairs'
         )
-        s.exchange_noise = 0.0
+        s.exchange_noise = s.noise_curriculum = 0.0
 
 
 def _synthetic(s, job, pairs, training):
-    """The source of fresh pairs, when they or a noise curriculum are asked for."""
+    """The source of fresh pairs, when they or changes of the noise are asked for."""
     if s.volume and not s.fresh_fraction and s.network != 'guided':
         raise InputError(
             '--volume is used for fresh pairs and for --network guided only: give --fresh-fraction too, or leave it out'
         )
-    if not (s.fresh_fraction or s.noise_curriculum):
+    if s.noise_particles and not s.fresh_fraction:
+        raise InputError('--noise-particles is used for fresh pairs only: give --fresh-fraction too, or leave it out')
+    if not (s.fresh_fraction or s.noise_curriculum or s.exchange_noise):
         return None
     if s.contaminate != 'none':
-        raise InputError('--contaminate is for real pairs: leave out --fresh-fraction and --noise-curriculum')
-    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job))
+        raise InputError('--contaminate is for real pairs: leave out --fresh-fraction')
+    background = open_background(s.noise_particles, pairs, s.seed, job)
+    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job), background)
     job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
-    if s.noise_curriculum and synthetic.corrects_ctf and s.fresh_fraction < 1:
-        job.warn(
-            '--noise-curriculum acts on fresh pairs only: the references have no CTF, so the noise of the real '
-            'particles cannot be told from their signal; project with --ctf, or give --fresh-fraction 1'
-        )
+    if background is not None:
+        job.say(f'images of noise are multiplied by {synthetic.background_scale:.3g} to be as strong as that')
     return synthetic
 
 
 def _identity(s, pairs, names):
     """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
-    files = ('particles', 'references', 'copies', 'init', 'volume')
+    files = ('particles', 'references', 'copies', 'init', 'volume', 'noise_particles')
     kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in files}
     scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
     kept['volume'] = [file_identity(v).get('sha256', v) for v in s.volume]
+    kept['noise_particles'] = s.noise_particles and file_identity(s.noise_particles).get('sha256', s.noise_particles)
     return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
 
 
@@ -204,7 +207,7 @@ def _train(job, member, fabric, precision):
         job.say(f'member {member.name}: {len(member.training)} training pairs')
     checkpoint = member.checkpoint
     if member.settings.network == 'guided':
-        member.pairs = guiding.build(member.settings, job, member.pairs, member.training)
+        member.pairs = guiding.build(job, member)
         member.training = np.append(member.training, member.pairs.empty)
     batch_size = checkpoint['batch_size'] if checkpoint else member.settings.batch_size
     while True:
@@ -233,10 +236,13 @@ def _merged(found):
         k: sum(f[k] for f in every) for k in ('iterations', 'training_seconds', 'training_pairs', 'validation_pairs')
     }
     best = {k: float(np.mean([f['best'][k] for f in every])) for k in SCORES if k in first['best']}
-    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids')
+    spread = ('top_mse_mean', 'top_mse_sd')
+    top = {k: float(np.mean([f[k] for f in every])) for k in spread}
+    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids', *spread)
     return {
-        **first,
+        **{k: v for k, v in first.items() if k not in ('top', 'train_ids')},
         **sums,
+        **top,
         'best': {'iteration': max(f['best']['iteration'] for f in every), **best},
         'members': {name: {k: f[k] for k in own} for name, f in found.items()},
     }

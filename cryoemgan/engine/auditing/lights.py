@@ -2,8 +2,8 @@
 
 ``benchmarks/audit_thresholds.py`` trains on simulated sets, plants every failure and prints the worst good and the
 best bad value of each measure; the limits of fidelity, rank, noise, bias and opinion divide the gap between them
-into thirds (measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors), conventions and
-calibration have limits by definition.
+into thirds (measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors), conventions
+and calibration have limits by definition.
 """
 
 from dataclasses import dataclass

@@ -137,8 +137,16 @@ def _judge(job, prepared, scores):
             "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
             'use a blind network'
         )
+    most = prepared.routing.weights @ np.array([prepared.model.misfit_limit(name) for name in prepared.routing.members])
+    strange = float((misfit > most).mean())
+    if strange > 4 * usual:
+        job.warn(
+            f'the map leaves more unexplained (cryoemganMisfit) in {strange:.0%} of the particles than in all but '
+            f'{usual:.0%} of those kept out of training: they show something that is not in the map, another molecule '
+            'or state, or their CTF, pixel size or noise differ. A guided model cannot draw it: use a blind network'
+        )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
-            'below_threshold': low, 'misfit_median': float(np.median(misfit)),
+            'below_threshold': low, 'beyond_misfit': strange, 'misfit_median': float(np.median(misfit)),
             'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 

@@ -142,14 +142,15 @@ def guided(args, data):
 
 
 def asked(guide, noisy, context, batch=50):
-    """Posterior means float32[n, N, N] and evidence [n]."""
-    means, evidence = [], []
+    """Posterior means float32[n, N, N], evidence [n] and misfit [n]."""
+    means, scores = [], []
     for start in range(0, len(noisy), batch):
         rows = slice(start, start + batch)
         opinion = guide(torch.from_numpy(noisy[rows]), context.part(rows))
         means.append(opinion.mean)
-        evidence.append(opinion.evidence)
-    return torch.cat(means).numpy(), torch.cat(evidence).numpy()
+        scores.append(opinion.scores())
+    scores = np.concatenate(scores)
+    return torch.cat(means).numpy(), scores[:, 0], scores[:, 3]
 
 
 def guide_of(args, data, name='guided', **options):
@@ -165,7 +166,7 @@ def test_context(data):
 
 def bank(args, data):
     guide, start = guide_of(args, data), time.process_time()
-    means, _ = asked(guide, images(data / 'noisy_2.star'), test_context(data))
+    means, *_ = asked(guide, images(data / 'noisy_2.star'), test_context(data))
     seconds = time.process_time() - start
     return {'mse': error(means, images(data / 'clean_2.star')), 'templates': len(guide.bank),
             'temperature': guide.search.temperature, 'ms_a_particle': 1000 * seconds / TEST}  # fmt: skip
@@ -199,16 +200,20 @@ def junk(args, data):
     rng = np.random.default_rng(4)
     foreign = probes.like(probes.foreign_projections(TEST, BOX, rng), clean)
     groups = {'particles': noisy, 'noise': noise, 'another molecule': guide.gain * foreign + noise[::-1]}
-    evidence = {k: asked(guide, np.ascontiguousarray(v, np.float32), context)[1] for k, v in groups.items()}
-    limit95 = np.quantile(evidence['particles'], 0.05)
+    scores = {k: asked(guide, np.ascontiguousarray(v, np.float32), context)[1:] for k, v in groups.items()}
+    own = scores['particles']
+    limit95, most = np.quantile(own[0], 0.05), np.quantile(own[1], 0.95)
     return {
         name: {
-            'median_evidence': float(np.median(e)),
-            'accepted_at_model_threshold': float((e > guide.threshold['evidence']).mean()),
-            'accepted_at_95_percent': float((e > limit95).mean()),
-            'particle_has_more': float((evidence['particles'][:, None] > e).mean()),
+            'median_evidence': float(np.median(evidence)),
+            'accepted_at_model_threshold': float((evidence > guide.threshold['evidence']).mean()),
+            'accepted_at_95_percent': float((evidence > limit95).mean()),
+            'particle_has_more': float((own[0][:, None] > evidence).mean()),
+            'median_misfit': float(np.median(misfit)),
+            'misfit_beyond_95_percent': float((misfit > most).mean()),
+            'has_more_misfit': float((misfit[:, None] > own[1]).mean()),
         }
-        for name, e in evidence.items()
+        for name, (evidence, misfit) in scores.items()
     }
 
 
@@ -252,7 +257,7 @@ def ctf(args, data):
     folder, summary = trained(args, data, 'guided', **GUIDED, volume=volumes)
     found = scored(folder, data, summary)
     guide = next(iter(Model.load(folder / 'model').guides.values()))
-    means, _ = asked(guide, images(data / 'noisy_2.star'), test_context(data))
+    means, *_ = asked(guide, images(data / 'noisy_2.star'), test_context(data))
     truth = images(data / 'clean_2.star')
     variance = float(truth.var((1, 2)).mean())
     return {'guided': found['mse'] / variance, 'bank': error(means, truth) / variance,

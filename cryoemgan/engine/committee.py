@@ -6,7 +6,7 @@ import numpy as np
 
 from . import maps, uncertainty
 from .errors import InputError
-from .guide import Context
+from .guide import SCORES, Context
 from .resample import resample
 
 
@@ -14,7 +14,7 @@ from .resample import resample
 class Denoised:
     """A batch: noisy [b, input box, input box], images [b, box, box], float32; expected error of each image in
     standard deviations of it, float64 [b], and of each pixel, float32 [b, box, box] (both None when not asked for);
-    scores of a guided model, float32 [b, 3]: guide.Opinion.scores."""
+    scores of a guided model, float32 [b, 4]: guide.Opinion.scores."""
 
     noisy: np.ndarray
     images: np.ndarray
@@ -73,8 +73,8 @@ class Committee:
         return found
 
     def _scores(self, opinions, weights):
-        """float32 [b, 3]: each particle's scores, from the members that denoise it."""
-        scores = np.zeros((len(weights), 3), np.float32)
+        """float32 [b, 4]: each particle's scores, from the members that denoise it."""
+        scores = np.zeros((len(weights), SCORES), np.float32)
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:

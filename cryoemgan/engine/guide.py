@@ -15,6 +15,7 @@ from .errors import InputError
 from .posterior import Particles, Prior, Search, infer
 
 ROUNDS = 3
+SCORES = 4  # columns of Opinion.scores
 FREE_OF_SIGNAL = 0.05  # rings with less signal than this part of the noise tell a particle's own noise level
 
 
@@ -50,7 +51,8 @@ class Opinion:
     """mean, sd: float32[n, N, N] in reference grey, CTF as in the references, the empty hypothesis mixed in.
     present: [n], probability that there is a particle. evidence: [n], log odds of data, best explanation by the bank
     against empty. disagreement: [n] degrees between the bank's pose and the refinement's, NaN where unknown.
-    scale: [n], contrast of the particle."""
+    scale: [n], contrast of the particle. misfit: [n], s.d. of noise by which what is left is too strong: the particle
+    holds what the map does not."""
 
     mean: torch.Tensor
     sd: torch.Tensor
@@ -58,6 +60,7 @@ class Opinion:
     evidence: torch.Tensor
     disagreement: torch.Tensor
     scale: torch.Tensor
+    misfit: torch.Tensor
 
     def part(self, rows):
         """Opinion on some of the particles."""
@@ -70,8 +73,8 @@ class Opinion:
         return replace(self, mean=mean, sd=sd)
 
     def scores(self):
-        """float32[n, 3]: evidence, disagreement, contrast."""
-        return torch.stack([self.evidence, self.disagreement, self.scale], 1).cpu().numpy()
+        """float32[n, 4]: evidence, disagreement, contrast, misfit."""
+        return torch.stack([self.evidence, self.disagreement, self.scale, self.misfit], 1).cpu().numpy()
 
     def channels(self, scale, offset):
         """float32[n, 3, N, N]: mean and s.d. in network units (reference grey = scale * unit + offset), presence."""
@@ -110,7 +113,8 @@ class Guide:
                 spread = _rolled(spread, -np.asarray(context.shifts))
             empty = self.bank.background * centre[:, None, None]
             mean = empty + present[:, None, None] * self.plane.images(vector)
-            return Opinion(mean, spread, present, found.evidence, self._disagreement(found, context), found.scale)
+            away = self._disagreement(found, context)
+            return Opinion(mean, spread, present, found.evidence, away, found.scale, found.misfit)
 
     def calibrate(self, images, context, rounds=ROUNDS, own=None):
         """Gain and noise spectrum from particles, by expectation maximisation: start from the particles' own

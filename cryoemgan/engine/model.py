@@ -99,6 +99,10 @@ class Model:
         measured = self.card.get('noise_in', {}).get('thresholds', {})
         return measured.get(member, self.guides[member].threshold['evidence'])
 
+    def misfit_limit(self, member):
+        """Misfit that 95 % of the particles stay below which this member never saw; infinite when not measured."""
+        return self.card.get('noise_in', {}).get('misfits', {}).get(member, 1e9)
+
     def ask_all(self, particles, context):
         """{member: Opinion}; None for a blind network."""
         return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None

@@ -11,23 +11,24 @@ ACCEPTED = 0.95
 
 
 def thresholds(model, pairs, unseen, context_of):
-    """{member: evidence that 95 % of the particles exceed which it never saw}, of members with enough of them.
+    """({member: evidence that 95 % of the particles exceed which it never saw}, {member: misfit that 95 % stay below}),
+    of members with enough of them.
 
     A member's own training particles have more evidence, since their noise is in its map. unseen: bool[len(pairs),
     members].
     """
-    found = {}
+    least, most = {}, {}
     for k, member in enumerate(model.guides):
         rows = np.flatnonzero(unseen[:, k])
         if len(rows) < FEW:
             continue
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), JUDGED)).round().astype(int)]
-        evidence = [
-            model.ask(pairs.raw(part)[0], context_of(part), member).evidence.cpu().numpy()
-            for part in np.array_split(rows, -(-len(rows) // CHUNK))
-        ]
-        found[member] = float(np.quantile(np.concatenate(evidence), 1 - ACCEPTED))
-    return found
+        parts = np.array_split(rows, -(-len(rows) // CHUNK))
+        scores = [model.ask(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
+        evidence, _, _, misfit = np.concatenate(scores).T
+        least[member] = float(np.quantile(evidence, 1 - ACCEPTED))
+        most[member] = float(np.quantile(misfit, ACCEPTED))
+    return least, most
 
 
 def measure(model, pairs, positions, weights, context_of, limits):

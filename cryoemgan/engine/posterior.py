@@ -18,6 +18,7 @@ import torch
 from .search import coarse, log_ratio, refine
 
 MEMORY = 2**27  # bytes of templates handled at a time
+SEEN = 0.1  # signal against noise, of rings in which the misfit is measured
 RANK = 12  # directions of the posterior's covariance that its s.d. is made of
 
 
@@ -82,7 +83,8 @@ class Search:
 class Posterior:
     """vector: complex64[B, P], posterior mean (the empty hypothesis not mixed in). spread: float32
     [B, N, N], s.d. of its pixels. evidence: [B], log p(y | bank) / p(y | empty). scale: [B]. matrices: [B, 3, 3],
-    pose of the best candidate; shifts: [B, 2]; free_matrices: of the best one when the pose prior is ignored."""
+    pose of the best candidate; shifts: [B, 2]; free_matrices: of the best one when the pose prior is ignored; misfit:
+    [B], see `_misfit`."""
 
     vector: torch.Tensor
     spread: torch.Tensor
@@ -91,6 +93,7 @@ class Posterior:
     matrices: torch.Tensor
     shifts: torch.Tensor
     free_matrices: torch.Tensor
+    misfit: torch.Tensor
 
 
 @torch.no_grad()
@@ -161,7 +164,22 @@ def _weigh(bank, particles, prior, search, found, free):
     return Posterior(
         torch.view_as_complex(mean), sd * search.spread, evidence, scale,
         _matrices(bank, first), first.shift[:, 0], _matrices(bank, free),
+        _misfit(bank, particles, scale[:, None] * torch.view_as_complex(mean)),
     )  # fmt: skip
+
+
+def _misfit(bank, particles, shown):
+    """What the explanation complex64[B, P] leaves of each particle: its power beyond noise, in standard deviations of
+    the power of noise, in the rings where signal is expected. About 0 when the bank holds the particle."""
+    plane = bank.plane
+    expected = bank.power.mean(0) / plane.rings(torch.ones_like(plane.r)).clamp(min=1)
+    # Noise has unit variance in each of the two parts of a coefficient.
+    inside = plane.ring_means(particles.transfer**2) * expected / 2 > SEEN
+    inside[:, 0] = False
+    inside = inside[:, plane.r.round().long()]
+    left = (particles.y - particles.transfer * shown).abs().square()
+    freedom = 2 * inside.sum(1).clamp(min=1)
+    return ((left * inside).sum(1) - freedom) / (2 * freedom).sqrt()
 
 
 def _left_over(bank, coefficients, found, weight, mean, best):

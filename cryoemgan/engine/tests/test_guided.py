@@ -6,6 +6,7 @@ import torch
 
 from cryoemgan.engine import phantom, uncertainty
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.auditing import measures
 from cryoemgan.engine.bank import Bank, directions
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
@@ -116,8 +117,14 @@ def test_another_molecule_has_less_evidence(particles):
     ball = torch.exp(-((x / 6.0) ** 2 + (y / 3.0) ** 2 + (z / 3.0) ** 2))
     right = Bank.from_maps([torch.as_tensor(phantom.claw(2)[0].volume(BOX), dtype=torch.float32)], SIZE)
     wrong = Bank.from_maps([ball * float(right.power.sum(1).mean()) ** 0.5 / 4], SIZE)
-    evidence = [guide_of(b, sd)(images, Context(1.0)).evidence.median() for b in (right, wrong)]
-    assert evidence[1] < 0.8 * evidence[0]
+    evidence, misfit = (
+        [getattr(guide_of(b, sd)(images, Context(1.0)), name) for b in (right, wrong)]
+        for name in ('evidence', 'misfit')
+    )
+    assert evidence[1].median() < 0.8 * evidence[0].median()
+    # What is left of a particle that the bank holds is noise.
+    assert abs(float(misfit[0].median())) < 1.5
+    assert measures.separation(misfit[1], misfit[0]) > 0.95
 
 
 def test_mirrored_map_shows_only_against_the_refinements_angles(particles):

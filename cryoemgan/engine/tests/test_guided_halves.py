@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.auditing import measures
+from cryoemgan.engine.auditing import measures, probes
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.guide import Context
@@ -98,6 +98,27 @@ def test_evidence_sorts_out_junk(model, data, tmp_path):
     found = json.loads((tmp_path / 'd' / 'summary.json').read_text())
     assert found['below_threshold'] == pytest.approx(0.5, abs=0.1)
     assert 'less evidence' in ' '.join(found['warnings'])
+
+
+def test_particles_of_another_molecule_are_told_by_what_the_map_leaves(model, data, tmp_path):
+    """Planted: projections of blobs that are not the claw, with the same noise; their evidence is high all the same."""
+    table = ParticleTable.read(data['particles'])
+    images = table.images().read(np.arange(len(table)))
+    clean = ParticleTable.read(data['folder'] / 's' / 'clean.star').images().read(np.arange(len(table)))
+    rng = np.random.default_rng(6)
+    foreign = probes.like(probes.foreign_projections(len(table), BOX, rng), clean) - clean.mean()
+    with StackWriter(tmp_path / 'foreign.mrcs', len(table), BOX, table.pixel_size) as stack:
+        stack.append((images - clean + foreign).astype(np.float32))
+    table.derive('foreign.mrcs').write(tmp_path / 'foreign.star')
+    found = {}
+    for name, path in (('own', data['particles']), ('foreign', tmp_path / 'foreign.star')):
+        settings = dict(particles=str(path), model=str(model.folder), threads=1)
+        run('denoise', Denoise(output=str(tmp_path / name), **settings))
+        summary = json.loads((tmp_path / name / 'summary.json').read_text())
+        warned = any('leaves more unexplained' in w for w in summary['warnings'])
+        found[name] = ParticleTable.read(tmp_path / name / 'denoised.star').floats('cryoemganMisfit'), warned
+    assert measures.separation(found['foreign'][0], found['own'][0]) > 0.9
+    assert (found['own'][1], found['foreign'][1]) == (False, True)
 
 
 def test_card_says_what_noise_becomes(model):

@@ -17,6 +17,7 @@ from ..table import ParticleTable
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
+MISFIT = 'cryoemganMisfit'
 EVIDENCE, CONTRAST, DISAGREEMENT = 'cryoemganEvidence', 'cryoemganContrast', 'cryoemganPoseDisagreement'
 UNKNOWN = 999.0
 
@@ -102,8 +103,9 @@ def _write_table(job, prepared, committee, errors, scores):
         # STAR readers stumble over infinity; a constant image has no expected error.
         output.set(UNCERTAINTY, np.where(np.isfinite(errors), errors, UNKNOWN))
     if scores is not None:
-        evidence, disagreement, contrast = scores.T.astype(np.float64)
+        evidence, disagreement, contrast, misfit = scores.T.astype(np.float64)
         output.set(EVIDENCE, evidence)
+        output.set(MISFIT, misfit)
         output.set(CONTRAST, contrast)
         if not np.isnan(disagreement).any():
             output.set(DISAGREEMENT, disagreement)
@@ -123,7 +125,7 @@ def _write_table(job, prepared, committee, errors, scores):
 
 def _judge(job, prepared, scores):
     """A warning when the evidence is lower than in training, and what the summary says of a guided model's scores."""
-    evidence, disagreement, _ = scores.T.astype(np.float64)
+    evidence, disagreement, _, misfit = scores.T.astype(np.float64)
     thresholds = [prepared.model.evidence_threshold(name) for name in prepared.routing.members]
     limits = prepared.routing.weights @ np.array(thresholds)
     low, usual = float((evidence < limits).mean()), 1 - ACCEPTED
@@ -135,8 +137,17 @@ def _judge(job, prepared, scores):
             "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
             'use a blind network'
         )
+    most = prepared.routing.weights @ np.array([prepared.model.misfit_limit(name) for name in prepared.routing.members])
+    strange = float((misfit > most).mean())
+    if strange > 4 * usual:
+        job.warn(
+            f'the map leaves more unexplained (cryoemganMisfit) in {strange:.0%} of the particles than in all but '
+            f'{usual:.0%} of those kept out of training: they show something that is not in the map, another molecule '
+            'or state, or their CTF, pixel size or noise differ. A guided model cannot draw it: use a blind network'
+        )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
-            'below_threshold': low, 'pose_disagreement_median': _median(disagreement)}  # fmt: skip
+            'below_threshold': low, 'beyond_misfit': strange, 'misfit_median': float(np.median(misfit)),
+            'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 
 def _median(values):

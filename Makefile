@@ -34,9 +34,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The paper's tables (SCALE=smoke: a minute; cpu: hours; paper: for a GPU). TABLES=1,2,4,5,6,clusters or all; resumable.
+# The paper's tables (SCALE=smoke: minutes; cpu: an hour, or with MINUTES=1.2 (of training a network) three; paper: for a GPU); resumable.
 SCALE  ?= smoke
-TABLES ?= 1,clusters
+TABLES ?= all
 tables: $(READY)
 	$(BIN)/python benchmarks/tables.py --scale $(SCALE) --tables $(TABLES)
 

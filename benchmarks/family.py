@@ -1,11 +1,12 @@
 """Every member of the family at equal CPU cost: five-state RNA polymerase, 64 px, SNR 0.1, one thread, resumable.
 
-    python benchmarks/family.py --data ../shared/data --work WORK [--cpu 60] [--seeds 1 2 3] [--cells NAME ...]
+    python benchmarks/family.py --data ../shared/data --work WORK [--cpu 20] [--seeds 1 2 3] [--members NAME ...]
 
 A cell trains one member for ``--cpu`` seconds of process time, validation and reading included (the clock of
 ``--minutes`` is CPU time here, so that other load of the machine does not count), keeps the checkpoint that is best on
 its validation particles, and is measured once on test particles that training never saw. Finished cells are kept in
-WORK/cells; an interrupted one goes on from its checkpoint. Writes benchmarks/results/family.csv and .md after each.
+WORK/cells; an interrupted one goes on from its checkpoint. Writes benchmarks/results/family.csv and .md from all
+finished cells; the findings at the end of the latter, written by hand, stay.
 """
 
 import argparse
@@ -16,73 +17,34 @@ import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from family_members import MEMBERS
 
 RESULTS = Path(__file__).parent / 'results'
 STATES = ('00', '05', '10', '15', '20')
 TRAINING, VALIDATION, TEST, BOX, FIELD = 3000, 150, 300, 64, 288.0  # field of view in A
-L1, BETA = dict(p=1), dict(gan='beta', p=1, generator_steps=2)
-WGAN = dict(gan='wgan-gp', p=1, generator_steps=2)
-WRONG = dict(contaminate='references', contaminate_fraction=0.3)
+GROUPS = {
+    'preset': 'Presets',
+    'adversary': 'Adversaries, all on `residual` in one training',
+    'network': 'Networks, without adversary (l2) unless said, in the same training',
+    'wrong': '30 % of the references replaced by Gaussian noise (`residual`, in the same training)',
+}
+FINDINGS = '## What the table says'
 
 HEADER = """# The family at equal CPU cost
 
-    python benchmarks/family.py --data ../shared/data --work WORK --cpu {cpu} --seeds 1 2 3
+    python benchmarks/family.py --data ../shared/data --work WORK --cpu {cpu} [--members NAME ...] [--seeds 1 2 3]
 
 Five-state RNA polymerase (4XLN), {box} px, SNR 0.1 of the set, white noise, each clean image in [0, 1]: {training}
 training pairs, {validation} validation (they choose the checkpoint), {test} test images, measured once. {cpu} CPU
-seconds a cell on one thread (training, validation and reading; not the imports), whatever the number of iterations
-that buys. Python {python}, torch {torch}, numpy {numpy}; shared machine, load {load}. Where a member has one seed,
-differences under 5 % mean nothing.
+seconds a run on one thread (training, validation and reading; not the imports), whatever the number of iterations
+that buys; bfloat16. Python {python}, torch {torch}, numpy {numpy}; two cores shared by six agents, load {load} while
+the runs ended. Options of every member: `benchmarks/family_members.py`. MSE x 1e-3 of the test images, mean (range)
+over seeds. **Where a member has one seed, differences under 5 % mean nothing.**
 """
-
-
-def rule(alpha, beta):
-    """Options of the (alpha, beta)-GAN + l1."""
-    return dict(BETA, alpha=alpha, beta=beta)
-
-
-# Name: (options beside the preset's, what it is). 'cost': part of --cpu.
-CELLS = {
-    'recommended': ({}, 'preset: `residual`, no adversary, l2'),
-    'l1': (L1, '`residual`, no adversary, l1'),
-    '(0.5,0.5)': (rule(0.5, 0.5), '`residual`, l1'),
-    'wgan-gp box': (dict(WGAN, critic_scale='box'), '`residual`, l1, lambda 10'),
-    'paper': (dict(preset='paper'), 'preset: `paper128`, (0.5,0.5) + l1'),
-    'paper128': (dict(network='paper128'), 'recommended with `paper128`'),
-    'plain': (dict(network='plain'), 'recommended with `plain`'),
-    'pggan': (dict(network='pggan'), 'recommended with `pggan`'),
-    'wrong l1': (dict(L1, **WRONG), '30 % of the references are noise'),
-    'wrong l2': (WRONG, '30 % of the references are noise'),
-    'wrong (0.5,0.5)': (dict(rule(0.5, 0.5), **WRONG), '30 % of the references are noise'),
-    'wrong wgan-gp': (dict(WGAN, critic_scale='box', **WRONG), '30 % of the references are noise'),
-    'wgan-gp literal': (dict(WGAN, critic_scale='literal'), '`residual`, l1, lambda 10'),
-    '(0,0)': (rule(0.0, 0.0), '`residual`, l1'),
-    '(1,1)': (rule(1.0, 1.0), '`residual`, l1'),
-    '(-0.5,-0.5)': (rule(-0.5, -0.5), '`residual`, l1'),
-    'recommended x 0.5': (dict(cost=0.5), 'half the time'),
-    'paper x 5': (dict(preset='paper', cost=5), 'five times the time'),
-    'authors': (dict(preset='authors'), 'preset: `paper128`, (0.5,0.5) + l1, patch sums, batch 10'),
-    'wgan-gp literal 200': (
-        dict(WGAN, critic_scale='literal', reconstruction_weight=200.0),
-        '`residual`, l1, lambda 200',
-    ),
-    'pggan wgan-gp': (dict(WGAN, network='pggan', critic_scale='box'), '`pggan`, l1'),
-    'pggan wgan-gp pure': (
-        dict(WGAN, network='pggan', critic_scale='box', reconstruction_weight=0.0),
-        '`pggan`, lambda 0: no reconstruction term',
-    ),
-    '(0.5,0.5) pure': (dict(rule(0.5, 0.5), reconstruction_weight=0.0), '`residual`, lambda 0'),
-    'equivariant': (
-        dict(
-            network='equivariant', batch_size=160, learning_rate_generator=1e-3, noise_curriculum=0.45, shift=0,
-            exchange_noise=1.0,
-        ),
-        'blind network on the whole particle, noise curriculum',
-    ),
-}  # fmt: skip
 
 
 def engine(verb, folder, **options):
@@ -130,7 +92,7 @@ def covariance_wiener(args, data):
 
 
 def train_cell(args, data, name, seed):
-    """Train and test one cell in this process; gives its row."""
+    """Train and test one cell; gives its row."""
     from cryoemgan.engine import trainingrun
     from cryoemgan.engine.__main__ import run, use_threads
     from cryoemgan.engine.model import Model
@@ -138,7 +100,7 @@ def train_cell(args, data, name, seed):
 
     use_threads(1)
     trainingrun.clock = time.process_time
-    options = dict(CELLS[name][0])
+    options = dict(MEMBERS[name][0])
     cost = args.cpu * options.pop('cost', 1)
     folder = args.work / 'runs' / f'{name.replace(" ", "_")}_{cost:g}_{seed}'
     settings = Train(
@@ -156,96 +118,107 @@ def train_cell(args, data, name, seed):
         curve = [(float(r['seconds']), float(r['mse'])) for r in csv.DictReader(f)]
     return dict(cell=name, seed=seed, cpu_seconds=found['training_seconds'], iterations=found['iterations'],
                 parameters=found['generator_parameters'], precision=found['precision'],
-                validation_mse=found['best']['mse'], **score, curve=curve)  # fmt: skip
+                validation_mse=found['best']['mse'], load=os.getloadavg()[0], **score, curve=curve)  # fmt: skip
 
 
 def row_of(args, data, name, seed):
-    """The row of a cell: read if it is finished, else made in a process of its own."""
+    """The row of a cell: read if it is finished, else made."""
     path = args.work / 'cells' / f'{name.replace(" ", "_")}_{args.cpu:g}_{seed}.json'
     if not path.exists():
-        if name == 'cwf':
-            row = covariance_wiener(args, data)
-            path.write_text(json.dumps(row))
-        else:
-            subprocess.run([sys.executable, __file__, '--data', str(args.data), '--work', str(args.work), '--cpu',
-                            str(args.cpu), '--one', name, str(seed), str(path)], check=True)  # fmt: skip
+        row = covariance_wiener(args, data) if name == 'cwf' else train_cell(args, data, name, seed)
+        partial = path.with_suffix('.partial')
+        partial.write_text(json.dumps(row))
+        partial.replace(path)
     return json.loads(path.read_text())
 
 
-def table(rows):
-    """Markdown: a line a cell, mean over seeds and their range."""
-    lines = ['| member | | seeds | iterations | CPU s | MSE x 1e-3 (range over seeds) | after affine fit | SSIM |',
-             '|---|---|---|---|---|---|---|---|']  # fmt: skip
-    for name in dict.fromkeys(r['cell'] for r in rows):
+def table(rows, group):
+    """Markdown: a line a member, mean over seeds and their range."""
+    wrong = group == 'wrong'
+    titles = ['member', 'what it is', 'seeds', 'iterations', 'CPU s', 'MSE', 'after affine fit', 'SSIM']
+    titles += ['against clean references'] if wrong else []
+    lines = [f'| {" | ".join(titles)} |', '|' + '---|' * len(titles)]
+    for name in dict.fromkeys(r['cell'] for r in rows if group_of(r['cell']) == group):
         mine = [r for r in rows if r['cell'] == name]
 
         def mean(key, mine=mine):
             return np.mean([r.get(key, np.nan) for r in mine])
 
-        mse = [1e3 * r['mse'] for r in mine]
-        spread = f' ({min(mse):.2f} to {max(mse):.2f})' if len(mine) > 1 else ''
+        about = MEMBERS[name][1] if name in MEMBERS else 'covariance Wiener filter, no training'
         iterations = f'{mean("iterations"):.0f}' if 'iterations' in mine[0] else ''
-        about = CELLS[name][1] if name in CELLS else 'covariance Wiener filter'
-        lines.append(
-            f'| {name} | {about} | {len(mine)} | {iterations} | {mean("cpu_seconds"):.0f} | '
-            f'{np.mean(mse):.2f}{spread} | {1e3 * mean("mse_affine"):.2f} | {mean("ssim_affine"):.3f} |'
-        )
+        cells = [name.removeprefix('wrong '), about, len(mine), iterations, f'{mean("cpu_seconds"):.0f}',
+                 spread(mine, 'mse'), f'{1e3 * mean("mse_affine"):.2f}', f'{mean("ssim_affine"):.3f}']  # fmt: skip
+        if wrong:
+            cells.append(against_clean(rows, mine, name))
+        lines.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(lines)
+
+
+def group_of(name):
+    """The part of the report that a member belongs to."""
+    return MEMBERS[name][2] if name in MEMBERS else 'preset'
+
+
+def spread(rows, key):
+    """'mean (least to most)' of 1e3 times a score."""
+    values = [1e3 * r[key] for r in rows]
+    more = f' ({min(values):.2f} to {max(values):.2f})' if len(values) > 1 else ''
+    return f'{np.mean(values):.2f}{more}'
+
+
+def against_clean(rows, mine, name):
+    """Factor by which the contaminated references raised the error, over the seeds that both have."""
+    clean = {r['seed']: r['mse'] for r in rows if r['cell'] == name.removeprefix('wrong ')}
+    both = [(r['mse'], clean[r['seed']]) for r in mine if r['seed'] in clean]
+    return f'x {sum(b[0] for b in both) / sum(b[1] for b in both):.2f}' if both else ''
 
 
 def write(rows, args):
     """benchmarks/results/family.csv and family.md."""
-    import torch
-
-    columns = [k for k in max(rows, key=len) if k != 'curve']
+    columns = [k for k in max(rows, key=len) if k not in ('curve', 'load')]
     with (RESULTS / 'family.csv').open('w', newline='') as f:
         writer = csv.DictWriter(f, columns, extrasaction='ignore', lineterminator='\n')
         writer.writeheader()
         writer.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k, v in r.items()} for r in rows)
-    load = ' '.join(f'{v:.0f}' for v in os.getloadavg())
+    loads = [r['load'] for r in rows if 'load' in r] or [0]
     text = HEADER.format(
-        cpu=f'{args.cpu:g}', torch=torch.__version__, numpy=np.__version__, python=platform.python_version(), load=load,
+        cpu=f'{args.cpu:g}', torch=version('torch'), numpy=np.__version__, python=platform.python_version(),
+        load=f'{min(loads):.0f} to {max(loads):.0f}',
         training=TRAINING - VALIDATION, validation=VALIDATION, test=TEST, box=BOX,
     )  # fmt: skip
-    (RESULTS / 'family.md').write_text(f'{text}\n{table(rows)}\n')
+    parts = [f'## {title}\n\n{table(rows, group)}\n' for group, title in GROUPS.items()]
+    path = RESULTS / 'family.md'
+    # What people wrote about the table stays.
+    _, title, findings = path.read_text().partition(FINDINGS) if path.exists() else ('', '', '')
+    path.write_text('\n'.join([text, *parts, title + findings]))
 
 
 def main():
-    from cryoemgan.engine.settings.networks import NETWORKS
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--work', type=Path, required=True)
-    parser.add_argument('--cpu', type=float, default=60)
+    parser.add_argument('--cpu', type=float, default=20)
     parser.add_argument('--seeds', type=int, nargs='+', default=[1])
-    known = [n for n, (options, _) in CELLS.items() if options.get('network', 'residual') in NETWORKS]
-    parser.add_argument('--cells', nargs='+', default=['cwf', *known], choices=['cwf', *known])
-    parser.add_argument('--one', nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument('--members', nargs='*', default=['cwf', *MEMBERS], choices=['cwf', *MEMBERS])
     args = parser.parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'
     data = data_set(args)
-    if args.one:
-        name, seed, path = args.one
-        partial = Path(path + '.partial')
-        partial.write_text(json.dumps(train_cell(args, data, name, int(seed))))
-        partial.replace(path)
-        return
     (args.work / 'cells').mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
-        for name in args.cells:
+        for name in args.members:
             if name == 'cwf' and seed != args.seeds[0]:
                 continue
             row = row_of(args, data, name, seed)
             print(' '.join(f'{k}={v:.5g}' if isinstance(v, float) else f'{k}={v}' for k, v in row.items()
                            if k != 'curve'), flush=True)  # fmt: skip
-            write(finished(args), args)
+    write(finished(args), args)
 
 
 def finished(args):
-    """Rows of all finished cells of this cost, in the order of CELLS."""
+    """Rows of all finished cells of this cost, in the order of MEMBERS."""
     rows = [json.loads(p.read_text()) for p in (args.work / 'cells').glob(f'*_{args.cpu:g}_*.json')]
-    order = ['cwf', *CELLS]
-    return sorted(rows, key=lambda r: (order.index(r['cell']), r['seed']))
+    order = ['cwf', *MEMBERS]
+    return sorted((r for r in rows if r['cell'] in order), key=lambda r: (order.index(r['cell']), r['seed']))
 
 
 if __name__ == '__main__':

@@ -1,12 +1,15 @@
 """Does the disk slow training down? Pairs a second from windows read ahead, and from memory, in one run.
 
-    python benchmarks/training_input.py --work WORK [--box 128] [--count 4000]
+    python benchmarks/training_input.py --work WORK [--box 128] [--count 4000] [--steps 40] [--rounds 3]
 
 Writes random pairs, then takes batches of 20 and trains the default network on them (one thread, bfloat16 where
-there is), alternating between a feed that holds the whole set and one that may hold an eighth of it.
+there is), in turns from a feed that holds the whole set, from one that may hold an eighth of it, and from the same with
+the files dropped from the page cache after every window: each byte then comes from the disk again, as it does for a
+stack larger than memory (bytes really read are counted). WORK must be on a disk.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -20,7 +23,33 @@ from cryoemgan.engine.pairs import Pairs
 from cryoemgan.engine.table import ParticleTable
 from cryoemgan.engine.tests import toypairs
 
-BATCH, STEPS, ROUNDS = 20, 40, 3
+BATCH = 20
+
+
+class ColdPairs:
+    """Pairs whose files leave the page cache after every read."""
+
+    def __init__(self, pairs, paths):
+        self._pairs, self._paths, self.box = pairs, paths, pairs.box
+        self.drop()
+
+    def drop(self):
+        for path in self._paths:
+            fd = os.open(path, os.O_RDONLY)
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+
+    def read(self, positions):
+        try:
+            return self._pairs.read(positions)
+        finally:
+            self.drop()
+
+
+def bytes_from_disk():
+    """Bytes that this process made the disk read so far."""
+    return int(Path('/proc/self/io').read_text().split('\nread_bytes: ')[1].split()[0])
 
 
 def main():
@@ -28,6 +57,8 @@ def main():
     parser.add_argument('--work', type=Path, required=True)
     parser.add_argument('--box', type=int, default=128)
     parser.add_argument('--count', type=int, default=4000)
+    parser.add_argument('--steps', type=int, default=40)
+    parser.add_argument('--rounds', type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)
     paths = [given.work / f'{n}.star' for n in ('particles', 'references')]
@@ -39,6 +70,9 @@ def main():
     feeds = {
         'memory': Feed(pairs, everything, 1, window_bytes=all_bytes),
         'windows': Feed(pairs, everything, 1, window_bytes=all_bytes // 8),
+        'disk': Feed(
+            ColdPairs(pairs, [p.with_suffix('.mrcs') for p in paths]), everything, 1, window_bytes=all_bytes // 8
+        ),
     }
     generator = networks.create('residual', pairs.box).generator
     optimiser = torch.optim.Adam(generator.parameters(), 1e-4)
@@ -53,21 +87,22 @@ def main():
         optimiser.step()
 
     wall = {name: [] for name in feeds}
-    for _ in range(ROUNDS):
+    for _ in range(given.rounds):
         for name, feed in feeds.items():
             start = time.perf_counter()
-            for _ in range(STEPS):
+            for _ in range(given.steps):
                 step(feed)
             wall[name].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            for _ in range(STEPS):
+            start, read = time.perf_counter(), bytes_from_disk()
+            for _ in range(len(pairs) // BATCH):
                 feed.next(BATCH)
-            alone = time.perf_counter() - start
-            print(
-                f'{name}: training {STEPS * BATCH / wall[name][-1]:.0f} pairs/s, feed alone '
-                f'{STEPS * BATCH / alone:.0f} pairs/s'
-            )
-    print(f'windows / memory, fastest of {ROUNDS}: {min(wall["memory"]) / min(wall["windows"]):.2f}')
+            alone, read = time.perf_counter() - start, bytes_from_disk() - read
+            print(f'{name}: training {given.steps * BATCH / wall[name][-1]:.0f} pairs/s; feed alone, an epoch: '
+                  f'{len(pairs) / alone:.0f} pairs/s, {read / all_bytes:.2f} of the set read from disk',
+                  flush=True)  # fmt: skip
+    for name in ('windows', 'disk'):
+        print(f'{name} / memory, fastest of {given.rounds}: {min(wall["memory"]) / min(wall[name]):.2f}')
+    print('load', ' '.join(f'{v:.0f}' for v in os.getloadavg()))
 
 
 if __name__ == '__main__':

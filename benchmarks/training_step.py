@@ -4,9 +4,10 @@
 
 Peak: 3x3 convolution, 64 -> 64 channels, 64 x 64 px, batch 20, channels last, forward. Step: forward, backward and
 Adam of the l1 autoencoder. Floating-point operations are counted by torch (convolutions and matrix products; a
-multiplication and an addition are two). ``gan_ratio``: cost per generator step of an iteration with one discriminator
-step and two generator steps, over that of the autoencoder's step. Times are process CPU seconds on one thread (wall
-seconds on a GPU), the fastest of a few.
+multiplication and an addition are two). ``where``: share of the step's time by kind of operation (torch's profiler,
+CPU only). Pair: an iteration of Algorithm 1, one discriminator step and two generator steps: ``gan_share`` of the peak,
+``gan_ratio`` its cost per generator step over that of the autoencoder's step. Times are process CPU seconds on one
+thread (wall seconds on a GPU), the fastest of a few.
 """
 
 import argparse
@@ -17,11 +18,18 @@ import time
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from cryoemgan.engine import losses, networks
 from cryoemgan.engine.devices import choose_device
 
+# Words in the names of torch's operations.
+KINDS = {
+    'convolutions and products': ('conv', 'mm', 'matmul', 'einsum'),
+    'normalisation': ('norm',),
+    'optimiser': ('adam', 'addcdiv', 'addcmul', 'lerp', 'sqrt'),
+}
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
 
@@ -43,6 +51,18 @@ def count_flops(function):
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
+
+
+def where_time_goes(function):
+    """{kind of operation: share of the CPU time} of a call; what is in no kind is elementwise or a copy."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        function()
+    spent = dict.fromkeys([*KINDS, 'elementwise and copies'], 0.0)
+    for event in profiler.key_averages():
+        name = event.key.lower()
+        kind = next((k for k, words in KINDS.items() if any(w in name for w in words)), 'elementwise and copies')
+        spent[kind] += event.self_cpu_time_total
+    return {k: round(v / sum(spent.values()), 2) for k, v in spent.items()}
 
 
 def convolution_peak(precision, device, repeats):
@@ -120,10 +140,12 @@ def measure(name, args, precision, peak, device):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
             generator(noisy)
 
-    gan_ratio = {}
+    gan_ratio, gan_share = {}, {}
     for gan in args.gans:
         run = adversarial_iteration(name, args.box, args.batch, precision, device, gan)
-        gan_ratio[gan] = float(f'{fastest(run, args.repeats, device) / 2 / seconds:.3g}')
+        iteration = fastest(run, args.repeats, device)
+        gan_ratio[gan] = float(f'{iteration / 2 / seconds:.3g}')
+        gan_share[gan] = float(f'{count_flops(run) / iteration / peak:.3g}')
     images = args.batch / fastest(infer, args.repeats, device)
     row = dict(
         network=name,
@@ -134,7 +156,9 @@ def measure(name, args, precision, peak, device):
         gflops=flops / seconds / 1e9,
         share_of_peak=flops / seconds / peak,
         inference_images_per_second=images,
+        where=where_time_goes(step) if device.type == 'cpu' else {},
         gan_ratio=gan_ratio,
+        gan_share=gan_share,
     )
     return {k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in row.items()}
 
@@ -170,7 +194,7 @@ def main():
             result['rows'].append(row)
             print(f'{name:10} {precision:9} {row["step_seconds"]:7.3f} s/step {row["gflops"]:6.0f} GFLOP/s '
                   f'{100 * row["share_of_peak"]:3.0f} % of peak, {row["inference_images_per_second"]:.0f} images/s, '
-                  f'GAN {row["gan_ratio"]}',
+                  f'GAN {row["gan_ratio"]} {row["gan_share"]}, {row["where"]}',
                   flush=True)  # fmt: skip
     if args.output:
         args.output.write_text(json.dumps(result, indent=2) + '\n')

@@ -77,4 +77,23 @@
   doi = {10.1107/S2052252520013184},
   url = {https://doi.org/10.1107/S2052252520013184}
 }
+
+@inproceedings{Batson2019,
+  title = {{Noise2Self}: Blind Denoising by Self-Supervision},
+  author = {Batson, Joshua and Royer, Loic},
+  booktitle = {International Conference on Machine Learning},
+  pages = {524--533},
+  year = {2019},
+  url = {https://arxiv.org/abs/1901.11365}
+}
+
+@inproceedings{Lehtinen2018,
+  title = {{Noise2Noise}: Learning Image Restoration without Clean Data},
+  author = {Lehtinen, Jaakko and Munkberg, Jacob and Hasselgren, Jon and Laine, Samuli and Karras, Tero and Aittala,
+    Miika and Aila, Timo},
+  booktitle = {International Conference on Machine Learning},
+  pages = {2965--2974},
+  year = {2018},
+  url = {https://arxiv.org/abs/1803.04189}
+}
 """

@@ -8,13 +8,16 @@ import math
 import numpy as np
 import torch
 
+from .agreement import soft_circle
 from .errors import InputError
 from .geometry import euler_to_matrix, random_matrices
 from .projection import FourierProjector
 from .steerable import FourierPlane, SteerableBasis, principal_basis
 
 CHUNK = 256
-SAMPLE = 1000
+SAMPLE = 500
+PAD = 2.5  # linear interpolation is then as good as the references, which are made in the same way
+LEFT_OUT = 1e-3  # part of the power that a reduced bank may leave outside its part of the Fourier plane
 
 
 class Bank:
@@ -28,18 +31,28 @@ class Bank:
     def __init__(self, basis, coefficients, matrices, background):
         self.basis, self.plane = basis, basis.plane
         self.coefficients, self.matrices, self.background = coefficients, matrices, background
-        self.power = torch.cat([self.plane.rings(basis.synthesise(a).abs() ** 2) for a in coefficients.split(CHUNK)])
+        self.power = _ring_power(basis, coefficients, self.plane)
+        self._reduced = {}
 
     def __len__(self):
         return len(self.coefficients)
 
+    def reduced(self, count):
+        """The ReducedBank of the first ``count`` functions; kept."""
+        count = min(count, len(self.basis))
+        if count not in self._reduced:
+            self._reduced[count] = ReducedBank(self, count)
+        return self._reduced[count]
+
     @classmethod
     def from_images(cls, images, matrices=None, energy=0.999, most=700):
-        """Bank of images float32[D, N, N], centred. The basis is found on at most 1,000 of them."""
+        """Bank of images float32[D, N, N], centred. The basis is found on at most 500 of them."""
         plane = FourierPlane(images.shape[-1], device=images.device)
         edges = torch.cat([images[:, 0].flatten(), images[:, :, 0].flatten()])
         background = float(edges.median())
-        images = images - background
+        # What reaches into the corners leaves the box when it is turned, and comes back on the other side.
+        circle = torch.from_numpy(soft_circle(images.shape[-1])).to(images.device)
+        images = (images - background) * circle
         pick = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
         basis = principal_basis(plane, plane.vectors(images[pick]), energy, most)
         coefficients = torch.cat([basis.coefficients(plane.vectors(part)) for part in images.split(CHUNK)])
@@ -48,15 +61,18 @@ class Bank:
         return cls(basis, coefficients, matrices.float().to(images.device), background)
 
     @classmethod
-    def from_maps(cls, volumes, size, device='cpu', **options):
-        """Bank of about ``size`` projections, as many of each volume float32[N, N, N], quasi-uniform on the sphere."""
+    def from_maps(cls, volumes, size, device='cpu', scale=1.0, **options):
+        """Bank of about ``size`` projections, as many of each volume float32[N, N, N], quasi-uniform on the sphere.
+
+        scale: pixel size of the images / pixel size of the volumes.
+        """
         count = max(2, size // len(volumes))
         images, matrices = [], []
         # Each volume has its own turn of the grid: neighbouring states then interpolate between directions too.
         for volume, turn in zip(volumes, random_matrices(len(volumes), 0)):
-            projector = FourierProjector(volume, interpolation='cubic', device=device)
+            projector = FourierProjector(volume, PAD, device=device)
             matrices.append((directions(count) @ torch.as_tensor(turn, dtype=torch.float32)).to(device))
-            images += [projector.project(part) for part in matrices[-1].split(CHUNK)]
+            images += [projector.project(part, scale=scale) for part in matrices[-1].split(CHUNK)]
         return cls.from_images(torch.cat(images), torch.cat(matrices), **options)
 
     def tensors(self):
@@ -84,6 +100,43 @@ class Bank:
         basis = SteerableBasis(FourierPlane(box, device=device), t['order'], t['profiles'])
         coefficients = torch.view_as_complex(t['coefficients'])
         return cls(basis, coefficients, t['matrices'], float(t['background']))
+
+
+class ReducedBank:
+    """The bank in its first ``count`` functions, on the part of the Fourier plane where they are not practically zero.
+
+    plane: FourierPlane; inside: int64[P'], its places in the bank's plane; order, coefficients, power as in the bank.
+    """
+
+    def __init__(self, bank, count):
+        full, rows = bank.plane, bank.basis.matrix[: 2 * count].unflatten(1, (-1, 2))
+        self.order, self.coefficients = bank.basis.order[:count], bank.coefficients[:, :count]
+        held = self.coefficients.abs().square().mean(0).repeat_interleave(2)
+        rings = full.rings(rows.square().sum(2)).T @ held
+        radius = int(torch.searchsorted(rings.cumsum(0), (1 - LEFT_OUT) * rings.sum())) + 1
+        self.plane = FourierPlane(full.box, min(radius, full.radius), full.kx.device)
+        self.inside = torch.nonzero(full.r <= self.plane.radius)[:, 0]
+        self._rows = rows[:, self.inside].flatten(1).contiguous()
+        self.power = _ring_power(self, self.coefficients, self.plane)
+
+    def products(self, vectors):
+        """As SteerableBasis.products, of vectors complex64[..., P']."""
+        flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ self._rows.T
+        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
+
+    def synthesise(self, coefficients):
+        """As SteerableBasis.synthesise: complex64[..., P']."""
+        flat = torch.view_as_real(coefficients.contiguous()).flatten(-2) @ self._rows
+        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)))
+
+    def turned(self, coefficients, angles):
+        """As SteerableBasis.turned."""
+        turns = -angles[..., None] * self.order
+        return coefficients * torch.polar(torch.ones_like(turns), turns)
+
+
+def _ring_power(basis, coefficients, plane):
+    return torch.cat([plane.rings(basis.synthesise(a).abs() ** 2) for a in coefficients.split(CHUNK)])
 
 
 def directions(count):

@@ -13,9 +13,15 @@ CARD = 'card.json'
 FORMAT, VERSION = 'cryoemgan-model', 1
 STATEMENT = 'for viewing, sorting and clustering; not for the final refinement'
 GUIDED_STATEMENT = (
-    f"{STATEMENT}. Experimental: a guided network draws the map's projections, also where a particle does not support "
+    f"{STATEMENT}. A guided network draws the map's projections, also where a particle does not support "
     'them; leave out particles of low cryoemganEvidence'
 )
+ASSUMPTIONS = {
+    'self': 'assumes that after whitening the noise of a pixel is independent of that of all other pixels and of the '
+    'signal; the CTF stays in the images',
+    'copies': 'assumes that the noise of the two copies is independent, and their signal the same; the CTF stays in '
+    'the images',
+}
 LARGEST_CARD = 16 * 2**20
 
 # Entry: type, and what it says. Grey values: particle = gain * reference + offset of ``grey``, reference =
@@ -80,10 +86,6 @@ def check_card(card, folder):
         _typed(path, card, key, kind)
     _check_values(path, card)
     _check_members(path, card['members'])
-    if 'guide' in card:
-        _check_guide(path, card['guide'])
-        if len(card['members']) > 1:
-            raise InputError(f'{path}: a guided model has one member, this card {len(card["members"])}')
 
 
 def _check_values(path, card):
@@ -117,7 +119,9 @@ def _check_guide(path, guide):
 
 def statement_of(card):
     """What the output of the model of a card may be used for."""
-    return GUIDED_STATEMENT if 'guide' in card else STATEMENT
+    if card.get('target') in ASSUMPTIONS:
+        return f'{STATEMENT}. Trained without references: {ASSUMPTIONS[card["target"]]}'
+    return GUIDED_STATEMENT if any('guide' in m for m in card['members']) else STATEMENT
 
 
 def _check_members(path, members):
@@ -133,6 +137,10 @@ def _check_members(path, members):
                     f'{path}: {key} = {member[key]!r} is not the name of a .safetensors file; pickles '
                     '(.pt, .pkl, ...) can execute code and are not read'
                 )
+        if 'guide' in member:
+            _check_guide(path, member['guide'])
+    if len({'guide' in m for m in members}) > 1:
+        raise InputError(f'{path}: some members have a guide and others not; copy the whole model folder again')
     if len({m['name'] for m in members}) < len(members):
         raise InputError(f'{path}: two members of one name')
 

@@ -73,7 +73,9 @@ def embed(features, embedding, dimensions, neighbours=10, seed=0):
         return Isomap(n_neighbors=neighbours, n_components=dimensions).fit_transform(features), neighbours
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        method = SpectralEmbedding(dimensions, n_neighbors=neighbours, random_state=seed, affinity='nearest_neighbors')
+        # Scikit-learn counts each point among its own neighbours here, and nowhere else.
+        own = neighbours + 1
+        method = SpectralEmbedding(dimensions, n_neighbors=own, random_state=seed, affinity='nearest_neighbors')
         return method.fit_transform(features), neighbours
 
 

@@ -34,7 +34,7 @@ class Committee:
         self.model, self.plan, self.precision, self.routing = model, plan, precision, routing
         self.cut = cut if cut and cut > 2 * plan.pixel_size else None
         self.with_errors = with_errors
-        self.context = Context.of(table, slice(None), plan.model_box) if model.guide else None
+        self.context = Context.of(table, slice(None), plan.model_box) if model.guides else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
     def stream(self, images):
@@ -46,24 +46,49 @@ class Committee:
     def __call__(self, noisy, rows):
         """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
         particles, weights = resample(noisy, self.plan.model_box), self.routing.weights[rows]
-        opinion = self.model.ask(particles, self.context.part(rows)) if self.context else None
-        scores = opinion and opinion.scores()
+        opinions = self._opinions(particles, weights, rows)
+        scores = opinions and self._scores(opinions, weights)
         if not self.with_errors:
-            return Denoised(noisy, self._finished(self._routed(particles, weights, opinion)), None, None, scores)
-        found = uncertainty.answers(self.model, particles, self.precision, opinion)
+            return Denoised(noisy, self._finished(self._routed(particles, weights, opinions)), None, None, scores)
+        found = uncertainty.answers(self.model, particles, self.precision, opinions)
         # The cut comes first: detail that is not shown cannot be wrong.
         found = np.stack([self._finished(answer) for answer in found])
         images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
-        spreads = self.scale * uncertainty.spread(found)
+        own = uncertainty.posterior_sd(self.model, opinions)
+        own = own if own is None else resample(own, self.plan.box)
+        spreads = self.scale * uncertainty.spread(found, own)
         return Denoised(noisy, images, uncertainty.relative(spreads, images), spreads, scores)
 
-    def _routed(self, particles, weights, opinion):
-        """Each particle by its own members only."""
+    def _opinions(self, particles, weights, rows):
+        """{member: Opinion of its guide} on all particles (with errors) or on those that it denoises; None: blind."""
+        if self.context is None:
+            return None
+        if self.with_errors:
+            return self.model.ask_all(particles, self.context.part(rows))
+        found = {}
+        for k, member in enumerate(self.routing.members):
+            mine = np.flatnonzero(weights[:, k])
+            if mine.size:
+                found[member] = self.model.ask(particles[mine], self.context.part(rows[mine]), member)
+        return found
+
+    def _scores(self, opinions, weights):
+        """float32 [b, 3]: each particle's scores, from the members that denoise it."""
+        scores = np.zeros((len(weights), 3), np.float32)
+        for k, member in enumerate(self.routing.members):
+            mine = np.flatnonzero(weights[:, k])
+            if mine.size:
+                found = opinions[member].scores()
+                scores[mine] += weights[mine, k, None] * (found[mine] if self.with_errors else found)
+        return scores
+
+    def _routed(self, particles, weights, opinions):
+        """Each particle by its own members only; opinions as `_opinions` gives them."""
         images = np.zeros_like(particles)
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
-                answer = self.model.denoise(particles[mine], member, self.precision, opinion and opinion.part(mine))
+                answer = self.model.denoise(particles[mine], member, self.precision, opinions and opinions[member])
                 images[mine] += weights[mine, k, None, None] * answer
         return images
 

@@ -11,6 +11,7 @@ import torch
 
 from .bank import Bank
 from .ctf import ctf_rfft
+from .errors import InputError
 from .posterior import Particles, Prior, Search, infer
 
 ROUNDS = 3
@@ -170,13 +171,20 @@ class Guide:
         o = self.options
         matrices = None if context.matrices is None or not o.pose_prior else _tensor(context.matrices, y)
         # An error of the angles moves what lies a quarter of the box from the centre by this much.
-        sd = np.deg2rad(o.pose_prior) * self.plane.box / 4 if self._centred(context) else o.shift_sd
+        sd = float(np.deg2rad(o.pose_prior)) * self.plane.box / 4 if self._centred(context) else o.shift_sd
         reach = 2 * sd if self._centred(context) else o.shift_range
-        steps = torch.arange(-int(reach), int(reach) + 1, device=y.device).float()
+        if not reach:
+            sd = 0.0
+        # The coarse search is as good a quarter of its finest wave beside the particle: 2 px of 64, 4 px of 128.
+        finest = self.bank.reduced(self.search.functions).plane.radius
+        step = min(max(1.0, self.plane.box / (2 * finest)), max(reach, 1.0))
+        count = int(reach / step + 0.5)
+        steps = step * torch.arange(-count, count + 1, device=y.device).float()
         grid = torch.cartesian_prod(steps, steps)
-        grid = grid[grid.square().sum(1) <= max(reach, 0.5) ** 2]
+        grid = grid[grid.square().sum(1) <= max(reach, 0.5) ** 2 + 0.5 * step**2]
         log = torch.log_softmax(-grid.square().sum(1) / (2 * max(sd, 0.3) ** 2), 0)
-        return Prior(grid, log, min(sd, 0.4), matrices, o.pose_prior if matrices is not None else None)
+        degrees = o.pose_prior if matrices is not None else None
+        return Prior(grid, log, sd, step, matrices, degrees, self.bank.matrices)
 
     def _ctf_grid(self, context, count):
         """The CTF that the particles carry, on the rfft2 grid [n, N, N//2+1], or None for none."""
@@ -205,6 +213,13 @@ class Guide:
         trace = torch.einsum('bij,bij->b', found.free_matrices, _tensor(context.matrices, found.evidence))
         return torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))
 
+    def require(self, table):
+        """InputError when a ParticleTable lacks what is asked of particles."""
+        if self.options.pose_prior and not table.has('rlnAngleRot'):
+            raise InputError(f'--pose-prior: {table.path} has no angles; give --pose-prior none')
+        if self.options.ctf != 'none' and not table.has('rlnDefocusU'):
+            raise InputError(f"{table.path}: no rlnDefocusU; a guided model needs each particle's CTF")
+
     # On disk
 
     def tensors(self):
@@ -226,15 +241,13 @@ class Guide:
     def load(cls, tensors, description, box, device='cpu'):
         """The guide that `tensors` and `description` describe."""
         bank = Bank.load({k: v for k, v in tensors.items() if k != 'spectrum'}, box, device)
-        guide = cls(
-            bank,
-            description['gain'],
-            tensors['spectrum'].to(device),
-            Search(**description['search']),
-            Options(**description['options']),
-        )
-        guide.threshold = description['threshold']
-        return guide
+        return cls(bank, 1.0, None).recall(description, tensors['spectrum'].to(device))
+
+    def recall(self, description, spectrum):
+        """Take up a `description` and a noise spectrum float32[R]; gives itself."""
+        self.gain, self.spectrum, self.threshold = description['gain'], spectrum, description['threshold']
+        self.search, self.options = Search(**description['search']), Options(**description['options'])
+        return self
 
 
 def _tensor(values, like):

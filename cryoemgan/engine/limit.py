@@ -12,21 +12,21 @@ from scipy.spatial.transform import Rotation
 
 from .projection import FourierProjector
 
-# Weight beyond exp(-12) of the best is nothing.
-NEGLIGIBLE = 12.0
-
 
 class Limit:
     """Posterior mean over maps float [n, n, n], one a conformation, all equally likely, seen from everywhere.
 
     noise_sd: of the white noise. views: orientations of the coarse bank of each map. rank: principal components in
-    which the bank is searched. kept: candidates refined. gain, offset: what the data set did to projections (global).
+    which the bank is searched. kept: candidates refined. What the data set did to projections: gain and offset of all,
+    or ``unit``, each scaled to [0, 1]. ``effective``: of the last ``denoise``, the effective number of templates in
+    the mean of each image (1 / sum of squared weights); near 1 the sum is a guess.
     """
 
-    def __init__(self, volumes, noise_sd, views=4000, rank=96, kept=12, seed=0, gain=1.0, offset=0.0):
+    def __init__(self, volumes, noise_sd, views=8000, rank=96, kept=16, seed=0, gain=1.0, offset=0.0, unit=False):
         self.projectors = [FourierProjector(v, interpolation='linear') for v in volumes]
-        self.noise_sd, self.kept, self.gain, self.offset = noise_sd, kept, gain, offset
+        self.noise_sd, self.kept, self.gain, self.offset, self.unit = noise_sd, kept, gain, offset, unit
         self.box = self.projectors[0].box
+        self.effective = np.empty(0)
         self._rng = np.random.default_rng(seed)
         self.rotations = Rotation.random(views * len(volumes), random_state=seed).as_matrix()
         self.state = np.arange(len(self.rotations)) % len(volumes)
@@ -38,8 +38,14 @@ class Limit:
         for s, projector in enumerate(self.projectors):
             for rows in np.array_split(np.flatnonzero(states == s), max(1, int((states == s).sum()) // 256)):
                 if len(rows):
-                    out[rows] = projector.project(rotations[rows]).flatten(1) * self.gain + self.offset
+                    out[rows] = self._scaled(projector.project(rotations[rows]).flatten(1))
         return out
+
+    def _scaled(self, templates):
+        if not self.unit:
+            return templates * self.gain + self.offset
+        low, high = templates.amin(1, keepdim=True), templates.amax(1, keepdim=True)
+        return (templates - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
 
     def _search(self, rank):
         """Principal components of the coarse bank; the bank itself is kept in them only."""
@@ -54,56 +60,55 @@ class Limit:
         )
         self._norms = (self._bank**2).sum(1)
 
-    def denoise(self, images, rounds=4, samples=150, start_degrees=12.0):
+    def denoise(self, images, rounds=3, samples=120, start_degrees=8.0, draws=240):
         """float32 [n, box, box]: posterior means of images [n, box, box], one by one.
 
-        rounds: refinements; each draws ``samples`` orientations around those that carry weight, in all conformations,
-        at an angle that halves from ``start_degrees``.
+        rounds: refinements; each draws ``samples`` orientations around the best candidates, at an angle that halves
+        from ``start_degrees``. draws: orientations in the mean, each in every conformation.
         """
         images = torch.as_tensor(images, dtype=torch.float32).flatten(1)
-        result = [self._one(y, rounds, samples, start_degrees) for y in images]
-        return torch.stack(result).view(-1, self.box, self.box).numpy()
+        found = [self._one(y, rounds, samples, start_degrees, draws) for y in images]
+        self.effective = np.array([f[1] for f in found])
+        return torch.stack([f[0] for f in found]).view(-1, self.box, self.box).numpy()
 
-    def _one(self, y, rounds, samples, degrees):
+    def _one(self, y, rounds, samples, degrees, draws):
         score = self._bank @ ((y - self._mean) @ self._axes) - self._norms / 2
-        best = score.topk(min(self.kept * len(self.projectors), len(score))).indices.numpy()
-        rotations = self.rotations[best]
+        best = score.topk(min(self.kept, len(score))).indices.numpy()
+        rotations, states = self.rotations[best], self.state[best]
         for _ in range(rounds):
-            rotations = np.concatenate([rotations, self._around(rotations[: self.kept], degrees, samples)])
-            scores = self._scores(y, rotations)
-            order = np.argsort(-scores.max(0))
-            # The last, finest draw is a sample about the posterior; earlier ones only showed the way.
-            rotations, degrees = rotations[order][: self.kept], degrees / 2
-        return self._mean_of_posterior(y, rotations, degrees, samples)
+            centre = self._rng.integers(len(rotations), size=samples)
+            # Half of the draws also try another conformation.
+            other = self._rng.integers(len(self.projectors), size=samples)
+            drawn = np.where(self._rng.random(samples) < 0.5, states[centre], other)
+            rotations = np.concatenate([rotations, self._turned(rotations[centre], degrees)])
+            states = np.concatenate([states, drawn])
+            order = np.argsort(-self._score(y, self._draw(rotations, states)).numpy())[: self.kept]
+            rotations, states, degrees = rotations[order], states[order], degrees / 2
+        # A first sample of the posterior says where it lies; the second, about it, is the answer.
+        _, _, rotations = self._posterior(y, rotations, 2 * degrees, draws // 2)
+        return self._posterior(y, rotations, 2 * degrees, draws)[:2]
 
-    def _around(self, rotations, degrees, count):
-        centre = rotations[self._rng.integers(len(rotations), size=count)]
-        turn = Rotation.from_rotvec(np.deg2rad(degrees) * self._rng.normal(size=(count, 3))).as_matrix()
-        return turn @ centre
+    def _turned(self, centres, degrees):
+        turn = np.deg2rad(degrees) * self._rng.normal(size=(len(centres), 3))
+        return Rotation.from_rotvec(turn).as_matrix() @ centres
 
-    def _templates(self, rotations):
+    def _score(self, y, templates):
+        """log weight [n] of templates [n, box^2], up to a constant."""
+        return (templates @ y - (templates**2).sum(1) / 2) / self.noise_sd**2
+
+    def _posterior(self, y, centres, degrees, count):
+        """Importance sampling: orientations from clouds about the centres, weighed by what they undo, in every state.
+
+        Gives (mean [box^2], effective number, rotations drawn anew by their weights).
+        """
         states = len(self.projectors)
-        every = np.repeat(np.arange(states), len(rotations))
-        return self._draw(np.tile(rotations, (states, 1, 1)), every)
-
-    def _scores(self, y, rotations):
-        """log weight [states, n]."""
-        t = self._templates(rotations)
-        score = (t @ y - (t**2).sum(1) / 2) / self.noise_sd**2
-        return score.view(len(self.projectors), -1).numpy()
-
-    def _mean_of_posterior(self, y, rotations, degrees, samples):
-        """Importance sampling: orientations from clouds about the candidates, weighed by what they undo."""
-        scores = self._scores(y, rotations)
-        candidates = rotations[scores.max(0) > scores.max() - NEGLIGIBLE]
-        drawn = self._around(candidates, 2 * degrees, 2 * samples)
-        t = self._templates(drawn)
-        score = (t @ y - (t**2).sum(1) / 2) / self.noise_sd**2
-        log_weight = score - torch.from_numpy(
-            np.tile(_log_density(drawn, candidates, 2 * degrees), len(self.projectors))
-        )
-        weight = torch.softmax(log_weight.double(), 0).float()
-        return weight @ t
+        drawn = self._turned(centres[self._rng.integers(len(centres), size=count)], degrees)
+        templates = self._draw(np.tile(drawn, (states, 1, 1)), np.repeat(np.arange(states), count))
+        density = torch.from_numpy(np.tile(_log_density(drawn, centres, degrees), states))
+        weight = torch.softmax(self._score(y, templates).double() - density, 0)
+        share = weight.view(states, count).sum(0).numpy()
+        again = drawn[self._rng.choice(count, self.kept, p=share / share.sum())]
+        return weight.float() @ templates, float(1 / (weight**2).sum()), again
 
 
 def _log_density(drawn, centres, degrees):

@@ -144,10 +144,12 @@ def generator_loss(rule, denoised, patches='mean'):
     return per_image(rule.fake(denoised), patches).mean()
 
 
-def reconstruction(denoised, references, p=1):
-    """Mean over images and pixels of |denoised - references|^p, p = 1 or 2."""
+def reconstruction(denoised, references, p=1, counted=None):
+    """Mean over images and pixels (those that are counted: bool, like the images) of |denoised - references|^p, p = 1
+    or 2."""
     difference = denoised.float() - references.float()
-    return difference.abs().mean() if p == 1 else difference.square().mean()
+    distance = difference.abs() if p == 1 else difference.square()
+    return distance.mean() if counted is None else (distance * counted).sum() / counted.sum().clamp_min(1)
 
 
 def gradient_penalty(discriminator, references, denoised, rng=None, patches='mean', scale_free=False):

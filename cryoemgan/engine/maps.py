@@ -9,6 +9,7 @@ import numpy as np
 from scipy import fft
 
 from .errors import InputError
+from .job import atomic
 from .stacks import stack_info
 
 
@@ -40,6 +41,19 @@ def read_map(path, pixel_size=None):
             f'{path}: the header has no usable pixel size ({pixel_size:g} A); give it with --volume-pixel-size'
         )
     return Map(data, float(pixel_size), Path(path))
+
+
+def write_map(path, data, pixel_size):
+    """Write float32[N, N, N] with its pixel size (A); the file appears when it is complete."""
+    with atomic(path) as partial, mrcfile.new(partial, overwrite=True) as mrc:
+        mrc.set_data(np.ascontiguousarray(data, np.float32))
+        mrc.voxel_size = pixel_size
+        mrc.set_volume()
+
+
+def beside(name):
+    """File name of a map as ``project`` leaves it beside the references. name: half1, half2, class3, volume."""
+    return f'map_{name}.mrc'
 
 
 def read_mask(path, like):

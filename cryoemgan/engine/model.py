@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from . import networks
+from . import networks, whitening
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .errors import InputError
 from .guide import Guide
@@ -29,12 +29,14 @@ class Model:
     """A denoiser, ready to use. Made by `Model.load`.
 
     card: what card.json says. members: {name: generator in eval mode}. digest: sha256 of the card, which
-    holds those of the weights: it identifies the model.
+    holds those of the weights: it identifies the model. guides: {name: guide.Guide} of a guided model, else empty.
     """
 
-    def __init__(self, folder, card, members, digest, device, guide=None):
+    def __init__(self, folder, card, members, digest, device, guides=None):
         self.folder, self.card, self.members = Path(folder), card, members
-        self.digest, self.device, self.guide = digest, device, guide
+        self.digest, self.device, self.guides = digest, device, guides or {}
+        # Of a model trained on noisy images alone: it sees them with white noise (rings of `frc.ring_index`).
+        self._gains = np.array(card['whitening']['gains']) if 'whitening' in card else None
 
     @classmethod
     def load(cls, folder, device='cpu'):
@@ -44,8 +46,8 @@ class Model:
         members = {}
         for member in card['members']:
             members[member['name']] = _load_member(folder, card, member).to(device)
-        guide = _load_guide(folder, card, device) if 'guide' in card else None
-        return cls(folder, card, members, digest, device, guide)
+        guides = {m['name']: _load_guide(folder, card, m['guide'], device) for m in card['members'] if 'guide' in m}
+        return cls(folder, card, members, digest, device, guides)
 
     @property
     def box(self):
@@ -62,10 +64,13 @@ class Model:
         the same.
 
         member: its name; default the first. precision: float32, or bfloat16 (autocast). The result for an
-        image does not depend on the others. opinion: of the guide on these particles (`ask`), for guided networks.
+        image does not depend on the others. opinion: of the member's guide on these particles (`ask`).
         """
         generator = self.members[member] if member else next(iter(self.members.values()))
         source, units, grey = self.card['input'], self.card['units'], self.card['grey']
+        gains = self._gains
+        if gains is not None:
+            particles = source['mean'] + whitening.filtered(particles - np.float32(source['mean']), gains)
         images = torch.from_numpy(np.ascontiguousarray(particles, np.float32))[:, None].to(self.device)
         with (
             torch.inference_mode(),
@@ -75,14 +80,28 @@ class Model:
             if opinion is not None:
                 seen = torch.cat([seen, opinion.channels(units['scale'], units['offset'])], 1)
             output = generator(seen)[:, 0].float()
-        references = units['scale'] * output + units['offset']
-        return (grey['gain'] * references + grey['offset']).cpu().numpy()
+        references = (units['scale'] * output + units['offset']).cpu().numpy()
+        if gains is not None:
+            references = whitening.filtered(references, 1 / gains)
+        return grey['gain'] * references + grey['offset']
 
-    def ask(self, particles, context):
-        """Opinion of the guide on particles float32 [n, box, box] with their Context; None for a blind network."""
-        if self.guide is None:
+    def ask(self, particles, context, member=None):
+        """Opinion of a member's guide (default the first) on particles float32 [n, box, box] with their Context; None
+        for a blind network."""
+        if not self.guides:
             return None
-        return self.guide(torch.from_numpy(np.ascontiguousarray(particles, np.float32)).to(self.device), context)
+        guide = self.guides[member] if member else next(iter(self.guides.values()))
+        return guide(torch.from_numpy(np.ascontiguousarray(particles, np.float32)).to(self.device), context)
+
+    def evidence_threshold(self, member):
+        """Evidence that 95 % of the particles exceed which this member may denoise; until that is measured, of its
+        training particles."""
+        measured = self.card.get('noise_in', {}).get('thresholds', {})
+        return measured.get(member, self.guides[member].threshold['evidence'])
+
+    def ask_all(self, particles, context):
+        """{member: Opinion}; None for a blind network."""
+        return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None
 
     def trained_on(self, names):
         """{member: bool [n]}: which of the particles with these names (`ParticleTable.names`) each has seen."""
@@ -90,14 +109,13 @@ class Model:
         return {m['name']: np.isin(asked, _read_ids(self.folder, m)) for m in self.card['members']}
 
 
-def save_model(folder, card, generators, trained_names, about=None, kept=(), guide=None):
+def save_model(folder, card, generators, trained_names, about=None, kept=(), guides=None):
     """Write a model folder, or replace the model in one.
 
     card: the entries of `card.CARD` that describe the model; format, version, members, created, statement
     and licence are filled in here. generators: {member: networks.Pair.generator}. trained_names: {member:
     names of its training particles}. about: {member: more entries of it in the card}. kept: entries, in the folder's
-    card, of members that stay as they are. guide: the bank that a guided network asks (guide.Guide). Gives the card as
-    written.
+    card, of members that stay as they are. guides: {member: guide.Guide} of guided networks. Gives the card as written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,18 +134,16 @@ def save_model(folder, card, generators, trained_names, about=None, kept=(), gui
                 ids=ids,
                 ids_sha256=ids_digest,
                 particles=len(hashes),
+                **_save_guide(folder, name, (guides or {}).get(name)),
             )
         )
     members = sorted([*members, *kept], key=lambda m: m['name'])
-    if guide is not None:
-        bank, digest = _save(folder, 'bank', '', {k: v.contiguous().cpu() for k, v in guide.tensors().items()})
-        size = (folder / bank).stat().st_size
-        card = {**card, 'guide': {'bank': bank, 'sha256': digest, 'bytes': size, **guide.description()}}
     written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
-    written |= {'statement': statement_of(card), 'licence': 'as the data it was trained on', **card, 'members': members}
+    card = {**card, 'members': members}
+    written |= {'statement': statement_of(card), 'licence': 'as the data it was trained on', **card}
     check_card(written, folder)
     write_json(folder / CARD, written)
-    _remove_stale(folder, members, written.get('guide', {}).get('bank'))
+    _remove_stale(folder, members)
     return written
 
 
@@ -160,8 +176,16 @@ def _save(folder, member, kind, tensors):
     return name, digest
 
 
-def _remove_stale(folder, members, bank):
-    keep = {m[k] for m in members for k in ('weights', 'ids')} | {bank}
+def _save_guide(folder, member, guide):
+    """The entry of a member's guide in the card, its bank written; empty without a guide."""
+    if guide is None:
+        return {}
+    bank, digest = _save(folder, member, '.bank', {k: v.contiguous().cpu() for k, v in guide.tensors().items()})
+    return {'guide': {'bank': bank, 'sha256': digest, 'bytes': (folder / bank).stat().st_size, **guide.description()}}
+
+
+def _remove_stale(folder, members):
+    keep = {m[k] for m in members for k in ('weights', 'ids')} | {m['guide']['bank'] for m in members if 'guide' in m}
     for path in folder.glob('*.safetensors'):
         if path.name not in keep:
             path.unlink()
@@ -186,9 +210,8 @@ def _load_member(folder, card, member):
     return generator.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def _load_guide(folder, card, device):
-    """The Guide of a guided model."""
-    entry = card['guide']
+def _load_guide(folder, card, entry, device):
+    """The Guide that the entry of a member describes."""
     path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
     with _opened(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

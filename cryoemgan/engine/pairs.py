@@ -27,7 +27,7 @@ class Scale:
     mean, sd: of the particles. gain, offset: particle grey = gain * reference grey + offset (least squares).
     unit_scale, unit_offset: network unit = unit_scale * reference grey + unit_offset. unit_mean, unit_sd: of the
     references in network units. correlation, correlation_shuffled: mean over particles with their own and with
-    another particle's reference.
+    another particle's reference; None without references.
     """
 
     mean: float
@@ -38,8 +38,8 @@ class Scale:
     unit_offset: float
     unit_mean: float
     unit_sd: float
-    correlation: float
-    correlation_shuffled: float
+    correlation: float | None
+    correlation_shuffled: float | None
 
     def signal(self):
         """(a, b): the standardised particle without noise is a * network unit + b."""
@@ -53,6 +53,8 @@ class Scale:
 
 class Pairs:
     """The pairs of two tables, numbered 0..len-1 in the particles' order."""
+
+    kind = 'references'
 
     def __init__(self, particles, references, box=None):
         """particles, references: ParticleTable. box: resample both to it. InputError when they cannot be paired."""
@@ -78,6 +80,11 @@ class Pairs:
         """int64 [len] (1 or 2) of the particles, or None when a refinement left none."""
         halves = self.particles.half_sets()
         return None if halves is None else halves[self.rows]
+
+    @property
+    def ctf(self):
+        """What the references, hence the output, hold of the CTF."""
+        return self.references.provenance.get('ctf', 'unknown')
 
     def keep(self, kept):
         """Leave out the pairs where ``kept`` (bool [len]) is False."""

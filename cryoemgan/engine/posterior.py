@@ -4,9 +4,10 @@ Model of a particle: y = scale * F t + noise, F t the template turned, moved, mu
 whitened by the noise's spectrum; scale ~ N(1, contrast^2) is integrated out; at k = 0 F is zero, so an offset does
 not matter. The empty hypothesis is y = noise.
 
-A bank is a grid, and at the noise's end the likelihood may be narrower than the grid. So the grid is weighed with
-the likelihood to the power 1 / T, which makes a Gaussian (mean and covariance of the weighted templates), and the
-rest of the likelihood, its power 1 - 1 / T, then updates that Gaussian exactly: templates are interpolated.
+A bank is a grid, and at the noise's end the likelihood may be narrower than the grid. So the candidates that
+`search` found are weighed with the likelihood to the power 1 / T, which makes a Gaussian (mean and covariance of the
+weighted templates, and what is left of angle and move), and the rest of the likelihood, its power 1 - 1 / T, then
+updates that Gaussian exactly: templates are interpolated.
 """
 
 import math
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
-MEMORY = 2**28
+from .search import coarse, log_ratio, refine
+
+MEMORY = 2**27  # bytes of templates handled at a time
 RANK = 12  # directions of the posterior's covariance that its s.d. is made of
 
 
@@ -28,30 +31,51 @@ class Particles:
     y: torch.Tensor
     transfer: torch.Tensor
 
+    def rows(self, rows):
+        """Some of the particles."""
+        return Particles(self.y[rows], self.transfer[rows])
+
+    def cut(self, inside):
+        """The particles in a part of the Fourier plane."""
+        return Particles(self.y[:, inside], self.transfer[:, inside])
+
 
 @dataclass
 class Prior:
-    """Where the pose is expected. shifts: float32[S, 2] px, the grid of moves; log_shift: [S], its log prior.
-    shift_sd: px, spread within a cell of that grid. matrices: [B, 3, 3] or None; degrees: its s.d."""
+    """Where the pose is expected. shifts: float32[S, 2] px, the grid of moves, ``step`` px apart; log_shift: [S], its
+    log prior; shift_sd: px, of the moves' normal prior, 0 = none. matrices: [B, 3, 3] or None; degrees: its s.d.;
+    templates: [D, 3, 3], poses of the bank."""
 
     shifts: torch.Tensor
     log_shift: torch.Tensor
     shift_sd: float = 0.0
+    step: float = 1.0
     matrices: torch.Tensor | None = None
     degrees: float | None = None
+    templates: torch.Tensor | None = None
+
+    def rows(self, rows):
+        """Of some of the particles."""
+        matrices = None if self.matrices is None else self.matrices[rows]
+        return Prior(self.shifts, self.log_shift, self.shift_sd, self.step, matrices, self.degrees, self.templates)
 
 
 @dataclass
 class Search:
-    """How hard to look. functions: of the basis, in the search; turns: in-plane rotations; candidates: weighed
-    exactly; temperature: T; contrast: s.d. of the scale; empty: prior probability of the empty hypothesis."""
+    """How hard to look. functions: of the basis, in the coarse search; refining: in the search for angle and move;
+    turns: in-plane rotations of the coarse search; candidates: templates refined; survivors: of them, weighed with
+    all functions; temperature: T; contrast: s.d. of the scale; empty: prior probability of the empty hypothesis;
+    spread: factor of the s.d., measured."""
 
-    functions: int = 200
-    turns: int = 72
-    candidates: int = 64
+    functions: int = 96
+    refining: int = 96
+    turns: int = 36
+    candidates: int = 48
+    survivors: int = 32
     temperature: float = 2.7
     contrast: float = 0.1
     empty: float = 0.1
+    spread: float = 1.0
 
 
 @dataclass
@@ -69,124 +93,96 @@ class Posterior:
     free_matrices: torch.Tensor
 
 
-def log_ratio(c, n, contrast):
-    """log p(y | template) / p(y | empty) from c = <Ft, y> and n = <Ft, Ft>, the scale integrated out."""
-    fixed = c - 0.5 * n
-    if not contrast:
-        return fixed
-    v = contrast**2
-    return fixed + 0.5 * v * (c - n) ** 2 / (1 + v * n) - 0.5 * torch.log1p(v * n)
-
-
 @torch.no_grad()
 def infer(bank, particles, prior, search, own=None):
     """Posterior of Particles; own: int64[B], template of the bank that each must not use (-1: none)."""
-    cells = len(prior.shifts) * len(bank) * search.turns
-    chunk = max(1, MEMORY // (16 * cells))
+    chunk = max(1, MEMORY // (16 * len(bank.plane) * (search.survivors + search.candidates)))
     parts = []
     for start in range(0, len(particles.y), chunk):
         rows = slice(start, start + chunk)
-        some = Particles(particles.y[rows], particles.transfer[rows])
-        matrices = None if prior.matrices is None else prior.matrices[rows]
-        here = Prior(prior.shifts, prior.log_shift, prior.shift_sd, matrices, prior.degrees)
-        parts.append(
-            _weigh(bank, some, here, search, *_find(bank, some, here, search, None if own is None else own[rows]))
-        )
+        parts.append(_infer(bank, particles.rows(rows), prior.rows(rows), search, None if own is None else own[rows]))
     return Posterior(*(torch.cat(values) for values in zip(*(vars(p).values() for p in parts))))
 
 
-def _find(bank, particles, prior, search, own):
-    """(indices [B, L] of the best candidates, their log prior [B, L], best index [B] without pose prior)."""
-    score = _scores(bank, particles, prior, search)
-    score += prior.log_shift[:, None, None]
-    if own is not None:
-        rows = torch.nonzero(own >= 0)[:, 0]
-        score[rows, :, own[rows]] = -math.inf
-    free = score.flatten(1).argmax(1)
-    grid = -math.log(len(bank) * search.turns)
-    pose = None
-    if prior.matrices is not None and prior.degrees:
-        pose = log_pose_prior(bank, prior.matrices, prior.degrees, search.turns)
-        score += pose[:, None]
-    best = score.flatten(1).topk(min(search.candidates, score[0].numel()), 1).indices
-    shift = best // (len(bank) * search.turns)
-    log_prior = prior.log_shift[shift] + (grid if pose is None else pose.flatten(1).gather(1, best % pose[0].numel()))
-    return best, log_prior, free
+def _infer(bank, particles, prior, search, own):
+    rough = bank.reduced(search.functions)
+    found, free = coarse(bank, particles.cut(rough.inside), prior, search, own)
+    finer = bank.reduced(search.refining)
+    inside = particles.cut(finer.inside)
+    found = refine(bank, inside, found, prior, search)
+    return _weigh(bank, particles, prior, search, _survivors(finer, inside, found, search), free)
 
 
-def _scores(bank, particles, prior, search):
-    """log_ratio of all candidates in the subspace, float32[B, S, D, turns]."""
-    basis, turns, count = bank.basis, search.turns, min(search.functions, len(bank.basis))
-    z = particles.transfer * particles.y
-    moved = z[:, None] * bank.plane.ramps(prior.shifts).conj()
-    b = basis.products(moved.flatten(0, 1), count)
-    order, a = basis.order[:count], bank.coefficients[:, :count].conj()
-    waves = b.new_zeros(len(b), len(bank), turns // 2 + 1)
-    for m in range(min(turns // 2, int(order.max()) + 1)):
-        columns = torch.nonzero(order == m)[:, 0]
-        if len(columns):
-            waves[:, :, m] = b[:, columns] @ a[:, columns].T * (turns if m == 0 else turns / 2)
-    c = torch.fft.irfft(waves, n=turns).unflatten(0, moved.shape[:2])
-    # Rotation does not change the power in a ring; an astigmatic CTF is averaged over the ring here only.
-    n = bank.plane.ring_means(particles.transfer**2) @ bank.power.T
-    return log_ratio(c, n[:, None, :, None], search.contrast)
+def _survivors(reduced, particles, found, search):
+    """The candidates that carry weight by the functions of the refinement; the best comes first."""
+    vectors = reduced.synthesise(reduced.turned(reduced.coefficients[found.template], found.angle))
+    seen, y = _seen(reduced.plane, vectors, found.shift, particles)
+    c, n = torch.einsum('blp,bp->bl', seen, y), seen.square().sum(-1)
+    weight = log_ratio(c, n, search.contrast) / search.temperature + found.log_prior
+    return found.take(weight.topk(min(search.survivors, weight.shape[1]), 1).indices)
 
 
-def log_pose_prior(bank, matrices, degrees, turns):
-    """Log prior float32[B, D, turns]: normal in the angle between each candidate's pose and ``matrices`` [B, 3, 3]."""
-    between = torch.einsum('dij,bkj->bdik', bank.matrices, matrices.float())
-    angle = torch.arange(turns, device=matrices.device) * (2 * math.pi / turns)
-    trace = (
-        torch.cos(angle) * (between[..., 0, 0] + between[..., 1, 1])[..., None]
-        + torch.sin(angle) * (between[..., 0, 1] - between[..., 1, 0])[..., None]
-        + between[..., 2, 2, None]
-    )
-    away = torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))
-    log = -0.5 * (away / degrees) ** 2
-    return log - torch.logsumexp(log.flatten(1), 1)[:, None, None]
+def _seen(plane, vectors, shift, particles):
+    """(vectors [B, L, P] as the particles show them, particles), real: float32[B, L, 2 P] and [B, 2 P]."""
+    if bool(shift.any()):
+        vectors = vectors * plane.ramps(shift)
+    seen = torch.view_as_real(vectors) * particles.transfer[:, None, :, None]
+    return seen.flatten(2), torch.view_as_real(particles.y).flatten(1)
 
 
-def _poses(bank, index, turns):
-    """(template, angle) of flat indices into [S, D, turns]."""
-    return index // turns % len(bank), (index % turns) * (2 * math.pi / turns)
-
-
-def _matrices(bank, index, turns):
-    template, angle = _poses(bank, index, turns)
-    c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
-    spin = torch.stack([c, -s, zero, s, c, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
-    return spin @ bank.matrices[template]
-
-
-def _weigh(bank, particles, prior, search, best, log_prior, free):
-    plane, turns = bank.plane, search.turns
-    template, angle = _poses(bank, best, turns)
-    shift = prior.shifts[best // (len(bank) * turns)]
-    coefficients = bank.basis.turned(bank.coefficients[template], angle)
-    vectors = bank.basis.synthesise(coefficients)
-    if len(prior.shifts) > 1 or bool(prior.shifts.any()):
-        vectors *= plane.ramps(shift)
+def _weigh(bank, particles, prior, search, found, free):
+    plane, basis = bank.plane, bank.basis
+    coefficients = basis.turned(bank.coefficients[found.template], found.angle)
+    vectors = basis.synthesise(coefficients)
+    if bool(found.shift.any()):
+        vectors *= plane.ramps(found.shift)
     vectors = torch.view_as_real(vectors)
-    transfer = particles.transfer[:, None, :, None]
-    y = torch.view_as_real(particles.y)
-    seen = (vectors * transfer).flatten(2)
+    transfer, y = particles.transfer[:, :, None], torch.view_as_real(particles.y)
+    seen = (vectors * transfer[:, None]).flatten(2)
     c, n = torch.einsum('blp,bp->bl', seen, y.flatten(1)), seen.square().sum(-1)
     ratio = log_ratio(c, n, search.contrast)
-    evidence = torch.logsumexp(ratio + log_prior, 1)
-    weight = torch.softmax(ratio / search.temperature + log_prior, 1)
+    evidence = torch.logsumexp(ratio + found.log_prior, 1)
+    weight = torch.softmax(ratio / search.temperature + found.log_prior, 1)
     mean = torch.einsum('bl,blpc->bpc', weight, vectors)
-    spread = weight.sqrt()[..., None, None] * (vectors - mean[:, None])
-    if prior.shift_sd:
-        spread = torch.cat([spread, prior.shift_sd * _slopes(plane, mean)], 1)
+    best = weight.argmax(1, keepdim=True)
+    spread = torch.cat(
+        [
+            weight.sqrt()[..., None, None] * (vectors - mean[:, None]),
+            _left_over(bank, coefficients, found, weight, mean, best),
+        ],
+        1,
+    )
     v = search.contrast**2
-    seen = mean * transfer[:, 0]
-    scale = (1 + v * (seen * y).sum((1, 2))) / (1 + v * seen.square().sum((1, 2)))
-    mean, sd = _update(plane, mean, spread, y, scale[:, None, None] * transfer[:, 0], search)
-    first = best[:, 0]
+    shown = mean * transfer
+    scale = (1 + v * (shown * y).sum((1, 2))) / (1 + v * shown.square().sum((1, 2)))
+    mean, sd = _update(plane, mean, spread, y, scale[:, None, None] * transfer, search)
+    first = found.take(best)
     return Posterior(
-        torch.view_as_complex(mean), sd, evidence, scale,
-        _matrices(bank, first, turns), shift[:, 0], _matrices(bank, free, turns),
+        torch.view_as_complex(mean), sd * search.spread, evidence, scale,
+        _matrices(bank, first), first.shift[:, 0], _matrices(bank, free),
     )  # fmt: skip
+
+
+def _left_over(bank, coefficients, found, weight, mean, best):
+    """Directions [B, Q, P, 2] in which the mean may still turn and move, each one s.d. long."""
+    turning = torch.einsum('bl,blk->bk', weight.to(coefficients.dtype), -1j * bank.basis.order * coefficients)
+    turning = bank.basis.synthesise(turning)[:, None]
+    axes = found.take(best).axes[:, 0]
+    if axes.shape[-1] == 1:
+        slopes = torch.view_as_real(turning)
+    else:
+        shift = torch.einsum('bl,blc->bc', weight, found.shift)
+        turning = torch.view_as_real(turning * bank.plane.ramps(shift)[:, None])
+        slopes = torch.cat([turning, _slopes(bank.plane, mean)], 1)
+    return torch.einsum('bqj,bqpc->bjpc', axes, slopes)
+
+
+def _matrices(bank, found):
+    """Poses float32[B, 3, 3] of the first candidates."""
+    angle = found.angle[:, 0]
+    c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
+    spin = torch.stack([c, -s, zero, s, c, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
+    return spin @ bank.matrices[found.template[:, 0]]
 
 
 def _slopes(plane, mean):

@@ -53,13 +53,17 @@ class Renderer:
         return torch.fft.irfft2(spectra, s=(p.plan.box, p.plan.box)).cpu().numpy()
 
 
-def _filtered(settings, p, volume, lowpass):
-    """The map as it is projected: low-passed, masked, resampled, in units of line integrals of the input's voxels."""
+def prepared_map(settings, volume, mask, lowpass):
+    """The map as it is projected, float32[N, N, N] at its own pixel size: low-passed, masked, inverted as asked."""
     data = volume.data
     if lowpass:
         data = maps.lowpass(data, volume.pixel_size, lowpass)
-    if p.mask is not None:
-        data = data * p.mask
-    if settings.invert:
-        data = -data
+    if mask is not None:
+        data = data * mask
+    return -data if settings.invert else data
+
+
+def _filtered(settings, p, volume, lowpass):
+    """The map as it is projected, resampled, in units of line integrals of the input's voxels."""
+    data = prepared_map(settings, volume, p.mask, lowpass)
     return p.plan.apply(data) * (p.plan.pixel_size / volume.pixel_size)

@@ -19,6 +19,8 @@ _STREAMS = (
     'folds',
     'fresh',
     'projections',
+    'background',
+    'blind spots',
 )
 
 

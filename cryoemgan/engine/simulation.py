@@ -17,9 +17,13 @@ def stream(seed, *key):
     return np.random.default_rng([seed, *key])
 
 
-def random_angles(count, seed):
-    """Euler angles (rot, tilt, psi) in degrees, each [count], of uniformly distributed orientations."""
+def random_angles(count, seed, spread=None):
+    """Euler angles (rot, tilt, psi) in degrees, each [count]: uniformly distributed orientations, or one orientation
+    drawn at random and turned by rotations whose components have the s.d. ``spread`` (degrees)."""
     rng = stream(seed, POSES)
+    if spread is not None:
+        around = Rotation.from_rotvec(rng.normal(0, np.deg2rad(spread), (count, 3))).as_matrix()
+        return matrix_to_euler(around @ Rotation.random(random_state=seed).as_matrix())
     rot, psi = rng.uniform(-180, 180, (2, count))
     return rot, np.rad2deg(np.arccos(rng.uniform(-1, 1, count))), psi
 

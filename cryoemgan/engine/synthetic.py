@@ -33,22 +33,30 @@ class Measured:
     signal_variance: float
 
     @property
+    def variance(self):
+        """Variance of the noise."""
+        full = np.concatenate([self.power, self.power[:, 1 : self.power.shape[0] - self.power.shape[1] + 1]], axis=1)
+        return float(full.mean())
+
+    @property
     def snr(self):
         """Variance of the signal over that of the noise."""
-        full = np.concatenate([self.power, self.power[:, 1 : self.power.shape[0] - self.power.shape[1] + 1]], axis=1)
-        return float(self.signal_variance / full.mean())
+        return self.signal_variance / self.variance
 
 
 class Synthetic:
     """Endless pairs like those at ``positions`` of a Pairs, in normalised units.
 
     volumes: maps.Map, all equally likely; their projections at uniformly random angles, with shifts and CTF of
-    random particles, become references. Without volumes the references at ``positions`` are used.
+    random particles, become references. Without volumes the references at ``positions`` are used. background:
+    Background that the noise is taken from, scaled as a set to the variance of the particles' noise; without it
+    noise is Gaussian, of the particles' power spectrum.
     InputError when the references are no projections of the volumes.
     """
 
-    def __init__(self, pairs, positions, seed, volumes=()):
+    def __init__(self, pairs, positions, seed, volumes=(), background=None):
         self.pairs, self.positions, self.seed = pairs, np.asarray(positions), seed
+        self.background = background
         table = pairs.particles
         self._ctf = table.ctf() if table.has('rlnDefocusU') else None
         self._references_hold = pairs.references.provenance.get('ctf', 'none')
@@ -71,9 +79,19 @@ class Synthetic:
         clean, rows = self._references(rng, number, count)
         m, s = self.measured, self.pairs.scale
         signal = m.gain * self._as_seen(clean, rows) + m.offset
-        noisy = signal + np.float32(level) * coloured_noise(rng, count, m.power)
+        noisy = signal + np.float32(level) * self._noise(rng, number, count)
         units = np.float32(s.unit_scale) * clean + np.float32(s.unit_offset)
         return ((noisy - s.mean) / s.sd).astype(np.float32), units.astype(np.float32)
+
+    def _noise(self, rng, number, count):
+        if self.background is None:
+            return coloured_noise(rng, count, self.measured.power)
+        return np.float32(self.background_scale) * self.background.draw(rng, number, count)
+
+    @property
+    def background_scale(self):
+        """Factor that brings the background to the noise of the particles; 1 when both are normalised alike."""
+        return (self.measured.variance / self.background.variance) ** 0.5
 
     def without_noise(self, positions, clean):
         """Standardised particles at these positions without noise, from their references in network units."""

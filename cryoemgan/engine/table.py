@@ -246,6 +246,10 @@ class ParticleTable:
             self._images = Images(paths, [files[n] for n in names], index, self.describe)
         return self._images
 
+    def stack_folder(self):
+        """Folder of the first image's stack."""
+        return self._find(split_image_name(self.strings('rlnImageName')[0])[1]).resolve().parent
+
     def describe(self, row):
         """'FILE row 3 (000003@stack.mrcs)': how messages name a particle."""
         return f'{self.path} row {row + 1} ({gemmi.cif.as_string(self._column("rlnImageName")[int(row)])})'

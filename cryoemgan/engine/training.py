@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from . import sampling
+from . import blindspot, sampling
 from .augmentation import augment, with_channel
 from .errors import WorkError
 from .losses import adversary, gradient_penalty, per_image, reconstruction
@@ -72,7 +72,7 @@ class Training:
         self._begin()
         if rule:
             for _ in range(s.discriminator_steps):
-                noisy, clean = self._batch()
+                noisy, clean, _ = self._batch()
                 with torch.no_grad():
                     denoised = self._denoise(noisy)
                 real, fake = self._mean(rule.real(self._judge(clean))), self._mean(rule.fake(self._judge(denoised)))
@@ -87,9 +87,9 @@ class Training:
                 )
             self.discriminator.requires_grad_(False)
         for _ in range(s.generator_steps):
-            noisy, clean = self._batch()
+            noisy, clean, hidden = self._batch()
             denoised = self._denoise(noisy)
-            distance = reconstruction(denoised, clean, s.p)
+            distance = reconstruction(denoised, clean, s.p, hidden)
             fake = self._mean(rule.fake(self._judge(denoised))) if rule else 0 * distance
             self._descend(
                 self.optimise_g,
@@ -126,7 +126,8 @@ class Training:
         self.discriminator.train()
 
     def _batch(self):
-        """The next augmented pairs (particle, reference), [B, 1, N, N] on the device; this process's share of them."""
+        """The next augmented pairs (particle, reference), [B, 1, N, N] on the device, and which pixels of the particles
+        are hidden and count (None: all count); this process's share of them."""
         s = self.settings
         rng = sampling.generator(s.seed, 'augmentation', self.draws)
         level = noise_level(self.progress, s.noise_curriculum)
@@ -136,10 +137,22 @@ class Training:
             parts.append(self._real(*self.feed.next(self.batch_size - fresh), rng, level))
         if fresh:
             parts.append(self._augment(self.synthetic.draw(self.draws, fresh, level), rng))
+        noisy, clean, hidden = (*(torch.cat(x) for x in zip(*parts)), None)
+        if s.target == 'self':
+            spots = sampling.generator(s.seed, 'blind spots', self.draws)
+            noisy, hidden = blindspot.hide(noisy, s.hidden_pixels, spots)
+        elif s.target == 'copies':
+            noisy, clean = self._exchange_copies(noisy, clean, rng)
         self.draws += 1
-        noisy, clean = (torch.cat(x) for x in zip(*parts))
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        return tuple(x[mine].to(self.fabric.device, memory_format=torch.channels_last) for x in (noisy, clean))
+        batch = [x if x is None else x[mine] for x in (noisy, clean, hidden)]
+        return tuple(x if x is None else x.to(self.fabric.device, memory_format=torch.channels_last) for x in batch)
+
+    def _exchange_copies(self, noisy, clean, rng):
+        """Each copy is the target as often as the other."""
+        a, b = self.feed.pairs.scale.signal()
+        chosen = torch.as_tensor(rng.random((len(noisy), 1, 1, 1)) < 0.5)
+        return torch.where(chosen, a * clean + b, noisy), torch.where(chosen, (noisy - b) / a, clean)
 
     def _real(self, positions, noisy, clean, rng, level):
         """Pairs of the data [B, N, N], moved, their noise weakened to ``level`` and exchanged."""

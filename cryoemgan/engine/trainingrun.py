@@ -16,10 +16,11 @@ from .feeding import Feed
 from .model import save_model
 from .networks import parameter_count
 from .training import Diverged, Training
-from .validation import Validation
+from .validation import NoisyValidation, Validation
 
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
+SCORES = ('mse', 'psnr', 'ssim')
 # Pairs that a network may look at before training: enough for its components.
 LOOK_COUNT, LOOK_BYTES = 4000, 2**29
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
@@ -63,7 +64,7 @@ class TrainingRun:
         if checkpoint is None:
             self._first_weights()
         self.training = Training(self.pair, feed, s, fabric, batch_size, prepared.synthetic)
-        self.validation = Validation(pairs, prepared.validation, fabric, batch_size)
+        self.validation = self._validation(pairs, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:
             self.training.restore(checkpoint)
@@ -76,6 +77,12 @@ class TrainingRun:
         self.best = checkpoints.Best(folder, s.keep, saved['scores'], fabric.is_global_zero)
         self._measured = self.training.iteration
 
+    def _validation(self, pairs, fabric, batch_size):
+        arguments = pairs, self.prepared.validation, fabric, batch_size
+        if pairs.kind == 'references':
+            return Validation(*arguments)
+        return NoisyValidation(*arguments, self.s.hidden_pixels if pairs.kind == 'self' else 0, self.s.seed)
+
     def _first_weights(self):
         """A look at the data for networks that want one, or the weights of another model."""
         if self.prepared.start is not None:
@@ -85,6 +92,9 @@ class TrainingRun:
         most = max(2, min(len(some), LOOK_COUNT, LOOK_BYTES // (8 * self.prepared.pairs.box**2)))
         some = some[np.linspace(0, len(some) - 1, most).round().astype(int)]
         noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
+        if self.prepared.pairs.kind != 'references':
+            # What the output shall be has the spread of the signal, not that of the noisy targets.
+            clean = clean * (self.prepared.pairs.scale.unit_sd / clean.std())
         self.pair.initialise(noisy, clean)
 
     def _iterations(self, count):
@@ -163,8 +173,8 @@ class TrainingRun:
             for k, o in (('generator', t.optimise_g), ('discriminator', t.optimise_d))
         }
         t.terms = {}
-        score = {'iteration': t.iteration, **{k: found[k] for k in ('mse', 'psnr', 'ssim')}}
-        bar.set_postfix_str(f'validation mse {found["mse"]:.4g} psnr {found["psnr"]:.2f}')
+        score = {'iteration': t.iteration, **{k: found[k] for k in SCORES if k in found}}
+        bar.set_postfix_str(' '.join(['validation', *(f'{k} {score[k]:.4g}' for k in SCORES[:2] if k in score)]))
         better = self.best.add(score, t.average.state_dict())
         self.stale = 0 if better else self.stale + 1
         if self.fabric.is_global_zero:
@@ -197,10 +207,12 @@ class TrainingRun:
             'network': {'name': s.network, 'options': networks.options(s.network, s.gan)},
             'box': p.pairs.box,
             'pixel_size': p.pairs.pixel_size,
-            'ctf': p.pairs.references.provenance.get('ctf', 'unknown'),
+            'target': p.pairs.kind,
+            'ctf': p.pairs.ctf,
             'input': {'mean': scale.mean, 'sd': scale.sd},
             'grey': {'gain': scale.gain, 'offset': scale.offset},
             'units': {'scale': 1 / scale.unit_scale, 'offset': -scale.unit_offset / scale.unit_scale},
+            **self._whitening(),
             'settings': self.job.settings.as_dict(),
             'data': {'inputs': self.job.inputs, 'training_particles': p.identity['training_particles']},
             'metrics': score,
@@ -211,10 +223,13 @@ class TrainingRun:
         others = [m for m in others if m['name'] != p.name and m['name'] in p.all_names]
         if others:
             every = [score, *(m['metrics'] for m in others)]
-            card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in ('mse', 'psnr', 'ssim')}
-        guide = getattr(p.pairs, 'guide', None)
-        about = {p.name: {'metrics': score}}
-        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guide)
+            card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in SCORES if k in score}
+        about, guides = {p.name: {'metrics': score}}, {p.name: getattr(p.pairs, 'guide', None)}
+        save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guides)
+
+    def _whitening(self):
+        gains = getattr(self.prepared.pairs, 'gains', None)
+        return {} if gains is None else {'whitening': {'gains': gains.tolist()}}
 
     def _results(self):
         t = self.training

@@ -18,26 +18,39 @@ def turned(images):
     return np.roll(flipped, 1, axis=(1, 2)) if images.shape[-1] % 2 == 0 else flipped
 
 
-def answers(model, particles, precision='float32', opinion=None):
+def answers(model, particles, precision='float32', opinions=None):
     """All answers to particles [n, N, N]: float32 [k >= 2, n, N, N]; the first len(model.members) are the members'.
 
-    opinion: of a guided model's guide on the particles. Turned with them: the answers differ by the network only, so
-    that an error of the map or of the search does not show in them.
+    opinions: {member: Opinion} of the members' guides on the particles (Model.ask_all). With one member it is turned
+    with the particles: the answers then differ by the network only, and an error of the search does not show in them.
     """
-    found = [model.denoise(particles, member, precision, opinion) for member in model.members]
+    found = [model.denoise(particles, m, precision, opinions and opinions[m]) for m in model.members]
     if len(found) == 1:
-        found.append(turned(model.denoise(turned(particles), None, precision, opinion and opinion.turned())))
+        opinion = opinions and next(iter(opinions.values())).turned()
+        found.append(turned(model.denoise(turned(particles), None, precision, opinion)))
     return np.stack(found)
 
 
-def spread(found):
+def spread(found, own=None):
     """Standard deviation over answers [k, n, N, N] about each pixel: float32 [n, N, N]; the mean grey does not count.
 
-    Its mean square is that of the single pixels.
+    Its mean square is that of the single pixels. own: s.d. of the posterior behind each answer (`posterior_sd`), which
+    adds to it.
     """
     found = found - found.mean(axis=(2, 3), keepdims=True)
     variance = gaussian_filter(found.var(axis=0, ddof=1), (0, NEIGHBOURS, NEIGHBOURS), mode='wrap')
+    if own is not None:
+        variance = variance + np.square(own)
     return np.sqrt(np.maximum(variance, 0))
+
+
+def posterior_sd(model, opinions):
+    """S.d. of the pixels of each particle by the banks of a guided model, in particle grey: float32 [n, N, N], root
+    mean square over members; None for a blind model. opinions: {member: Opinion}."""
+    if not opinions:
+        return None
+    variance = sum(o.sd.square() for o in opinions.values()) / len(opinions)
+    return abs(model.card['grey']['gain']) * variance.sqrt().cpu().numpy()
 
 
 def relative(spreads, images):

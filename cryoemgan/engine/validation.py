@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from . import metrics
+from . import blindspot, metrics, sampling
 from .augmentation import with_channel
 
 # What is measured at each evaluation: enough for a mean within 1 %, and little beside a training interval.
@@ -48,3 +48,36 @@ class Validation:
             module.train(mode)
         total = self.fabric.all_reduce(torch.tensor(list(sums.values()), dtype=torch.float64), reduce_op='sum')
         return {k: v / self.count for k, v in zip(sums, total.tolist())}
+
+
+class NoisyValidation(Validation):
+    """Noisy images kept out of training, for targets self and copies: their mean squared distance to the output less
+    the variance of their noise estimates the error (mse); psnr and ssim would compare with noise.
+
+    hidden: part of the pixels that are hidden (always the same ones) and measured; 0 for copies.
+    """
+
+    def __init__(self, pairs, positions, fabric, batch_size, hidden, seed):
+        super().__init__(pairs, positions, fabric, batch_size)
+        self.noise, self.counted = pairs.target_noise, [None] * -(-len(self.noisy) // batch_size)
+        self.noisy = with_channel(self.noisy)
+        if hidden:
+            rng = sampling.generator(seed, 'blind spots', 2**31, fabric.global_rank)
+            self.noisy, mask = blindspot.hide(self.noisy, hidden, rng)
+            self.counted = mask.split(batch_size)
+
+    @torch.no_grad()
+    def measure(self, generator, discriminator=None, probability=True):
+        """{'mse'}: estimated error of the generator's images in network units."""
+        training, sums = generator.training, torch.zeros(2, dtype=torch.float64)
+        generator.eval()
+        clean = with_channel(self.clean).split(self.batch_size)
+        for noisy, target, counted in zip(self.noisy.split(self.batch_size), clean, self.counted):
+            with self.fabric.autocast():
+                denoised = generator(noisy.to(self.fabric.device)).float().cpu()
+            squares = (denoised - target).square()
+            squares = squares if counted is None else squares[counted]
+            sums += torch.tensor([squares.sum(dtype=torch.float64), squares.numel()], dtype=torch.float64)
+        generator.train(training)
+        total, count = self.fabric.all_reduce(sums, reduce_op='sum').tolist()
+        return {'mse': total / count - self.noise}

@@ -1,8 +1,32 @@
-"""Figures of an audit: what comes out of noise, how far the uncertainty holds, bias by resolution, and pictures."""
+"""Figures of an audit: lights, what comes out of noise, whether the uncertainty holds, bias by resolution, pictures."""
+
+import textwrap
 
 import numpy as np
 
 from .style import GREY, line_style, new_figure, tidy
+
+# Those of the page.
+LIGHTS = {'green': '#009E73', 'yellow': '#E6B800', 'red': '#D55E00'}
+
+
+def lights(rows, verdict):
+    """The traffic lights as a picture. rows: [(colour, measure, value, limits, sentence)]; verdict: (colour, words)."""
+    figure = new_figure(9, 0.62 * len(rows) + 0.9, layout=None)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 9), ylim=(len(rows) + 0.9, -0.55))
+    axes.set_axis_off()
+    lines = [(*verdict, '', '', ''), *rows]
+    for i, (colour, measure, value, limits, sentence) in enumerate(lines):
+        size = 14 if i == 0 else 9
+        axes.plot(0.25, i, 'o', color=LIGHTS[colour], markersize=size)
+        # Colours alone are not for every eye.
+        axes.text(0.45, i, colour.upper() if i == 0 else colour, va='center', fontsize=9, weight='bold')
+        axes.text(1.2, i, textwrap.fill(measure, 90 if i == 0 else 32), va='center', fontsize=9)
+        axes.text(3.75, i, value, va='center', ha='right', fontsize=9)
+        axes.text(3.9, i, limits, va='center', fontsize=7, color=GREY)
+        axes.text(5.05, i, textwrap.fill(sentence, 62), va='center', fontsize=8)
+    return figure
 
 
 def correlations(nearest_real, nearest_noise):
@@ -48,6 +72,24 @@ def bias(frequency, variance, signal, noise_frc):
     right.set(ylim=(-0.5, 1.02), xlabel='spatial frequency (1/Å)', ylabel='FRC')
     right.set_title('average of denoised noise with average reference', fontsize=9)
     for axes in (left, right):
+        tidy(axes)
+    return figure
+
+
+def opinion(frequency, found):
+    """FRC of the outputs of two models, and the weight that the second deserves, by resolution: on particles and on
+    simulations of the references. found: {'frc', 'frc_simulations', 'weights', 'weights_simulations'}."""
+    figure = new_figure(8.4, 3.4)
+    for axes, name, label in zip(
+        figure.subplots(1, 2), ('frc', 'weights'), ('FRC of the two models', 'weight of the second opinion')
+    ):
+        for i, (key, words) in enumerate(
+            ((f'{name}_simulations', 'simulations of the references'), (name, 'particles'))
+        ):
+            axes.plot(frequency[1:], found[key][1:], label=words, **line_style(i))
+        axes.axhline(0, color=GREY, linewidth=0.6)
+        axes.set(xlabel='spatial frequency (1/Å)', ylabel=label)
+        axes.legend(frameon=False, fontsize=8)
         tidy(axes)
     return figure
 

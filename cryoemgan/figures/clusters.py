@@ -36,6 +36,9 @@ class Embedding:
             size = int((self._labels == label).sum())
             self._axes.plot(*points[mine].T, '.', color=colour, markersize=3, alpha=0.6, label=f'{label}: {size}')
         self._axes.set(xlabel='first coordinate', ylabel='' if self._flat else 'second coordinate')
+        if self._flat:
+            # One coordinate: the height only keeps the points apart.
+            self._axes.set_yticks([])
         self._axes.legend(title='class: particles', frameon=False, fontsize=8, markerscale=3)
         (self._marks,) = self._axes.plot([], [], 'o', markerfacecolor='none', color='black', markersize=9)
         tidy(self._axes)

@@ -11,7 +11,10 @@ from .model_choice import ModelChoice
 from .train import check_pairs
 
 PAGE = 'audit.html'
-PICTURES = ('particles.png', 'noise.png', 'nearest.png', 'calibration.png', 'bias.png')
+PICTURES = (
+    'particles.png', 'noise.png', 'empties.png', 'nearest.png', 'calibration.png', 'bias.png', 'opinion.png',
+    'opinions.png',
+)  # fmt: skip
 VERDICTS = {
     'green': 'GREEN: nothing was found that speaks against these denoised particles.',
     'yellow': 'YELLOW: use these denoised particles with care.',
@@ -30,7 +33,7 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
 
     _label = 'audit denoising'
     _verb = 'audit'
-    _from_inputs = ('particles', 'references', 'model')
+    _from_inputs = ('particles', 'references', 'model', 'second_model', 'noise_particles')
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
@@ -52,6 +55,22 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             help='Output of "project references" for these particles.',
         )
         self._add_model(form)
+        form.addParam(
+            'inputSecondModel',
+            params.PointerParam,
+            pointerClass='DenoiserModel',
+            allowsNull=True,
+            label='Second opinion (optional)',
+            help=self._help('second_model'),
+        )
+        form.addParam(
+            'inputNoiseParticles',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            allowsNull=True,
+            label='Empty particles (optional)',
+            help=self._help('noise_particles'),
+        )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
 
@@ -59,6 +78,8 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
     def _write_inputs(self):
         self._write_input(self.inputParticles.get(), 'particles.star')
         self._write_input(self.inputReferences.get(), 'references.star')
+        if self.inputNoiseParticles.get() is not None:
+            self._write_input(self.inputNoiseParticles.get(), 'noise.star')
 
     def createOutputStep(self, digest):
         """The result is the page with its pictures, and the traffic lights of the summary."""
@@ -69,6 +90,11 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
         particles, references = self.inputParticles.get(), self.inputReferences.get()
         if not all(isinstance(s, SetOfParticles) for s in (particles, references)):
             return errors
+        second, empty = self.inputSecondModel.get(), self.inputNoiseParticles
+        if not errors and second is not None and second.getFolder() == self.getModel().getFolder():
+            errors.append('The second opinion is the audited model itself: it would agree with everything.')
+        if empty.get() is not None and empty.getUniqueId() == self.inputParticles.getUniqueId():
+            errors.append('The empty particles are the particles themselves.')
         return errors + check_pairs(particles, references)
 
     def _summary_lines(self, summary):
@@ -94,8 +120,13 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
         return self.getRunDir(PAGE)
 
     def _input_settings(self):
-        return {
+        settings = {
             'particles': self._engine_path('particles.star'),
             'references': self._engine_path('references.star'),
             'model': os.path.abspath(self.getModel().getFolder()),
         }
+        if self.inputSecondModel.get() is not None:
+            settings['second_model'] = os.path.abspath(self.inputSecondModel.get().getFolder())
+        if self.inputNoiseParticles.get() is not None:
+            settings['noise_particles'] = self._engine_path('noise.star')
+        return settings

@@ -86,7 +86,7 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
 
     def _run_verb(self, settings_path, flags):
         """One run of the engine; RuntimeError with the engine's own message when it fails."""
-        start = self._log_size()
+        before = self._error_logs()
         gpus = self.getGpuList() if self.usesGpu() else []
         # Scipion fills in the ids, which a queue may have changed.
         program = Plugin.getProgram('%(GPU)s' if gpus else '')
@@ -97,10 +97,10 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
         try:
             self.runJob(program, arguments.strip(), env=self._environ(), numberOfMpi=1, numberOfThreads=1)
         except Exception as e:
-            raise RuntimeError(self._engine_message(start) or str(e)) from e
+            raise RuntimeError(self._engine_message(before) or str(e)) from e
         # On a queue the exit status of a job is lost: only the summary says that the work was done.
         if not os.path.exists(self.getRunDir(SUMMARY)):
-            raise RuntimeError(self._engine_message(start) or 'The engine ended without a result; see the logs.')
+            raise RuntimeError(self._engine_message(before) or 'The engine ended without a result; see the logs.')
 
     def _device(self, gpus):
         if not self.usesGpu():
@@ -129,18 +129,21 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
             return 'other'
         return 'complete' if not changed and (folder / SUMMARY).exists() else 'unfinished'
 
-    def _log_size(self):
-        path = self.getStderrLog()
-        return os.path.getsize(path) if os.path.exists(path) else 0
+    def _error_logs(self):
+        """{path: (size, time of change)} of the logs of the engine's stderr: the run's own, and a queue's."""
+        logs = (Path(self.getStderrLog()), *sorted(Path(self._getLogsPath()).glob('*.err')))
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in logs if path.exists()}
 
-    def _engine_message(self, start):
-        """The engine's last sentence on stderr since byte ``start`` of the log, or ''."""
-        path = self.getStderrLog()
-        if not os.path.exists(path):
-            return ''
-        with open(path, encoding='utf-8', errors='replace') as f:
-            f.seek(start)
-            said = [line.split('cryoemgan: ', 1)[1].strip() for line in f if line.startswith('cryoemgan: ')]
+    def _engine_message(self, before):
+        """The engine's last sentence in the logs that changed since ``before`` (of `_error_logs`), or ''."""
+        said, own = [], Path(self.getStderrLog())
+        for path, state in self._error_logs().items():
+            if state == before.get(path):
+                continue
+            with path.open(encoding='utf-8', errors='replace') as f:
+                # Our own log grows; a queue writes its own anew for each job.
+                f.seek(before[path][0] if path == own and path in before else 0)
+                said += [line.split('cryoemgan: ', 1)[1].strip() for line in f if line.startswith('cryoemgan: ')]
         return self._in_form_words(said[-1]) if said else ''
 
     # --------------------------- INFO functions ------------------------------

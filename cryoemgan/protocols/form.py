@@ -167,13 +167,16 @@ class SettingsForm:
         if any(self.getParam(camel(name)).validate(getattr(self, camel(name)).get()) for name in values):
             # Scipion says so itself, field by field.
             return []
-        # Inputs are written later: any path that exists stands for them.
-        stand_in = {f.name: os.curdir for f in dataclasses.fields(cls) if f.metadata['required']}
         try:
-            cls(**{**stand_in, **values}).validate()
+            cls(**{**self._stand_ins(), **values}).validate()
         except InputError as e:
             return [self._in_form_words(str(e))]
         return []
+
+    def _stand_ins(self):
+        """{setting: value} of inputs that are written later: any path that exists stands for them."""
+        fields = dataclasses.fields(self._settings_class())
+        return {f.name: os.curdir for f in fields if f.metadata['required']}
 
     @classmethod
     def _in_form_words(cls, message):

@@ -22,6 +22,12 @@ CROSS_FITTING = ('cross_fit', 'folds')
 NETWORK_ONLY = {
     'guided': ('bank_size', 'candidates', 'contrast_spread', 'shift_range', 'pose_prior'),
 }
+# Fields that only some targets have.
+TARGET_ONLY = {
+    'self': ('hidden_pixels',),
+    'references': ('min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
+                   'contaminate', 'contaminate_fraction', 'contaminate_noise'),
+}  # fmt: skip
 # Groups of the last page; a setting that is in none of them comes after them.
 DETAILS = {
     'Adversary': ('gradient_penalty', 'critic_scale', 'patch_reduction', 'discriminator_steps', 'generator_steps'),
@@ -38,6 +44,7 @@ DETAILS = {
     ),
     'Guided network': NETWORK_ONLY['guided'],
     'Data': (
+        'hidden_pixels',
         'min_agreement',
         'invert_contrast',
         'force',
@@ -50,6 +57,13 @@ DETAILS = {
     ),
     'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
     'Robustness experiment': ('contaminate', 'contaminate_fraction', 'contaminate_noise'),
+}
+
+
+PARTNERS = {
+    'references': 'projections of the refined map',
+    'self': 'nothing else (blind spots [Batson2019])',
+    'copies': 'second noisy copies of them [Lehtinen2018]',
 }
 
 
@@ -67,7 +81,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     _label = 'train denoiser'
     _possibleOutputs = outputs
     _verb = 'train'
-    _from_inputs = ('particles', 'references', 'init', 'volume', 'devices', 'nodes')
+    _from_inputs = ('particles', 'references', 'copies', 'init', 'volume', 'noise_particles', 'devices', 'nodes')
     # A longer training goes on from the checkpoint of the shorter one.
     _may_change = (*LENGTHS, 'keep', 'patience')
 
@@ -83,14 +97,27 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             help='The particles to learn from, as they were refined. A subset is '
             'enough: 2,000 to 20,000; more lower the error slowly.',
         )
+        self._add_settings(form, 'target')
         form.addParam(
             'inputReferences',
             params.PointerParam,
             pointerClass='SetOfParticles',
             important=True,
+            allowsNull=True,
+            condition=self._when('target', 'references'),
             label='References',
             help='Output of "project references" for these particles (or for a set '
             'that contains them). Pairs are found by identity, not by order.',
+        )
+        form.addParam(
+            'inputCopies',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            important=True,
+            allowsNull=True,
+            condition=self._when('target', 'copies'),
+            label='Second copies',
+            help=self._help('copies'),
         )
         # Asked for, as Scipion fills a pointer by itself with any model at hand.
         form.addParam(
@@ -115,16 +142,26 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 params.MultiPointerParam,
                 pointerClass='Volume',
                 allowsNull=True,
+                condition=self._when('target', 'references'),
                 label='Maps (optional)',
                 help=self._help('volume'),
             )
+        form.addParam(
+            'inputNoise',
+            params.PointerParam,
+            pointerClass='SetOfParticles',
+            allowsNull=True,
+            expertLevel=params.LEVEL_ADVANCED,
+            label='Images of noise (optional)',
+            help=self._help('noise_particles'),
+        )
         self._add_settings(form, 'preset')
         form.addSection(label='Training')
         self._add_in_group(form.addGroup('Length and size (empty: from the preset)'), LENGTH)
         self._add_in_group(form.addGroup('Network and losses (empty: from the preset)'), NETWORK)
         self._add_in_group(form.addGroup('Cross-fitting: nobody marks their own work'), CROSS_FITTING)
         form.addSection(label='Details')
-        left = self._remaining('preset', *LENGTH, *NETWORK, *CROSS_FITTING)
+        left = self._remaining('target', 'preset', *LENGTH, *NETWORK, *CROSS_FITTING)
         for title, names in DETAILS.items():
             here = [name for name in names if name in left]
             if here:
@@ -132,6 +169,11 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             left = [name for name in left if name not in here]
         self._add_in_group(form, left)
         self._define_machine(form)
+
+    @classmethod
+    def _when(cls, name, choice):
+        """Condition under which a list of the form stands at ``choice``."""
+        return f'{name} == {cls._choices_of(cls._settings_class().__dataclass_fields__[name]).index(choice)}'
 
     @classmethod
     def _takes_maps(cls):
@@ -150,6 +192,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         for name in (n for n in names if n in known):
             condition = self._shown_with('gan', ADVERSARY_ONLY, name, True)
             condition = condition or self._shown_with('network', NETWORK_ONLY, name, False)
+            condition = condition or self._shown_with('target', TARGET_ONLY, name, False)
             self._add_settings(form, name, **({'condition': condition} if condition else {}))
 
     def _shown_with(self, parameter, owners, name, when_open):
@@ -158,7 +201,7 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         owner = next((o for o, owned in owners.items() if name in owned), None)
         if owner not in choices:
             return None
-        shown = [choices.index(owner)] + [choices.index(OPEN_CHOICE)] * when_open
+        shown = [choices.index(owner)] + ([choices.index(OPEN_CHOICE)] if when_open else [])
         return f'{parameter} in {sorted(shown)}'
 
     @classmethod
@@ -174,7 +217,10 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
     # --------------------------- STEPS functions -----------------------------
     def _write_inputs(self):
         self._write_input(self.inputParticles.get(), 'particles.star')
-        self._write_input(self.inputReferences.get(), 'references.star')
+        for setting, pointer in self._partner().items():
+            self._write_input(pointer.get(), f'{setting}.star')
+        if self.inputNoise.get() is not None:
+            self._write_input(self.inputNoise.get(), 'noise.star')
         for path, volume in self._maps():
             write_map(volume.getLocation(), path, volume.getSamplingRate())
 
@@ -182,33 +228,46 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         model = DenoiserModel.fromFolder(self.getModelDir())
         self._defineOutputs(**{outputs.outputModel.name: model})
         self._defineSourceRelation(self.inputParticles, model)
-        self._defineSourceRelation(self.inputReferences, model)
+        for pointer in self._partner().values():
+            self._defineSourceRelation(pointer, model)
         if self.fromModel:
             self._defineSourceRelation(self.inputModel, model)
-        for pointer in self.inputVolumes if self._takes_maps() else []:
-            self._defineSourceRelation(pointer, model)
+        for pointer in [*(self.inputVolumes if self._maps() else []), self.inputNoise]:
+            if pointer.get() is not None:
+                self._defineSourceRelation(pointer, model)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
         errors = super()._validate()
-        particles, references = self.inputParticles.get(), self.inputReferences.get()
-        if not all(isinstance(s, SetOfParticles) for s in (particles, references)):
+        particles = self.inputParticles.get()
+        if not isinstance(particles, SetOfParticles):
             return errors
-        if self.inputParticles.getUniqueId() == self.inputReferences.getUniqueId():
-            errors.append('Particles and references are the same set: the network would learn to copy.')
-        errors += check_pairs(particles, references)
+        for setting, pointer in self._partner().items():
+            errors += self._check_partner(setting, pointer)
         if self._form_values().get('cross_fit') == 'halves' and not has_half_sets(particles):
             errors.append(
                 'Cross-fitting by half sets, but the particles do not say which half they belong to '
                 '(_rlnRandomSubset): take the particles of a refinement, or choose "folds".'
             )
+        if self.inputNoise.get() is not None and not self._form_values().get('fresh_fraction'):
+            errors.append('Images of noise are used for fresh pairs only: give "Fresh pairs" a fraction (e.g. 0.5).')
         model = self._start_model()
         if model is not None and not os.path.isdir(model.getFolder()):
             errors.append(f'The model folder {model.getFolder()} is no longer there.')
         return errors
 
+    def _check_partner(self, setting, pointer):
+        """Errors of the set that particles are paired with."""
+        words = {'references': 'references', 'copies': 'second copies'}[setting]
+        if not isinstance(pointer.get(), SetOfParticles):
+            return [f'No {words} given. To train without a map, choose "self" in "Learn from".']
+        if self.inputParticles.getUniqueId() == pointer.getUniqueId():
+            return [f'Particles and {words} are the same set: the network would learn to copy.']
+        return check_pairs(self.inputParticles.get(), pointer.get())
+
     def _warnings(self):
-        particles, references = self.inputParticles.get(), self.inputReferences.get()
+        particles = self.inputParticles.get()
+        references = next((p.get() for p in self._partner().values()), particles)
         if particles is None or references is None:
             return []
         warnings = []
@@ -234,8 +293,8 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
             columns = read_columns(self.getRunDir('metrics.csv'))
             last = {name: values[-1] for name, values in columns.items()}
             return [
-                f'Iteration {last["iteration"]:.0f}: MSE {last["mse"]:.3g}, PSNR {last["psnr"]:.1f} dB on particles '
-                'kept out of training. "Analyze results" shows the curves.'
+                f'Iteration {last["iteration"]:.0f}: MSE {last["mse"]:.3g} on particles kept out of training. "Analyze '
+                'results" shows the curves.'
             ]
         except (OSError, KeyError, IndexError):
             return super()._progress_lines()
@@ -257,6 +316,12 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
                 )
                 + '.'
             )
+        top = (next(iter(summary.get('members', {}).values()), summary)).get('top', [])
+        if len(top) > 1:
+            lines.append(
+                f'The best {len(top)} evaluations: mean MSE {summary["top_mse_mean"]:.5f}, '
+                f'standard deviation {summary["top_mse_sd"]:.5f}.'
+            )
         if len(members) > 1:
             lines.append(
                 f'Cross-fitted: {len(members)} networks ({", ".join(members)}); a particle is denoised by those that '
@@ -272,17 +337,28 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         gan = 'without adversary' if s.get('gan') == 'none' else f'with the {s.get("gan")} adversary'
         return [
             f'A denoiser (network {s.get("network")}, l{s.get("p")} reconstruction {gan}; [Gu2020], [Gu2023]) was '
-            f'trained on {self.inputParticles.get().getSize()} particles and projections of the refined map.'
+            f'trained on {self.inputParticles.get().getSize()} particles and {PARTNERS[s.get("target", "references")]}.'
         ]
 
     # --------------------------- UTILS functions -----------------------------
+    def _partner(self):
+        """{setting: pointer} of the set that the particles are paired with; none when they teach themselves."""
+        target = self._form_values()['target']
+        return {
+            'references': {'references': self.inputReferences},
+            'copies': {'copies': self.inputCopies},
+        }.get(target, {})
+
+    def _stand_ins(self):
+        return {**super()._stand_ins(), **{setting: os.curdir for setting in self._partner()}}
+
     def getModelDir(self):
         """Folder of the trained model, relative to the project."""
         return self.getRunDir('model')
 
     def _maps(self):
         """[(path in the extra folder, Volume)] of the maps beside the references."""
-        pointers = self.inputVolumes if self._takes_maps() else []
+        pointers = self.inputVolumes if self._takes_maps() and 'references' in self._partner() else []
         volumes = [p.get() for p in pointers if p.get() is not None]
         return [(self._getExtraPath(f'map{k}.mrc'), volume) for k, volume in enumerate(volumes, 1)]
 
@@ -291,12 +367,11 @@ class CryoEMGANProtTrain(CryoEMGANProtBase):
         return self.inputModel.get() if self.fromModel else None
 
     def _input_settings(self):
-        settings = {
-            'particles': self._engine_path('particles.star'),
-            'references': self._engine_path('references.star'),
-        }
+        settings = {name: self._engine_path(f'{name}.star') for name in ('particles', *self._partner())}
         if self._maps():
             settings['volume'] = [os.path.abspath(path) for path, _ in self._maps()]
+        if self.inputNoise.get() is not None:
+            settings['noise_particles'] = self._engine_path('noise.star')
         model = self._start_model()
         if model is not None:
             # What the form leaves open is the model's, not the preset's.

@@ -216,6 +216,25 @@ class TestMessages(ProjectTest):
         assert isinstance(self.map.outputVolume, Volume)
 
 
+def test_message_from_a_queue_of_steps(tmp_path, monkeypatch):
+    """Each step a job: the engine's stderr is in a log of the queue, and old messages are not told again."""
+    monkeypatch.chdir(tmp_path)
+    project = protocols.CryoEMGANProtProject(workingDir='run')
+    logs = tmp_path / 'run' / 'logs'
+    logs.mkdir(parents=True)
+    own, queued = logs / 'run.stderr', logs / '160-2-1.err'
+    own.write_text('cryoemgan: of an earlier start\n')
+    queued.write_text('cryoemgan: of an earlier job, and long\n')
+    before = project._error_logs()
+    assert project._engine_message(before) == ''
+    queued.write_text('noise\ncryoemgan: a.mrcs: truncated\n')
+    assert project._engine_message(before) == 'a.mrcs: truncated'
+    before = project._error_logs()
+    with own.open('a') as f:
+        f.write('cryoemgan: --ctf: of this start\n')
+    assert project._engine_message(before).endswith(': of this start')
+
+
 def test_half_maps_of_the_map_are_used(tmp_path):
     """A map that brings its half maps, and particles that know their half set: each is projected from its own."""
     particles = data.make_particles(tmp_path, count=6, with_ctf=True)
@@ -231,3 +250,25 @@ def test_half_maps_of_the_map_are_used(tmp_path):
     assert project._half_maps() == [(1, str(path)) for path in paths]
     project.halfMaps.set(project.getParam('halfMaps').choices.index('do not use'))
     assert project._half_maps() == []
+
+
+def test_training_without_a_map_asks_for_none():
+    """The form with "self" sends no references and hides what needs them; it says what "copies" lacks."""
+    train = protocols.CryoEMGANProtTrain()
+    choices = train.getParam('target').choices
+    assert list(train._partner()) == ['references']
+    train.target.set(choices.index('self'))
+    values = train._form_values()
+    assert values['target'] == 'self'
+    assert 'hidden_pixels' in values
+    assert 'min_agreement' not in values
+    assert train._partner() == {}
+    assert train._check_settings() == []
+    assert not train.evalParamCondition('inputReferences')
+    train.gan.set(train.getParam('gan').choices.index('beta'))
+    assert any('"Adversary" beta needs references' in e for e in train._check_settings())
+    train.gan.set(0)
+    train.target.set(choices.index('copies'))
+    assert list(train._partner()) == ['copies']
+    assert train._check_settings() == []
+    assert 'hidden_pixels' not in train._form_values()

@@ -4,13 +4,17 @@ import os
 
 import numpy as np
 import pytest
+import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 
+from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.table import ParticleTable
 from cryoemgan.objects import DenoiserModel, read_card
+from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
 pytestmark = pytest.mark.workflow
+TARGETS = Train.__dataclass_fields__['target'].metadata['choices']
 
 
 class TestWorkflow(ProjectTest):
@@ -46,12 +50,32 @@ class TestWorkflow(ProjectTest):
             numberOfThreads=1,
         )
 
+        cls.blind = cls.run_protocol(
+            'CryoEMGANProtTrain',
+            {'inputParticles': (cls.particles, 'outputParticles')},
+            target=TARGETS.index('self'),
+            iterations=6,
+            batchSize=8,
+            evaluations=2,
+            numberOfThreads=1,
+        )
+        folder = cls.getOutputPath('empty')
+        pw.utils.makePath(folder)
+        data.make_particles(folder, 24, cls.box, 3.0).close()
+        cls.empty = cls.run_protocol(
+            ProtImportParticles,
+            importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
+            sqliteFile=f'{folder}/particles.sqlite',
+            samplingRate=data.PIXEL,
+        )
         cls.audit = cls.run_protocol(
             'CryoEMGANProtAudit',
             {
                 'inputParticles': (cls.particles, 'outputParticles'),
                 'inputReferences': (cls.references, 'outputReferences'),
                 'inputModel': (cls.training, 'outputModel'),
+                'inputSecondModel': (cls.blind, 'outputModel'),
+                'inputNoiseParticles': (cls.empty, 'outputParticles'),
             },
             numberOfThreads=1,
         )
@@ -59,7 +83,17 @@ class TestWorkflow(ProjectTest):
     def test_audit_gives_a_page(self):
         assert os.path.getsize(self.audit.getPage()) > 10_000
         assert self.audit.summary()[0].split(':')[0] in ('GREEN', 'YELLOW', 'RED')
-        assert self.audit.readSummary()['leakage'] == 0
+        found = self.audit.readSummary()
+        assert found['leakage'] == 0
+        assert 'opinion' in found['lights']
+        assert found['empty_particles_in']['count'] == 24
+
+    def test_a_model_without_references(self):
+        card = read_card(self.blind.getModelDir())
+        assert card['target'] == 'self'
+        assert 'Trained without references' in card['statement']
+        assert not os.path.exists(self.blind._getExtraPath('references.star'))
+        assert 'nothing else' in self.blind.methods()[0]
 
     def test_training_is_told_what_project_found(self):
         card = read_card(self.training.getModelDir())
@@ -133,7 +167,7 @@ class TestWorkflow(ProjectTest):
             (viewers.TrainViewer, self.training, ('showCurves', 'showGallery')),
             (viewers.ProjectViewer, self.references, ('showGallery', 'showCorrelation')),
             (viewers.DenoiseViewer, self.denoising, ('showGallery', 'showUncertainty')),
-            (viewers.AuditViewer, self.audit, ('showPictures',)),
+            (viewers.AuditViewer, self.audit, ('showLights', 'showPictures')),
             (viewers.EvaluateViewer, self.evaluation, ('showGallery', 'showMetrics', 'showFrc')),
         ):
             viewer = cls(project=self.proj, protocol=run)

@@ -168,9 +168,12 @@ class RunViewer(ProtocolViewer):
             return self._not_yet('The run has no output yet.')
         return [MDView(output, self.protocol, self.getProject().port)]
 
-    def _not_yet(self, sentence):
+    def _tell(self, sentence):
         if self.formWindow is not None:
             self.formWindow.showInfo(sentence)
+
+    def _not_yet(self, sentence):
+        self._tell(sentence)
         return []
 
     def _run_name(self):

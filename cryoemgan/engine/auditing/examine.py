@@ -9,7 +9,7 @@ from .. import agreement
 from ..ctf import apply_ctf, ctf_rfft
 from ..frc import RingCorrelation, frequencies
 from ..resample import resample
-from . import measures, probes
+from . import empties, measures, opinion, probes
 
 STEPS = 7
 
@@ -35,20 +35,26 @@ class Bench:
         self.particles = resample(p.particles.images().read(p.rows), box)
         grey = p.model.card['grey']
         references = resample(p.references.images().read(p.reference_rows), box)
+        self.ctf = p.model.card['ctf']
+        if p.model.card.get('target', 'references') != 'references':
+            # It draws what the particles hold, and was never told the grey scale of the references.
+            if p.references.provenance.get('ctf') == 'none' and p.particles.has('rlnDefocusU'):
+                references = self._filtered(references)
+            grey = dict(zip(('gain', 'offset'), line(references, self.particles)))
         # What the network is to draw; and the same as the particles hold it: with their CTF.
         self.truth = (grey['gain'] * references + grey['offset']).astype(np.float32)
         self.signal = self.with_ctf(self.truth)
 
-    def with_ctf(self, images):
-        """Images as the particles hold them: bare ones get the CTF of the particles."""
-        p = self.p
-        if p.model.card['ctf'] != 'none' or not p.particles.has('rlnDefocusU'):
+    def with_ctf(self, images, held=None):
+        """Images as the particles hold them: bare ones get the CTF of the particles. held: CTF in them, default as in
+        the output of the model."""
+        if (held or self.ctf) != 'none' or not self.p.particles.has('rlnDefocusU'):
             return images
         return self._filtered(images)
 
     def as_drawn(self, images):
         """Bare images as the network is to draw them: with the CTF that its references have."""
-        mode = self.p.model.card['ctf']
+        mode = self.ctf
         return images if mode == 'none' or not self.p.particles.has('rlnDefocusU') else self._filtered(images, mode)
 
     def _filtered(self, images, mode='full'):
@@ -81,7 +87,7 @@ def examine(p, committee, seed, bar):
     real = {'own': measures.own(denoised, bench.truth), 'rank': measures.rank(denoised, bench.truth)}
     real['nearest'] = measures.nearest(denoised, bench.truth)
     bar.update()
-    twins = _twins(bench, noise, probes.stream(seed, 1))
+    twins, twin_images, twins_denoised = _twins(bench, noise, probes.stream(seed, 1))
     bar.update()
     empty = _noise_in(bench, noise, denoised, probes.stream(seed, 2))
     bar.update()
@@ -92,15 +98,18 @@ def examine(p, committee, seed, bar):
     bar.update()
     bias, signal, resolved = _bias(bench, noise, probes.stream(seed, 5))
     bar.update()
+    emptied = _empties(bench, denoised, bar) if p.empties else None
+    second = _second(bench, noise, denoised, twin_images, twins_denoised, seed, bar) if p.second else None
     frequency = frequencies(p.plan.model_box, p.plan.pixel_size)
     judged = {
         'leakage': p.routing.leakage / len(p.particles),
         'agreement': (pairs.mean - pairs.shuffled_mean) / max(pairs.error, 1e-9),
         'fidelity': float(real['own'].mean() / max(twins['own'], 1e-9)),
         'rank': float(real['rank'].mean()),
-        'noise': measures.separation(real['nearest'], empty['nearest']),
+        'noise': min(measures.separation(real['nearest'], x['nearest']) for x in (empty, emptied) if x),
         'bias': float(bias[resolved].sum() / max(signal[resolved].sum(), 1e-12)),
         'calibration': twins['calibration'],
+        'opinion': second and second['weight'] - second['weight_simulations'],
     }
     results = {
         'particles': len(p.particles), 'sample': len(p.rows), 'leakage': p.routing.leakage,
@@ -110,6 +119,9 @@ def examine(p, committee, seed, bar):
         'simulated_twins': twins,
         'noise_in': {'nearest': _mean_sd(empty['nearest']), 'energy': empty['energy'],
                      'average_frc': empty['frc'].tolist()},
+        'empty_particles_in': emptied and {'count': len(emptied['in']), 'nearest': _mean_sd(emptied['nearest']),
+                                           'energy': emptied['energy']},
+        'second_opinion': second and {k: v for k, v in second.items() if k not in ('out', 'each')},
         'wrong_molecule': wrong,
         'bias': {'fraction': judged['bias'], 'frequency': frequency.tolist(), 'variance': bias.tolist(),
                  'signal': signal.tolist()},
@@ -123,9 +135,18 @@ def examine(p, committee, seed, bar):
     }  # fmt: skip
     images = {'particle': bench.particles, 'denoised': denoised, 'expected error': maps, 'reference': bench.truth,
               'noise': empty['in'], 'denoised noise': empty['out']}  # fmt: skip
+    if emptied:
+        images |= {'empty particle': emptied['in'], 'denoised empty particle': emptied['out']}
+    if second:
+        columns['second_opinion'] = second['each']
+        images['second opinion'] = second['out']
     curves = {'frequency': frequency, 'bias': bias, 'signal': signal, 'noise_frc': empty['frc'],
               'nearest_real': real['nearest'], 'nearest_noise': empty['nearest'], 'own': real['own'],
               'expected': twins['expected'], 'errors': twins['errors']}  # fmt: skip
+    if second:
+        curves['opinion'] = {
+            k: np.array(second[k]) for k in ('frc', 'frc_simulations', 'weights', 'weights_simulations')
+        }
     del twins['expected'], twins['errors']
     bar.update()
     return Findings(results, judged, columns, images, curves)
@@ -140,7 +161,7 @@ def _twins(bench, noise, rng):
     errors = np.sqrt(difference.var((1, 2), dtype=np.float64))
     expected = uncertainty * denoised.std((1, 2), dtype=np.float64)
     ratio, correlation = measures.calibration(expected, errors)
-    return {
+    found = {
         'own': float(measures.own(denoised, bench.truth).mean()),
         'error_of_signal': float(np.mean(errors**2) / measures.energy(bench.truth)),
         'calibration': ratio,
@@ -148,6 +169,35 @@ def _twins(bench, noise, rng):
         'expected': expected,
         'errors': errors,
     }
+    return found, images, denoised
+
+
+def _empties(bench, denoised, bar):
+    """What real empty particles become: as `_noise_in`."""
+    p = bench.p
+    images, out = empties.denoise(p.empties, p.model, p.cut)
+    bar.update()
+    return {'in': images, 'out': out, 'nearest': measures.nearest(out, bench.truth),
+            'energy': measures.energy(out) / max(measures.energy(denoised), 1e-12)}  # fmt: skip
+
+
+def _second(bench, noise, denoised, twin_images, twins_denoised, seed, bar):
+    """The second model against the first, on particles and on simulated twins of them."""
+    judge = opinion.Opinion(bench.p.second, bench)
+    # Plus and minus one more noise image, unequally: two copies with independent noise, the first hardly worse.
+    extra = noise.draw(len(bench.particles), probes.stream(seed, 6))
+    real = judge.compare(bench.particles + extra / 2, bench.particles - 2 * extra)
+    each = judge.compare(bench.particles, bench.particles, denoised)
+    twins = judge.compare(twin_images, bench.signal, twins_denoised)
+    bar.update()
+    below = each.correlations < np.quantile(twins.correlations, 0.01)
+    return {
+        'out': each.second, 'each': each.correlations, 'cut': judge.cut, 'disagreeing': int(below.sum()),
+        'agreement': _mean_sd(each.correlations), 'agreement_simulations': _mean_sd(twins.correlations),
+        'frc': each.frc.tolist(), 'frc_simulations': twins.frc.tolist(),
+        'weight': real.weight, 'weight_simulations': twins.weight,
+        'weights': real.weights().tolist(), 'weights_simulations': twins.weights().tolist(),
+    }  # fmt: skip
 
 
 def _noise_in(bench, noise, denoised, rng):
@@ -192,6 +242,13 @@ def _bias(bench, noise, rng):
     denoised = (bench.with_ctf(bench.denoise(x)) for x in (e, o))
     bias, signal = measures.bias(*denoised, e, o)
     return bias, signal, signal > 0.01 * signal.max()
+
+
+def line(x, y):
+    """(gain, offset) of the least-squares line through all pixels."""
+    x, y = (np.asarray(v, np.float64) for v in (x, y))
+    gain = ((x - x.mean()) * (y - y.mean())).mean() / x.var()
+    return float(gain), float(y.mean() - gain * x.mean())
 
 
 def _mean_sd(values):

@@ -61,6 +61,12 @@ LIMITS = {
         'The denoiser changes the signal by less than it keeps.',
         'The denoiser replaces most of the signal by what it expects.',
     ),
+    'opinion': Limit(
+        0.15, 0.3, 'Second opinion (its weight on particles less that on simulations)',
+        'Where a second model differs from this one, it is no more right on particles than on simulations.',
+        'Where a second model differs from this one, the particles side with the second more than the references '
+        'explain: they hold something that the map lacks, or the network shows something that is not in them.',
+    ),
     'calibration': Limit(
         1.5, 2.0, 'Uncertainty (error / expected)',
         'The errors are as large as the uncertainty says.',

@@ -44,6 +44,20 @@ def draw(job, found, pictures):
             'bias.png', figures.audit.bias(c['frequency'], c['bias'], c['signal'], c['noise_frc']),
         ),
     }  # fmt: skip
+    if 'empty particle' in images:
+        pair = {k: images[k] for k in ('empty particle', 'denoised empty particle')}
+        count = min(3, len(images['empty particle']))
+        plots['What real empty particles become'] = ('empties.png', figures.audit.strips(pair, range(count)))
+    if 'second opinion' in images:
+        three = {k: images[k] for k in ('particle', 'denoised', 'second opinion', 'reference')}
+        worst = np.argsort(found.columns['second_opinion'])
+        shown = worst[np.linspace(0, len(worst) - 1, min(pictures, len(worst))).round().astype(int)]
+        plots['Second opinion: agreement by resolution'] = (
+            'opinion.png', figures.audit.opinion(c['frequency'], c['opinion']),
+        )  # fmt: skip
+        plots['Second opinion, from the least to the best agreement'] = (
+            'opinions.png', figures.audit.strips(three, shown),
+        )  # fmt: skip
     paths = {}
     for title, (name, figure) in plots.items():
         paths[title] = job.output(name)
@@ -100,4 +114,20 @@ def _words(results):
         f'({wrong["mirrored"]["without_network"]:.2f} before the network).',
         f'The median expected error of an image is {results["uncertainty"]["median"]:.0%} of its contrast.',
     ]
+    empty, second = results['empty_particles_in'], results['second_opinion']
+    if empty:
+        sentences.append(
+            f'{empty["count"]} real empty particles give {empty["energy"]:.0%} of the contrast energy, and correlate '
+            f'{empty["nearest"]["mean"]:.2f} with the nearest reference (simulated noise '
+            f'{noise["nearest"]["mean"]:.2f}, particles {results["denoised"]["nearest"]["mean"]:.2f}).'
+        )
+    if second:
+        sentences.append(
+            f'A second model agrees with this one by {second["agreement"]["mean"]:.2f} on particles, by '
+            f'{second["agreement_simulations"]["mean"]:.2f} on simulations of the references; {second["disagreeing"]} '
+            'particles agree less than all but one in a hundred simulations (column second_opinion of audit.csv). '
+            f'Where the two differ, the second is right by {second["weight"]:.0%} on particles and by '
+            f'{second["weight_simulations"]:.0%} on simulations: the difference is what the particles hold and the map '
+            'does not.'
+        )
     return '<ul>' + ''.join(f'<li>{s}</li>' for s in sentences) + '</ul>'

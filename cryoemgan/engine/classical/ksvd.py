@@ -23,7 +23,7 @@ class Denoiser(Method):
 
     learns = True
 
-    def __init__(self, box, patch=8, atoms=256, rounds=10, tolerance=1.1, seed=0):
+    def __init__(self, box, patch=12, atoms=256, rounds=10, tolerance=1.05, seed=0):
         super().__init__(box)
         self.patch, self.atoms, self.rounds, self.tolerance = patch, atoms, rounds, tolerance
         self._rng = np.random.default_rng(seed)

@@ -10,10 +10,11 @@ class Denoiser(Method):
     """Each pixel becomes the mean of pixels whose surroundings look alike.
 
     patch: side of the surroundings, px. distance: how far to look, px. strength: decay of the weights in units of the
-    noise's s.d. Larger patches than scikit-image's 7 px pay at the noise of cryo-EM.
+    noise's s.d. Of 50 settings these lay within 2 percent of the best for five-state RNAP at 64 and 128 px and SNR 0.1
+    and 0.05 (training images); 7 px and 0.6 were 5 to 18 percent worse.
     """
 
-    def __init__(self, box, patch=7, distance=11, strength=0.6):
+    def __init__(self, box, patch=11, distance=11, strength=0.5):
         super().__init__(box)
         self.patch, self.distance, self.strength = patch, distance, strength
 

@@ -1,5 +1,6 @@
 """Pieces that the paper's networks share."""
 
+import torch
 from torch import nn
 
 from ..errors import InputError
@@ -86,6 +87,13 @@ class EncoderDecoder(nn.Module):
             self.ups.append(nn.ModuleList([nn.Sequential(up(previous, width), nn.BatchNorm2d(width)), blocks]))
         self.last = last or nn.Sequential(up(channels[0], 1), nn.BatchNorm2d(1), nn.Tanh())
         initialise(self)
+
+    def initialise(self, noisy, clean):
+        """Start at the references' mean and spread: two numbers, which took hundreds of steps to get there."""
+        # The last layers are batch norm of one channel, of mean 0 and s.d. 1 before training, and tanh.
+        with torch.no_grad():
+            self.last[1].weight.fill_(clean.std())
+            self.last[1].bias.fill_(torch.atanh(clean.mean().clamp(-0.9, 0.9)))
 
     def forward(self, x):
         kept = []

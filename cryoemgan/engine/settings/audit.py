@@ -20,6 +20,21 @@ class Audit(Settings):
         label='References',
     )
     model: str | None = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
+    second_model: str | None = option(
+        None,
+        'Another model folder, whose output is compared with that of the first: best one trained without references '
+        '(train --target self). Where the two disagree more on real particles than on simulations of the references, '
+        'the particles hold something that the map does not, or the network shows something that only the map says.',
+        path=True,
+        label='Second opinion',
+    )
+    noise_particles: str | None = option(
+        None,
+        'Empty particles (STAR): extracted where there is none, with the same box and normalisation. They go in as '
+        'noise beside the simulated noise, which knows nothing of carbon, ice and neighbours.',
+        path=True,
+        label='Empty particles',
+    )
     sample: int = option(
         500,
         'Particles looked at, spread over the set (fewer of large boxes: images of 64 MB in all). The s.d. of a mean '

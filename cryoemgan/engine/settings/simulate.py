@@ -128,6 +128,17 @@ class Simulate(Settings):
         expert=True,
         label='CTF in clean images',
     )
+    view_spread: float | None = option(
+        None,
+        'All particles seen from about one side, drawn by the seed: s.d. of the rotations about each axis away from '
+        'it, in the plane too. For clustering as in the paper, whose test images cannot have been seen from '
+        'everywhere. Default: all orientations equally likely.',
+        unit='deg',
+        gt=0,
+        le=180,
+        label='View spread',
+        expert=True,
+    )
     shift_sd: float = option(0.0, 'S.d. of random shifts in x and y.', unit='px', ge=0, label='Shifts')
     contaminate: str = option(
         'none',

@@ -13,14 +13,30 @@ PRESETS = Path(__file__).resolve().parent.parent / 'presets'
 LENGTHS = ('epochs', 'iterations', 'minutes')
 
 
-def preset_values(name, network=None):
+# Options that compare with references, and what they may be where there are none.
+WITHOUT_REFERENCES = {
+    'gan': ('none',),
+    'p': (2,),
+    'contaminate': ('none',),
+    'exchange_noise': (0,),
+    'fresh_fraction': (0,),
+    'noise_curriculum': (0,),
+    'volume': ([],),
+    'invert_contrast': (False,),
+}
+
+
+def preset_values(name, network=None, target='references'):
     """Values of a preset (name -> value) for a network, default its own; pure data, one JSON file each.
 
-    Also read by the Scipion form. The entry ``networks`` of a file holds what is different for some networks.
+    Also read by the Scipion form. The entry ``networks`` of a file holds what is different for some networks,
+    ``without_references`` what is different when there are none.
     """
     values = json.loads((PRESETS / f'{name}.json').read_text(encoding='utf-8'))
     values.pop('about', None)
-    schedules = values.pop('networks', {})
+    schedules, alone = values.pop('networks', {}), values.pop('without_references', {})
+    if target != 'references':
+        values |= alone
     return {**values, **schedules.get(network or values['network'], {})}
 
 
@@ -29,12 +45,39 @@ class Train(Settings):
     """Train a denoiser on pairs (particle, reference)."""
 
     particles: str | None = option(None, 'Noisy particles (STAR).', required=True, path=True, label='Particles')
+    target: str = option(
+        'references',
+        'What the network learns to give. references: projections of the map; shows most, and can show what only the '
+        'map says. self: no map at all; each particle is predicted from its own other pixels (blind spots), '
+        'after its noise, measured in the corners of the boxes, is made white. Assumes that the noise of different '
+        'pixels is then independent. copies: no map; one noisy copy of each particle (--copies: e.g. from the other '
+        'half of the frames) is predicted from the other. Assumes that the noise of the two is independent. Both keep '
+        'the CTF, show less detail, and cannot have learnt anything from the map: a second opinion for audit.',
+        choices=('references', 'self', 'copies'),
+        label='Learn from',
+    )
     references: str | None = option(
         None,
-        'Reference projections of the same particles (STAR, from project). Matched by identity, never by row.',
-        required=True,
+        'Reference projections of the same particles (STAR, from project). Matched by identity, never by row. Needed '
+        'unless --target is self or copies.',
         path=True,
         label='References',
+    )
+    copies: str | None = option(
+        None,
+        'Second noisy copies of the particles (STAR), for --target copies: same alignment, scale and signal, noise of '
+        'their own. Matched by identity. The model is one for the noise of a copy.',
+        path=True,
+        label='Second copies',
+    )
+    hidden_pixels: float = option(
+        0.25,
+        'Part of the pixels hidden in each image with --target self. More hidden pixels teach more in a step, but '
+        'the network learns on less of each particle than it later sees.',
+        gt=0,
+        le=0.9,
+        expert=True,
+        label='Hidden pixels',
     )
     preset: str = option(
         'recommended',
@@ -52,11 +95,10 @@ class Train(Settings):
         'weights, the lowest error for its time on particles within a few pixels of the centre; residual: strided '
         "convolutions with skips, 1.6 M; paper128: the paper's, 4.2 M, three times the cost of residual; basis: "
         'perceptron on the components of equivariant, 16 M; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
-        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided (experimental): looks for the '
+        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided: looks for the '
         'projections of the map that each particle resembles, and corrects their weighted mean. It adds what the map '
         'knows of the molecule to what little a noisy image tells. It cannot tell what the map does not hold, and '
-        "draws the map's projections for junk and other molecules too: check the column cryoemganEvidence. Needs "
-        '--cross-fit none.',
+        "draws the map's projections for junk and other molecules too: check the column cryoemganEvidence.",
         choices=NETWORKS,
         label='Network',
     )
@@ -228,8 +270,8 @@ class Train(Settings):
         'Map that the references were projected from; repeat for several (states, classes), which then count '
         'equally. With --fresh-fraction new projections of it are made during training, at random angles, with '
         'shifts and CTF of random particles: the cure for small sets and for overfitting to the refined angles. '
-        'With --network guided the bank is made of its projections; without it, of the references in training, which '
-        'then must be free of CTF.',
+        'With --network guided the bank is made of its projections; without it, of those of the maps that project left '
+        'beside the references (each member of its own half map), or else of references without CTF themselves.',
         path=True,
         label='Maps for fresh pairs or guide',
     )
@@ -242,6 +284,15 @@ class Train(Settings):
         ge=0,
         le=1,
         label='Fresh pairs',
+    )
+    noise_particles: str | None = option(
+        None,
+        "Images of noise alone (STAR): boxes of background, or empty particles, in the particles' pixel size and in "
+        'their box or a larger one. With --fresh-fraction the noise of fresh pairs is cut and turned out of them, '
+        "scaled as a set to the strength of the particles' noise, in place of Gaussian noise: it brings what a "
+        'spectrum does not tell, such as neighbours, carbon and ice.',
+        path=True,
+        label='Images of noise',
     )
     noise_curriculum: float | None = option(
         None,
@@ -269,7 +320,7 @@ class Train(Settings):
         'should come from project --half1 --half2); folds: --folds members; auto: halves where the particles have '
         'them, else folds; none: one network for all, whose output on its own training particles repeats part of '
         'their noise. --minutes is shared among the members, --iterations and --epochs count for each: two members '
-        'cost twice the iterations but the same epochs, since each has half of the pairs. --network guided: none only.',
+        'cost twice the iterations but the same epochs, since each has half of the pairs.',
         choices=('auto', 'none', 'halves', 'folds'),
         label='Cross-fitting',
     )
@@ -354,14 +405,16 @@ class Train(Settings):
     bank_size: int = option(
         8000,
         'Guided networks: templates (projections) in the bank; each stands for all its in-plane rotations. More tell '
-        'finer differences of the view; time and memory of the search grow in proportion.',
+        'finer differences of the view. Memory grows in proportion (6 kB each at 64 px), the time of a search more '
+        'slowly: 4.4 ms a particle of 64 px with 2,000, 6.9 ms with 16,000 (8 and 27 ms where shifts of 4 px are '
+        'looked for).',
         ge=2,
         le=1000000,
         expert=True,
         label='Templates',
     )
     candidates: int = option(
-        64,
+        48,
         'Guided networks: templates, turned and moved, that are weighed exactly for each particle, the best of the '
         'coarse search. Too few make the mean follow one of them; more take longer.',
         ge=4,
@@ -427,6 +480,29 @@ class Train(Settings):
         given = [flag(name) for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f'give only one of {", ".join(given)}: they all set the length of the run')
+        self._validate_target()
+
+    def _validate_target(self):
+        """What each target needs is there, and nothing that it cannot use."""
+        if self.target == 'references':
+            if self.references is None:
+                raise InputError('--references is missing (or train without: --target self)')
+            if self.copies is not None:
+                raise InputError('--copies is for --target copies')
+            return
+        if (self.copies is not None) != (self.target == 'copies'):
+            raise InputError('--copies is missing' if self.copies is None else '--copies is for --target copies')
+        if self.references is not None:
+            raise InputError(f'--target {self.target} learns without --references: leave them out')
+        for name, usable in WITHOUT_REFERENCES.items():
+            value = getattr(self, name)
+            if value not in (None, *usable):
+                raise InputError(
+                    f'--target {self.target}: {flag(name)} {value} needs references; without them it can be '
+                    f'{" or ".join(str(v) for v in usable)}'
+                )
+        if self.network in ('guided', 'basis', 'equivariant'):
+            raise InputError(f'--target {self.target}: --network {self.network} looks at references; take residual')
 
     def pose_prior_degrees(self):
         """Width of the pose prior, or None."""
@@ -434,7 +510,7 @@ class Train(Settings):
 
     def fill(self):
         """Take from the preset every option that was left open; explicit values win. Returns self."""
-        values = preset_values(self.preset, self.network)
+        values = preset_values(self.preset, self.network, self.target)
         if any(getattr(self, name) is not None for name in LENGTHS):
             values = {k: v for k, v in values.items() if k not in LENGTHS}
         known = {f.name for f in fields(self)}

@@ -106,6 +106,14 @@ def same_members(model):
     return all(torch.equal(x, y) for x, y in zip(a, b))
 
 
+def test_spread_of_the_best_evaluations_is_the_mean_of_the_members(unbroken):
+    found = json.loads((unbroken / 'summary.json').read_text())
+    for key, measure in (('top_mse_mean', np.mean), ('top_mse_sd', np.std)):
+        each = [measure([t['mse'] for t in m['top']]) for m in found['members'].values()]
+        assert found[key] == pytest.approx(np.mean(each))
+        assert each[0] != each[1]
+
+
 def test_each_particle_is_denoised_by_the_other_half(tmp_path, unbroken, inputs, halves):
     table, images, summary = denoise(tmp_path / 'd', inputs['particles'], unbroken / 'model', cut='none')
     model, noisy = Model.load(unbroken / 'model'), ParticleTable.read(inputs['particles']).images()

@@ -49,7 +49,8 @@ def test_rows_identity_and_gain(particles, tmp_path):
 def test_batches_do_not_matter(particles, tmp_path, method):
     one, _ = filtered(tmp_path / 'a', particles / 'noisy.star', method=method, batch_size=300)
     many, _ = filtered(tmp_path / 'b', particles / 'noisy.star', method=method, batch_size=37)
-    assert np.abs(one - many).max() < 1e-2 * one.std()
+    # The covariance of a solver that stopped early differed by 3e-4.
+    assert np.abs(one - many).max() < 5e-5 * one.std()
 
 
 def test_undone_ctf_put_back_is_the_other_result(particles, tmp_path):

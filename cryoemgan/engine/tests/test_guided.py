@@ -190,7 +190,7 @@ def toys(tmp_path_factory):
 def test_train_and_denoise_end_to_end(tmp_path, toys):
     run('train', Train(output=str(tmp_path / 't'), cross_fit='none', **GUIDED, **toys))
     model = Model.load(tmp_path / 't' / 'model')
-    assert 'xperimental' in model.card['statement']
+    assert 'cryoemganEvidence' in model.card['statement']
     assert list(model.members) == ['main']
     settings = Denoise(output=str(tmp_path / 'd'), particles=toys['particles'], model=str(model.folder), cut='none')
     run('denoise', settings)
@@ -204,7 +204,7 @@ def test_train_and_denoise_end_to_end(tmp_path, toys):
     assert np.median(correlation) > 0.5
 
 
-@pytest.mark.parametrize('other', [{}, {'cross_fit': 'folds'}, {'cross_fit': 'none', 'exchange_noise': 0.5}])
+@pytest.mark.parametrize('other', [{'fresh_fraction': 0.5}, {'devices': 2}, {'exchange_noise': 0.5}])
 def test_what_a_guided_network_cannot_do_is_refused(tmp_path, toys, other):
     with pytest.raises(InputError, match='guided'):
         run('train', Train(output=str(tmp_path / 't'), **{**GUIDED, **toys, **other}))

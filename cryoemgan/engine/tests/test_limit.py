@@ -22,8 +22,8 @@ def problem():
 
 def test_error_is_far_below_noise_and_stops_changing(problem):
     clean, noisy, limit = problem
-    coarse = ((limit.denoise(noisy, rounds=3, samples=80) - clean) ** 2).mean()
-    fine = ((limit.denoise(noisy, rounds=4, samples=240) - clean) ** 2).mean()
+    coarse = ((limit.denoise(noisy, rounds=3, samples=80, draws=120) - clean) ** 2).mean()
+    fine = ((limit.denoise(noisy, rounds=4, samples=240, draws=480) - clean) ** 2).mean()
     assert fine < 0.05 * clean.var()
     assert fine == pytest.approx(coarse, rel=0.35)
 

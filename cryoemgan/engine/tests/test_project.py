@@ -257,12 +257,13 @@ def test_a_killed_run_starts_cleanly_again(tmp_path, blobs, volume):
     _, summary, again = project(tmp_path, particles, volume, '--ctf', 'none', '--resume')
     np.testing.assert_array_equal(whole, again)
     assert sorted(p.name for p in out.iterdir()) == [
+        'map_volume.mrc',
         'references.mrcs',
         'references.star',
         'settings.json',
         'summary.json',
     ]
-    assert summary['outputs'] == ['references.mrcs', 'references.star']
+    assert sorted(summary['outputs']) == ['map_volume.mrc', 'references.mrcs', 'references.star']
 
 
 # Real particles

@@ -105,6 +105,17 @@ def test_orientations_are_uniform():
     assert np.std(psi) == pytest.approx(360 / np.sqrt(12), rel=0.02)
 
 
+def test_one_side_only():
+    matrices = euler_to_matrix(*simulation.random_angles(4000, seed=3, spread=8.0))
+    mean = np.linalg.svd(matrices.mean(0))
+    middle = mean[0] @ mean[2]
+    angle = np.arccos(((matrices * middle).sum((1, 2)) - 1) / 2)
+    # Three components of 8 degrees each: the angle has the mean square 3 * 64.
+    assert np.sqrt(np.mean(np.rad2deg(angle) ** 2)) == pytest.approx(np.sqrt(3) * 8, rel=0.04)
+    other = euler_to_matrix(*simulation.random_angles(1, seed=4, spread=8.0))[0]
+    assert np.rad2deg(np.arccos(((other * middle).sum() - 1) / 2)) > 45
+
+
 def test_same_seed_same_images_whatever_the_batch(plain, tmp_path):
     again, _ = simulate(tmp_path / 'again', shift_sd=1.5, count=100, batch_size=7)
     assert (again / 'noisy.mrcs').read_bytes()[1024:] == (plain / 'noisy.mrcs').read_bytes()[1024:]

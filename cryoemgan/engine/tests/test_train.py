@@ -79,8 +79,10 @@ def test_every_preset_leaves_nothing_open_but_the_length(name):
     free = {
         'particles',
         'references',
+        'copies',
         'box',
         'shift_range',
+        'noise_particles',
         'init',
         'devices',
         'output',
@@ -131,6 +133,9 @@ def test_records_of_a_run(tmp_path, data, gan):
     assert found['generator_parameters'] > 1e6
     assert found['training_pairs'] + found['validation_pairs'] == 120
     assert set(found['best']) == {'iteration', 'mse', 'psnr', 'ssim'}
+    errors = [float(r['mse']) for r in table]
+    assert found['top_mse_mean'] == pytest.approx(np.mean(errors))
+    assert found['top_mse_sd'] == pytest.approx(np.std(errors), rel=1e-4)
     kept = {f'iteration_{s["iteration"]:08d}.pt' for s in found['top']} | {'last.pt'}
     assert {p.name for p in (tmp_path / 'o' / 'checkpoints').iterdir()} == kept
 

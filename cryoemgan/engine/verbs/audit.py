@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import agreement, card, crossfitting, inference
-from ..auditing import examine, lights, report
+from ..auditing import empties, examine, lights, opinion, report
+from ..auditing.empties import Empties
+from ..auditing.opinion import Second
 from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
@@ -29,15 +31,16 @@ class Prepared:
     plan: inference.Plan
     routing: crossfitting.Routing
     cut: float | None
+    second: Second | None
+    empties: Empties | None
 
 
 def check(settings, job):
     """Prepared; InputError for sets that cannot be audited together."""
     particles, references = (ParticleTable.read(job.input(p)) for p in (settings.particles, settings.references))
     model = Model.load(settings.model, choose_device(settings.device))
-    if model.guide is not None:
-        # Its images under other noise would need the guide asked anew for each experiment; not checked yet.
-        raise InputError(f'{model.folder}: an audit of a guided model is not possible yet; look at cryoemganEvidence')
+    for guide in model.guides.values():
+        guide.require(particles)
     job.input(model.folder / card.CARD)
     plan = inference.plan(particles, model, 'model', settings.batch_size)
     inference.plan(references, model, 'model', settings.batch_size)
@@ -45,7 +48,8 @@ def check(settings, job):
     if len(rows) < agreement.FEWEST:
         raise InputError(f'{references.path}: only {len(rows)} particles have a reference; an audit needs more')
     ctf = references.provenance.get('ctf', model.card['ctf'])
-    if ctf != model.card['ctf']:
+    learnt_from_them = model.card.get('target', 'references') == 'references'
+    if learnt_from_them and ctf != model.card['ctf']:
         raise InputError(
             f'{references.path}: these references hold the CTF as "{ctf}", the model learnt "{model.card["ctf"]}": '
             'take the references it was trained on'
@@ -53,16 +57,20 @@ def check(settings, job):
     most = max(20, min(settings.sample, 2**24 // plan.model_box**2))
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
     return Prepared(particles, references, rows[chosen], reference_rows[chosen], model, plan,
-                    crossfitting.route(model, particles), cut_of(settings.cut, model))  # fmt: skip
+                    crossfitting.route(model, particles), cut_of(settings.cut, model),
+                    opinion.check(settings, job, particles, model),
+                    empties.check(settings, job, particles, model, most))  # fmt: skip
 
 
 def run(settings, job, p):
     """Measure, judge, write audit.json, audit.csv, pictures and audit.html."""
-    committee = Committee(p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut)
-    with job.progress(examine.STEPS, 'audit') as bar:
+    committee = Committee(
+        p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut, table=p.particles
+    )
+    with job.progress(examine.STEPS + (p.second is not None) + (p.empties is not None), 'audit') as bar:
         found = examine.examine(p, committee, settings.seed, bar)
     colours, overall = lights.judge(found.judged)
-    found.results |= {'lights': colours, 'overall': overall, 'statement': card.STATEMENT}
+    found.results |= {'lights': colours, 'overall': overall, 'statement': card.statement_of(p.model.card)}
     for name, colour in colours.items():
         limit = lights.LIMITS[name]
         if colour != 'green':
@@ -77,9 +85,10 @@ def run(settings, job, p):
 
 def _write_rows(job, p, found):
     names, members = p.particles.names(), p.routing.labels()
+    columns = [*COLUMNS, *(k for k in found.columns if k not in COLUMNS)]
     with atomic(job.output('audit.csv')) as partial, partial.open('w', newline='', encoding='utf-8') as f:
         writer = csv.writer(f)
-        writer.writerow(COLUMNS)
+        writer.writerow(columns)
         for i, row in enumerate(p.rows):
-            numbers = (found.columns[k][i] for k in COLUMNS[3:])
+            numbers = (found.columns[k][i] for k in columns[3:])
             writer.writerow([names[row], members[row], int(p.routing.leaked[row]), *(f'{v:.5g}' for v in numbers)])

@@ -10,6 +10,7 @@ from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
 from ..model import Model
+from ..noisein import ACCEPTED
 from ..settings.guided import degrees
 from ..stacks import StackWriter
 from ..table import ParticleTable
@@ -43,17 +44,14 @@ def check(settings, job):
 
 def _check_guide(settings, table, model):
     """Set the pose prior of a guided model; InputError when the table lacks what the guide needs."""
-    if model.guide is None:
+    if not model.guides:
         if settings.pose_prior != 'model':
             raise InputError(f'--pose-prior: {model.folder} is not a guided model, it does not use angles')
         return
-    options = model.guide.options
-    if settings.pose_prior != 'model':
-        options.pose_prior = degrees(settings.pose_prior)
-    if options.pose_prior and not table.has('rlnAngleRot'):
-        raise InputError(f'--pose-prior: {table.path} has no angles; give --pose-prior none')
-    if options.ctf != 'none' and not table.has('rlnDefocusU'):
-        raise InputError(f"{table.path}: no rlnDefocusU; the guided model {model.folder} needs each particle's CTF")
+    for guide in model.guides.values():
+        if settings.pose_prior != 'model':
+            guide.options.pose_prior = degrees(settings.pose_prior)
+        guide.require(table)
 
 
 def run(settings, job, prepared):
@@ -84,7 +82,7 @@ def run(settings, job, prepared):
     errors = np.concatenate(errors) if errors else None
     scores = np.concatenate(scores) if scores else None
     _write_table(job, prepared, committee, errors, scores)
-    guided = {} if scores is None else _judge(job, model, scores)
+    guided = {} if scores is None else _judge(job, prepared, scores)
     return {
         **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
         'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
@@ -123,20 +121,21 @@ def _write_table(job, prepared, committee, errors, scores):
     output.write(job.output(TABLE))
 
 
-def _judge(job, model, scores):
+def _judge(job, prepared, scores):
     """A warning when the evidence is lower than in training, and what the summary says of a guided model's scores."""
     evidence, disagreement, _ = scores.T.astype(np.float64)
-    threshold = model.guide.threshold
-    low = float((evidence < threshold['evidence']).mean())
-    # One in twenty of the training particles lies below the threshold.
-    if low > 4 * (1 - threshold['true_acceptance']):
+    thresholds = [prepared.model.evidence_threshold(name) for name in prepared.routing.members]
+    limits = prepared.routing.weights @ np.array(thresholds)
+    low, usual = float((evidence < limits).mean()), 1 - ACCEPTED
+    # One in twenty of the particles that the model was made for lies below the threshold.
+    if low > 4 * usual:
         job.warn(
-            f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but '
-            f'{1 - threshold["true_acceptance"]:.0%} of the training particles ({threshold["evidence"]:.1f}): they '
-            "are empty, another molecule, or noisier than the training set. A guided model shows them the map's "
-            'projections all the same: leave them out, or use a blind network'
+            f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but {usual:.0%} of the '
+            f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier '
+            "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
+            'use a blind network'
         )
-    return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': threshold['evidence'],
+    return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
             'below_threshold': low, 'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 

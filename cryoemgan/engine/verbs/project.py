@@ -11,7 +11,7 @@ from .. import agreement, alternatives, classes, fsc, maps, resample
 from ..devices import choose_device
 from ..errors import InputError
 from ..pairs import AGREEMENT
-from ..rendering import Renderer
+from ..rendering import Renderer, prepared_map
 from ..stacks import StackWriter
 from ..table import ParticleTable
 
@@ -168,6 +168,7 @@ def run(settings, job, prepared):
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
     references.set(AGREEMENT, agreements)
     references.set_provenance(**_provenance(settings, p, lowpass, other.best))
+    _write_maps(settings, job, p, lowpass)
     references.write(job.output(TABLE))
     return {
         'particles': count,
@@ -182,6 +183,21 @@ def run(settings, job, prepared):
         'correlation': found.as_dict(),
         'alternatives': other.as_dict(),
     }
+
+
+def _write_maps(settings, job, p, lowpass):
+    """The maps as they were projected, for a guided network: filtered and masked, with their own pixels."""
+    for name, volume in zip(_map_names(settings), p.maps):
+        maps.write_map(
+            job.output(maps.beside(name)), prepared_map(settings, volume, p.mask, lowpass), volume.pixel_size
+        )
+
+
+def _map_names(settings):
+    """Names of the maps in their order: half1, half2, class3, volume."""
+    named = {'half1': settings.half1, 'half2': settings.half2}
+    named |= {f'class{number}': path for number, path in classes.maps(settings).items()}
+    return [name for name, path in {**named, 'volume': settings.volume}.items() if path]
 
 
 def _compare(settings, job, p, renderer, mode):
@@ -258,6 +274,7 @@ def _provenance(settings, p, lowpass, best):
         'verb': 'project',
         'ctf': settings.ctf,
         **files,
+        'maps': ', '.join(_map_names(settings)),
         'volume_pixel_size': p.maps[0].pixel_size,
         'half_maps': 'yes' if settings.half1 else 'no',
         'half_map_resolution': f'{p.resolution:.3f}' if p.resolution else 'none',

@@ -8,15 +8,13 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-import mrcfile
 import numpy as np
 
 from .. import simulation
 from ..density import check_size, density, read_models
 from ..errors import InputError
 from ..geometry import euler_to_matrix
-from ..job import atomic
-from ..maps import read_map
+from ..maps import read_map, write_map
 from ..phantom import claw
 from ..resample import plan
 from ..stacks import Images, StackWriter
@@ -110,7 +108,7 @@ def run(settings, job, prepared):
 
 def _draw_columns(s, prepared, total):
     """Everything a particle has but its pixels."""
-    angles = simulation.random_angles(total, s.seed)
+    angles = simulation.random_angles(total, s.seed, s.view_spread)
     return {
         'angles': angles,
         'rotations': euler_to_matrix(*angles),
@@ -138,11 +136,11 @@ def _projectors(s, job, prepared):
         else:
             volume, pixel_size, scale = _volume(s, prepared, state)
             projectors.append(_slices(volume, s.interpolation, scale, _device(s)))
-        _write_volume(job.output(f'volume_{number}.mrc'), volume, pixel_size)
+        write_map(job.output(f'volume_{number}.mrc'), volume, pixel_size)
         volumes.append((volume, pixel_size))
     if len(volumes) > 1:
         # What refining all conformations as one would give.
-        _write_volume(job.output('consensus.mrc'), np.mean([v for v, _ in volumes], axis=0), volumes[0][1])
+        write_map(job.output('consensus.mrc'), np.mean([v for v, _ in volumes], axis=0), volumes[0][1])
     return projectors
 
 
@@ -168,12 +166,6 @@ def _device(s):
     if s.device != 'auto':
         return s.device.split(',')[0]
     return 'cuda' if torch.cuda.is_available() else 'cpu'
-
-
-def _write_volume(path, volume, pixel_size):
-    with atomic(path) as partial, mrcfile.new(partial, overwrite=True) as mrc:
-        mrc.set_data(np.asarray(volume, np.float32))
-        mrc.voxel_size = pixel_size
 
 
 def _batches(total, size):

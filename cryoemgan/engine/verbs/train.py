@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .. import assessment, checkpoints, crossfitting, guiding, networks, sampling, shown
+from .. import assessment, checkpoints, crossfitting, guiding, networks, noisyassessment, sampling, shown
+from ..background import open_background
+from ..card import ASSUMPTIONS
 from ..errors import InputError
 from ..job import file_identity
 from ..launching import launch, plan
 from ..model import Model, amend_card
+from ..noisypairs import open_noisy
 from ..pairs import open_pairs
 from ..settings.train import LENGTHS
 from ..synthetic import Synthetic, read_volumes
-from ..trainingrun import Member, TrainingRun
+from ..trainingrun import SCORES, Member, TrainingRun
 
 # Settings in which a resumed run may differ from the interrupted one.
 FREE = {'output', 'settings', 'threads', 'device', 'resume', 'overwrite', 'keep', 'patience', *LENGTHS}
@@ -38,16 +41,17 @@ def check(settings, job):
     start = Model.load(job.input(s.init)) if s.init else None
     if s.network == 'guided':
         guiding.check_settings(s)
-    pairs = open_pairs(s, job)
+    pairs = open_pairs(s, job) if s.target == 'references' else open_noisy(s, job)
     if s.network == 'guided':
         guiding.check(s, pairs, job)
     networks.create(s.network, pairs.box)
     if start is not None:
         _check_start(start, s, pairs)
     _tell_ctf(job, pairs)
+    _tell_assumptions(job, pairs)
     halves = pairs.half_sets()
     mode = crossfitting.choose(s.cross_fit, len(pairs), halves)
-    if mode == 'halves':
+    if mode == 'halves' and s.target == 'references':
         _tell_half_maps(s, job, pairs)
     parts = crossfitting.parts(mode, len(pairs), halves, s.folds, s.validation_fraction, s.seed)
     _contaminate(s, job, pairs, np.unique(np.concatenate([p.training for p in parts])))
@@ -91,11 +95,16 @@ def _first_weights(start, s, pairs, parts, part):
 
 
 def _tell_ctf(job, pairs):
-    if 'ctf' not in pairs.references.provenance:
+    if pairs.kind == 'references' and pairs.ctf == 'unknown':
         job.warn(
             f'{pairs.references.path} does not say what its images hold of the CTF (project writes it): the model '
             'and what it denoises are marked "unknown"'
         )
+
+
+def _tell_assumptions(job, pairs):
+    if pairs.kind in ASSUMPTIONS:
+        job.say(f'trained without references: {ASSUMPTIONS[pairs.kind]}')
 
 
 def _tell_half_maps(s, job, pairs):
@@ -114,6 +123,9 @@ def _check_start(model, s, pairs):
             f'--init: {s.init} is a {model.card["network"]["name"]} network for {model.card["box"]} px, '
             f"this run asks for {s.network} and {pairs.box} px; set --network and --box to the model's"
         )
+    learnt = model.card.get('target', 'references')
+    if learnt != s.target:
+        raise InputError(f'--init: {s.init} learnt from {learnt}, this run asks for --target {s.target}')
     if abs(model.card['pixel_size'] / pairs.pixel_size - 1) > 0.02:
         raise InputError(
             f'--init: {s.init} was trained at {model.card["pixel_size"]:.4g} A/px, these particles have '
@@ -144,21 +156,27 @@ def _synthetic(s, job, pairs, training):
         raise InputError(
             '--volume is used for fresh pairs and for --network guided only: give --fresh-fraction too, or leave it out'
         )
+    if s.noise_particles and not s.fresh_fraction:
+        raise InputError('--noise-particles is used for fresh pairs only: give --fresh-fraction too, or leave it out')
     if not (s.fresh_fraction or s.noise_curriculum or s.exchange_noise):
         return None
     if s.contaminate != 'none':
         raise InputError('--contaminate is for real pairs: leave out --fresh-fraction')
-    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job))
+    background = open_background(s.noise_particles, pairs, s.seed, job)
+    synthetic = Synthetic(pairs, training, s.seed, read_volumes(s.volume, pairs, job), background)
     job.say(f'noise of the particles: signal-to-noise ratio {synthetic.measured.snr:.3g}')
+    if background is not None:
+        job.say(f'images of noise are multiplied by {synthetic.background_scale:.3g} to be as strong as that')
     return synthetic
 
 
 def _identity(s, pairs, names):
     """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
-    files = ('particles', 'references', 'init', 'volume')
+    files = ('particles', 'references', 'copies', 'init', 'volume', 'noise_particles')
     kept = {k: v for k, v in s.as_dict().items() if k not in FREE and k not in files}
     scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
     kept['volume'] = [file_identity(v).get('sha256', v) for v in s.volume]
+    kept['noise_particles'] = s.noise_particles and file_identity(s.noise_particles).get('sha256', s.noise_particles)
     return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
 
 
@@ -171,11 +189,12 @@ def run(settings, job, prepared):
     results = _merged(found)
     results['cross_fit'] = {'mode': prepared.mode, 'members': list(found)}
     if fabric.is_global_zero:
-        measured = assessment.assess(Model.load(job.folder / 'model', fabric.device), prepared.pairs, prepared.members)
+        how = assessment if prepared.pairs.kind == 'references' else noisyassessment
+        measured = how.assess(Model.load(job.folder / 'model', fabric.device), prepared.pairs, prepared.members)
         half_maps = prepared.pairs.references.provenance.get('half_maps') == 'yes'
         amend_card(job.folder / 'model', cross_fit={'mode': prepared.mode, 'own_half_map': half_maps}, **measured)
         results |= measured
-        job.say(assessment.sentence(measured))
+        job.say(how.sentence(measured))
         blank = shown.warning(measured)
         if blank:
             job.warn(blank)
@@ -188,7 +207,7 @@ def _train(job, member, fabric, precision):
         job.say(f'member {member.name}: {len(member.training)} training pairs')
     checkpoint = member.checkpoint
     if member.settings.network == 'guided':
-        member.pairs = guiding.build(member.settings, job, member.pairs, member.training)
+        member.pairs = guiding.build(job, member)
         member.training = np.append(member.training, member.pairs.empty)
     batch_size = checkpoint['batch_size'] if checkpoint else member.settings.batch_size
     while True:
@@ -216,11 +235,14 @@ def _merged(found):
     sums = {
         k: sum(f[k] for f in every) for k in ('iterations', 'training_seconds', 'training_pairs', 'validation_pairs')
     }
-    best = {k: float(np.mean([f['best'][k] for f in every])) for k in ('mse', 'psnr', 'ssim')}
-    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids')
+    best = {k: float(np.mean([f['best'][k] for f in every])) for k in SCORES if k in first['best']}
+    spread = ('top_mse_mean', 'top_mse_sd')
+    top = {k: float(np.mean([f[k] for f in every])) for k in spread}
+    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids', *spread)
     return {
-        **first,
+        **{k: v for k, v in first.items() if k not in ('top', 'train_ids')},
         **sums,
+        **top,
         'best': {'iteration': max(f['best']['iteration'] for f in every), **best},
         'members': {name: {k: f[k] for k in own} for name, f in found.items()},
     }

@@ -1,0 +1,23 @@
+"""Learning from noisy images alone: hidden pixels, predicted from the others.
+
+Noise2Self (Batson and Royer 2019), Noise2Void (Krull et al. 2019): when the noise of a pixel is independent of the
+noise of all others, the prediction of a hidden pixel x from the rest has the expected squared distance
+
+    E (f - y)^2 = E (f - x)^2 + var(noise)
+
+to its noisy value y: what minimises the left side minimises the true error, which nobody has seen.
+"""
+
+import torch
+
+
+def hide(images, fraction, rng):
+    """(images with hidden pixels, mask): a random ``fraction`` of the pixels [B, 1, N, N], those where the mask (bool)
+    is True, replaced by white noise of variance 1, the noise of images as the network sees them.
+
+    The network cannot see which pixels are hidden, so that it learns to use no pixel for itself. At the SNR of single
+    particles the noise put in looks like any other pixel: images without hidden pixels are then nothing new to it.
+    """
+    mask = torch.as_tensor(rng.random(images.shape, dtype='float32') < fraction, device=images.device)
+    noise = torch.as_tensor(rng.standard_normal(images.shape, dtype='float32'), device=images.device)
+    return torch.where(mask, noise, images), mask

@@ -1,0 +1,109 @@
+"""Where the bank of a guided network comes from: given maps, the maps that `project` left, or the references."""
+
+import numpy as np
+import torch
+
+from . import agreement, maps, resample
+from .bank import Bank
+from .crossfitting import HALF
+from .ctf import apply_ctf, ctf_rfft
+from .errors import InputError
+from .guide import Context
+from .projection import FourierProjector
+from .steerable import FourierPlane
+
+SAMPLE = 32
+# References are projections of the maps that project left; anything else is another map, or other angles.
+LEAST_CORRELATION = 0.8
+
+
+def bank_of(settings, pairs, member, job):
+    """(Bank, template of each pair int64[len(pairs)] or None, where it comes from) for a Member of a run."""
+    found = maps_of(settings, pairs, member.name, job)
+    if found:
+        volumes, residual = [], 1.0
+        for volume in found:
+            plan = resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
+            volumes.append(torch.from_numpy(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size)))
+            residual = plan.residual
+        source = ', '.join(volume.path.name for volume in found)
+        return Bank.from_maps(volumes, settings.bank_size, scale=residual), None, source
+    training = member.training
+    chosen = training[np.linspace(0, len(training) - 1, min(len(training), settings.bank_size)).round().astype(int)]
+    own = np.full(len(pairs), -1)
+    own[chosen] = np.arange(len(chosen))
+    s = pairs.scale
+    # As they are, contaminated ones too.
+    images = torch.from_numpy((pairs.read(chosen)[1] - s.unit_offset) / s.unit_scale).float()
+    context = Context.of(pairs.particles, pairs.rows[chosen], pairs.box)
+    if context.shifts is not None and np.abs(context.shifts).max() > 1e-3:
+        images = _centred(images, context.shifts)
+    matrices = None if context.matrices is None else torch.from_numpy(context.matrices)
+    return Bank.from_images(images, matrices), own, 'the references in training'
+
+
+def maps_of(settings, pairs, member, job):
+    """Maps for the bank of a member; empty: take the references. InputError when neither serves.
+
+    Member half1 gets half map 1 only; any other all half maps or classes; None (a check) all.
+    """
+    names = list(settings.volume) or _left_by_project(pairs, member)
+    found = [maps.read_map(job.input(path)) for path in names]
+    for volume in found:
+        resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
+    state = pairs.references.provenance.get('ctf', 'none')
+    if not found and state != 'none' and pairs.particles.has('rlnDefocusU'):
+        raise InputError(
+            f'--network guided: the references {pairs.references.path} contain the CTF ({state}), so that they cannot '
+            'stand for another particle, and the maps they were projected from are not beside them: project again, or '
+            'give the map with --volume'
+        )
+    if found and not settings.volume and member is None:
+        _check_maps(found, pairs)
+    return found
+
+
+def _left_by_project(pairs, member):
+    """Paths of the maps that project left beside the stack of references; empty when it did not."""
+    wanted = [name for name in pairs.references.provenance.get('maps', '').split(', ') if name]
+    half = HALF.fullmatch(member or '')
+    if half and f'half{half[1]}' in wanted:
+        wanted = [f'half{half[1]}']
+    elif 'half1' in wanted:
+        # The third map is that of particles without half set.
+        wanted = ['half1', 'half2']
+    folder = pairs.references.stack_folder()
+    paths = [folder / maps.beside(name) for name in wanted]
+    return paths if all(path.is_file() for path in paths) else []
+
+
+def _check_maps(found, pairs):
+    """InputError unless references are projections of one of the maps at the angles of the table."""
+    if not pairs.references.has('rlnAngleRot'):
+        return
+    chosen = np.linspace(0, len(pairs) - 1, min(len(pairs), SAMPLE)).round().astype(int)
+    rows, table = pairs.reference_rows[chosen], pairs.references
+    context = Context.of(table, rows, pairs.box)
+    references = pairs.raw(chosen)[1]
+    mode = table.provenance.get('ctf', 'none')
+    best = np.full(len(chosen), -1.0)
+    for volume in found:
+        plan = resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
+        spectra = FourierProjector(plan.apply(volume.data)).project_rfft(
+            context.matrices, context.shifts, plan.residual
+        )
+        if context.ctf is not None:
+            spectra = apply_ctf(spectra, ctf_rfft(pairs.box, pairs.pixel_size, context.ctf), mode)
+        images = torch.fft.irfft2(spectra, s=(pairs.box, pairs.box)).numpy()
+        best = np.maximum(best, agreement.correlations(images, references, pairs.pixel_size))
+    if np.median(best) < LEAST_CORRELATION:
+        raise InputError(
+            f'{found[0].path}: projections of this map correlate with the references {pairs.references.path} only by '
+            f'{np.median(best):.2f}: the folder was mixed up; project again, or give the map with --volume'
+        )
+
+
+def _centred(images, shifts):
+    plane = FourierPlane(images.shape[-1])
+    moved = plane.vectors(images) * plane.ramps(torch.from_numpy(shifts).float())
+    return plane.images(moved)

@@ -1,0 +1,154 @@
+"""Guided networks through the verbs: each member has its own half map, and answers for the other half's particles."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.auditing import measures
+from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.geometry import random_matrices
+from cryoemgan.engine.guide import Context
+from cryoemgan.engine.maps import read_map, write_map
+from cryoemgan.engine.model import Model
+from cryoemgan.engine.projection import FourierProjector
+from cryoemgan.engine.settings.audit import Audit
+from cryoemgan.engine.settings.denoise import Denoise
+from cryoemgan.engine.settings.project import Project
+from cryoemgan.engine.settings.simulate import Simulate
+from cryoemgan.engine.settings.train import Train
+from cryoemgan.engine.stacks import StackWriter
+from cryoemgan.engine.table import ParticleTable
+
+BOX = 32
+FEW = dict(network='guided', batch_size=8, evaluations=1, bank_size=120, candidates=16, threads=1, precision='float32')
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """Particles of a claw with CTF and half sets; two very different "half maps", to see which one a member has."""
+    folder = tmp_path_factory.mktemp('guided')
+    run('simulate', Simulate(output=str(folder / 's'), phantom=2, count=40, box=BOX, snr=1.0, ctf=True, threads=1))
+    particles = folder / 's' / 'noisy.star'
+    maps = {f'half{k}': str(folder / 's' / f'volume_{k}.mrc') for k in (1, 2)}
+    run('project', Project(output=str(folder / 'p'), particles=str(particles), threads=1, lowpass=30.0, **maps))
+    return dict(particles=str(particles), references=str(folder / 'p' / 'references.star'), folder=folder)
+
+
+def train(folder, data, **options):
+    given = dict(FEW, particles=data['particles'], references=data['references'], force=True, iterations=4, **options)
+    run('train', Train(output=str(folder), **given))
+    return Model.load(folder / 'model')
+
+
+@pytest.fixture(scope='module')
+def model(data):
+    return train(data['folder'] / 't', data)
+
+
+def likeness(bank, volume):
+    """Mean correlation of templates with the best of many projections of a map."""
+    projector = FourierProjector(read_map(volume).data)
+    views = projector.project(random_matrices(1500, 0)).numpy()
+    templates = bank.plane.images(bank.basis.synthesise(bank.coefficients[:40])).numpy()
+    return measures.nearest(templates, views).mean()
+
+
+def test_each_member_has_the_bank_of_its_own_half_map(model, data):
+    """As project filtered it: the maps beside the references, not those of the user."""
+    assert list(model.guides) == ['half1', 'half2']
+    for k in (1, 2):
+        own, other = (
+            likeness(model.guides[f'half{k}'].bank, data['folder'] / 'p' / f'map_half{i}.mrc') for i in (k, 3 - k)
+        )
+        assert own > other + 0.01
+
+
+def test_particles_are_judged_by_the_member_that_never_saw_them(model, data, tmp_path):
+    run('denoise', Denoise(output=str(tmp_path / 'd'), particles=data['particles'], model=str(model.folder), threads=1))
+    table, found = ParticleTable.read(data['particles']), ParticleTable.read(tmp_path / 'd' / 'denoised.star')
+    halves, rows = table.half_sets(), np.arange(len(table))
+    context, images = Context.of(table, rows, BOX), table.images().read(rows)
+    evidence = {k: model.ask(images, context, f'half{k}').evidence.numpy() for k in (1, 2)}
+    wanted = np.where(halves == 1, evidence[2], evidence[1])
+    np.testing.assert_allclose(found.floats('cryoemganEvidence'), wanted, rtol=1e-2, atol=0.1)
+    assert not np.allclose(evidence[1], evidence[2], rtol=1e-2, atol=0.1)
+    assert found.provenance['leakage'] == '0'
+    # The bank's own s.d. counts: two members that agree by chance are not certain.
+    assert (found.floats('cryoemganUncertainty') > 0.02).all()
+
+
+def test_evidence_sorts_out_junk(model, data, tmp_path):
+    """Planted: every second particle is replaced by noise of the same variance."""
+    table = ParticleTable.read(data['particles'])
+    images = table.images().read(np.arange(len(table)))
+    junk = np.arange(len(table)) % 2 == 1
+    noise = np.random.default_rng(5).normal(images.mean(), images.std(), images.shape).astype(np.float32)
+    with StackWriter(tmp_path / 'mixed.mrcs', len(table), BOX, table.pixel_size) as stack:
+        stack.append(np.where(junk[:, None, None], noise, images))
+    mixed = table.derive('mixed.mrcs')
+    mixed.write(tmp_path / 'mixed.star')
+    settings = dict(particles=str(tmp_path / 'mixed.star'), model=str(model.folder), threads=1)
+    run('denoise', Denoise(output=str(tmp_path / 'd'), **settings))
+    evidence = ParticleTable.read(tmp_path / 'd' / 'denoised.star').floats('cryoemganEvidence')
+    assert measures.separation(evidence[~junk], evidence[junk]) > 0.98
+    found = json.loads((tmp_path / 'd' / 'summary.json').read_text())
+    assert found['below_threshold'] == pytest.approx(0.5, abs=0.1)
+    assert 'less evidence' in ' '.join(found['warnings'])
+
+
+def test_card_says_what_noise_becomes(model):
+    found = model.card['noise_in']
+    assert found['false_acceptance'] <= 0.1
+    assert found['nearest_noise'] < found['nearest_particles']
+    assert 0 <= found['energy'] < 0.5
+    # Not of its own training particles, whose noise is in its map.
+    assert model.evidence_threshold('half1') == found['thresholds']['half1']
+
+
+def test_audit_takes_a_guided_model(model, data, tmp_path):
+    settings = dict(particles=data['particles'], references=data['references'], model=str(model.folder), threads=1)
+    run('audit', Audit(output=str(tmp_path / 'a'), sample=40, pictures=2, **settings))
+    found = json.loads((tmp_path / 'a' / 'audit.json').read_text())
+    assert found['leakage'] == 0
+    # The guide was asked about the noise itself: it did not answer with the particles.
+    assert found['noise_in']['energy'] < 0.5
+    assert found['judged']['noise'] > 0.9
+
+
+def test_opinions_are_kept_for_a_longer_run(data, model, tmp_path, monkeypatch):
+    folder = tmp_path / 't'
+    shutil.copytree(data['folder'] / 't', folder)
+    monkeypatch.setattr('cryoemgan.engine.guiding.calibrate', lambda *a: pytest.fail('calibrated anew'))
+    again = train_longer(folder, data)
+    for name, guide in model.guides.items():
+        torch.testing.assert_close(again.guides[name].spectrum, guide.spectrum)
+        assert again.guides[name].threshold == guide.threshold
+
+
+def train_longer(folder, data):
+    given = dict(FEW, particles=data['particles'], references=data['references'], force=True, iterations=6, resume=True)
+    run('train', Train(output=str(folder), **given))
+    return Model.load(folder / 'model')
+
+
+def test_references_with_ctf_and_without_their_maps_are_refused(data, tmp_path):
+    shutil.copytree(data['folder'] / 'p', tmp_path / 'p')
+    (tmp_path / 'p' / 'map_half1.mrc').unlink()
+    given = dict(data, references=str(tmp_path / 'p' / 'references.star'))
+    with pytest.raises(InputError, match='not beside them'):
+        train(tmp_path / 't', given)
+
+
+def test_maps_of_another_folder_are_noticed(data, tmp_path):
+    shutil.copytree(data['folder'] / 'p', tmp_path / 'p')
+    wrong = np.random.default_rng(0).normal(size=(BOX,) * 3)
+    for k in (1, 2):
+        write_map(
+            tmp_path / 'p' / f'map_half{k}.mrc', wrong, read_map(data['folder'] / 'p' / 'map_half1.mrc').pixel_size
+        )
+    with pytest.raises(InputError, match='mixed up'):
+        train(tmp_path / 't', dict(data, references=str(tmp_path / 'p' / 'references.star')))

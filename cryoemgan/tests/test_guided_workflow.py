@@ -1,0 +1,43 @@
+"""The guided network through real Scipion runs, with the form's own values wherever they can stay."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from cryoemgan.engine.table import ParticleTable
+from cryoemgan.tests.workflow import ProjectTest
+
+pytestmark = pytest.mark.workflow
+
+
+class TestGuided(ProjectTest):
+    """project -> train (network: guided) -> denoise -> audit."""
+
+    def test_form_trains_denoises_and_audits(self):
+        references = self.project_references()
+        pairs = {
+            'inputParticles': (self.particles, 'outputParticles'),
+            'inputReferences': (references, 'outputReferences'),
+        }
+        train = self.protocols['CryoEMGANProtTrain']
+        field = next(f for f in train._form_fields() if f.name == 'network')
+        training = self.run_protocol(
+            'CryoEMGANProtTrain', pairs, network=train._choices_of(field).index('guided'), iterations=4, batchSize=8,
+            evaluations=1, bankSize=100, numberOfThreads=1,
+        )  # fmt: skip
+        model = {'inputModel': (training, 'outputModel')}
+        with open(os.path.join(training.getModelDir(), 'card.json'), encoding='utf-8') as f:
+            card = json.load(f)
+        # Cross-fitted without being asked, and the bank is of the map, not of the references.
+        assert len(card['members']) == 2
+        assert all(m['guide']['templates'] == 100 for m in card['members'])
+        particles = {'inputParticles': pairs['inputParticles']}
+        denoising = self.run_protocol('CryoEMGANProtDenoise', {**particles, **model}, numberOfThreads=1)
+        evidence = [p._cryoemganEvidence.get() for p in denoising.outputParticles]
+        table = ParticleTable.read(denoising.getRunDir('denoised.star'))
+        np.testing.assert_allclose(sorted(evidence), sorted(table.floats('cryoemganEvidence')), rtol=1e-4, atol=1e-3)
+        assert np.median(evidence) > 0
+        audit = self.run_protocol('CryoEMGANProtAudit', {**pairs, **model}, numberOfThreads=1)
+        assert os.path.getsize(audit.getPage()) > 10_000

@@ -1,10 +1,16 @@
 """Environment for pytest on a pip-installed Scipion: set before anything imports pyworkflow, which reads it once."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 
-ROOT = os.environ.setdefault('SCIPION_HOME', os.path.join(tempfile.gettempdir(), f'cryoemgan-scipion-{os.getuid()}'))
+if 'SCIPION_HOME' not in os.environ:
+    # A folder for each run: two runs at once would share the projects' databases.
+    os.environ['SCIPION_HOME'] = tempfile.mkdtemp(prefix='cryoemgan-scipion-')
+    atexit.register(shutil.rmtree, os.environ['SCIPION_HOME'], ignore_errors=True)
+ROOT = os.environ['SCIPION_HOME']
 for _name, _value in dict(
     SCIPION_USER_DATA=os.path.join(ROOT, 'userdata'),
     SCIPION_DOMAIN='pwem',

@@ -1,8 +1,11 @@
 """Modes of change of a 3D map, found from particles at known angles: features that mean the same at every view.
 
 Probabilistic PCA of volumes seen through their projections (Tagare et al., J. Struct. Biol. 191 (2015) 245; Punjani and
-Fleet, J. Struct. Biol. 213 (2021) 107702): image_i = CTF_i P_i (U_0 + sum_j z_ij U_j) + noise, z ~ N(0, 1). Expectation
-maximisation in Fourier space: given the volumes, each z_i is a small linear system; given the z, each voxel is one.
+Fleet, J. Struct. Biol. 213 (2021) 107702): image_i = g_i CTF_i P_i (U_0 + sum_j z_ij U_j) + noise, z ~ N(0, 1).
+Expectation maximisation in Fourier space: given the volumes, each z_i is a small linear system; given the z, each voxel
+is one. The contrast g_i of a particle is fitted to the mean map and drawn towards that of the set by as much as noise
+lets it scatter (empirical Bayes): where all particles have one grey scale nothing changes. The mean of an image is
+not looked at.
 """
 
 import math
@@ -10,6 +13,8 @@ import math
 import torch
 
 OVERSAMPLING = 2
+GAIN_ROUNDS = 3
+LEAST_CONTRAST = 0.2
 
 
 class Slices:
@@ -24,7 +29,7 @@ class Slices:
             torch.arange(-self.detail, self.detail + 1), torch.arange(self.detail + 1), indexing='ij'
         )
         # Half a plane, each pair of opposite coefficients once.
-        keep = (kx**2 + ky**2 <= self.detail**2) & ((kx > 0) | (ky >= 0))
+        keep = (kx**2 + ky**2 <= self.detail**2) & ((kx > 0) | (ky > 0))
         self.kx, self.ky = kx[keep], ky[keep]
         self.size = 2 * (OVERSAMPLING * self.detail + 2)
 
@@ -48,6 +53,8 @@ class Modes:
     def __init__(self, slices, count, seed=0):
         self.slices, self.count = slices, count
         self.noise = None
+        # Mean and variance of the particles' contrast.
+        self._contrast = (1.0, 0.0)
         self._generator = torch.Generator().manual_seed(seed)
         self.volumes = None
 
@@ -57,6 +64,11 @@ class Modes:
         z = torch.randn(total, self.count, generator=self._generator)
         spread = torch.eye(self.count).expand(total, -1, -1) * 0.1
         power = sum(float((b[0].abs() ** 2).sum()) for b in batches) / sum(b[0].numel() for b in batches)
+        given = batches
+        for _ in range(GAIN_ROUNDS):
+            self.volumes = self._volumes(batches, torch.zeros_like(z), torch.zeros_like(spread), power)
+            self._fit_contrast(given)
+            batches = [(self._levelled(*b), *b[1:]) for b in given]
         for _ in range(rounds):
             self.volumes = self._volumes(batches, z, spread, power)
             found = [self._latent(*b) for b in batches]
@@ -72,7 +84,33 @@ class Modes:
 
     def locate(self, coefficients, matrices, ctf):
         """z float32 [n, count]: the most likely coordinates of particles."""
-        return self._latent(coefficients, matrices, ctf)[0]
+        return self._latent(self._levelled(coefficients, matrices, ctf), matrices, ctf)[0]
+
+    def _fit_contrast(self, batches):
+        """Mean and variance of the contrast over particles, less the variance that noise alone gives."""
+        gain, error = (torch.cat(x) for x in zip(*(self._contrasts(*b) for b in batches)))
+        self._contrast = float(gain.mean()), max(0.0, float(gain.var() - error.mean()))
+
+    def _contrasts(self, coefficients, matrices, ctf):
+        """Least-squares contrast of particles to the mean map [n], and its variance from noise."""
+        mean = self._project(matrices, slice(0, 1))[:, 0]
+        if ctf is not None:
+            mean = mean * ctf
+        power = (mean.abs() ** 2).sum(1).clamp_min(1e-12)
+        gain = (mean.conj() * coefficients).real.sum(1) / power
+        left = (coefficients - gain[:, None] * mean).abs().square().mean(1)
+        # Of the complex noise only the part along the mean counts.
+        return gain, left / (2 * power)
+
+    def _levelled(self, coefficients, matrices, ctf):
+        """Coefficients with the particles' contrasts taken out."""
+        centre, variance = self._contrast
+        if variance == 0:
+            return coefficients
+        gain, error = self._contrasts(coefficients, matrices, ctf)
+        likely = (centre * error + gain * variance) / (error + variance)
+        # A particle of no or of inverted contrast is junk: it is left as weak as it is.
+        return coefficients / (likely / centre).clamp_min(LEAST_CONTRAST)[:, None]
 
     def _latent(self, coefficients, matrices, ctf):
         """Posterior mean and covariance of z, and the mean squared residual, summed over particles."""
@@ -105,9 +143,9 @@ class Modes:
             weight.append(w[0] * w[1] * w[2])
         return torch.stack(index, 1), torch.stack(weight, 1)
 
-    def _project(self, matrices):
+    def _project(self, matrices, which=slice(None)):
         index, weight = self._corners(matrices)
-        values = self.volumes[:, index]
+        values = self.volumes[which][:, index]
         return (values * weight).sum(2).transpose(0, 1)
 
     def _volumes(self, batches, z, spread, power):

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shutil
 
+import mrcfile
 import numpy as np
 import pytest
 from scipy.sparse.csgraph import connected_components
@@ -114,6 +116,18 @@ def test_three_states_at_random_views(claws, tmp_path):
         rows = list(csv.DictReader(file))
     assert [int(r['cluster']) for r in rows] == found.ints('rlnClassNumber').tolist()
     assert [int(r['truth']) for r in rows] == source.ints('rlnClassNumber').tolist()
+
+
+def test_each_particle_on_a_grey_scale_of_its_own(claws, tmp_path):
+    """Contrast and offset of a particle say nothing of its state: images scaled one by one are sorted as well."""
+    rng = np.random.default_rng(0)
+    for name in ('noisy.star', 'noisy.mrcs'):
+        shutil.copy(claws / name, tmp_path / name)
+    with mrcfile.open(tmp_path / 'noisy.mrcs', mode='r+') as mrc:
+        mrc.data[:] = mrc.data * rng.uniform(0.5, 1.5, (750, 1, 1)) + 5 * rng.normal(size=(750, 1, 1))
+    summary = cluster(tmp_path / 'v', particles=str(tmp_path / 'noisy.star'), clusters='3', truth='rlnClassNumber',
+                      detail=7)  # fmt: skip
+    assert summary['adjusted_rand_index'] > 0.6
 
 
 def test_images_alone_are_chance_at_random_views(claws, tmp_path):

@@ -59,9 +59,10 @@ def run(verb, settings):
     module = importlib.import_module(f'.verbs.{verb}', __package__)
     # Every check of input comes before the folder is touched.
     prepared = module.check(settings, job)
-    job.prepare()
-    results = module.run(settings, job, prepared)
-    job.finish(results)
+    with job.alone():
+        job.prepare()
+        results = module.run(settings, job, prepared)
+        job.finish(results)
     return results
 
 

@@ -4,6 +4,7 @@ A result folder is complete when ``summary.json`` is there: it is written last a
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -101,6 +102,32 @@ class Job:
         """A progress bar that behaves in log files (an update every few seconds)."""
         return tqdm(total=total, desc=description, initial=initial, mininterval=2, dynamic_ncols=True)
 
+    @contextlib.contextmanager
+    def alone(self):
+        """Hold the folder while the verb works; InputError when another run does (a job submitted twice, an orphan).
+
+        The lock belongs to the process and is gone with it, killed or not.
+        """
+        if not leader() or (self.folder.exists() and not self.folder.is_dir()):
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise InputError(
+                f'--output: another run is writing to {self.folder} now; wait for it, stop it, or give another folder'
+            ) from None
+        except OSError:
+            # A file system without locks, such as some NFS: as before.
+            pass
+        try:
+            yield
+        finally:
+            os.close(handle)
+
     def prepare(self):
         """Create the folder, or refuse one that holds something. Only the first process of a run touches it."""
         if not leader():
@@ -117,7 +144,9 @@ class Job:
         if filled:
             self._own_folder()
         if filled and s.overwrite:
-            shutil.rmtree(folder)
+            # The folder itself stays: `alone` holds it.
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SUMMARY).unlink(missing_ok=True)
         write_json(folder / SETTINGS, {'verb': self.verb, 'version': __version__, 'settings': s.as_dict()})

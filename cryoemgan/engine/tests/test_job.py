@@ -1,5 +1,6 @@
 """A run's folder: refused, resumed, replaced; complete only with its summary."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -73,6 +74,26 @@ def test_filled_folder_is_refused_resumed_or_replaced(settings, verb, tmp_path):
     settings.resume, settings.overwrite = False, True
     cli.run('denoise', settings)
     assert not (tmp_path / 'out/extra').exists()
+
+
+def test_two_runs_do_not_write_to_one_folder(settings, verb, tmp_path):
+    """A second start with --overwrite emptied the stack that the first was adding noise to: images without signal."""
+
+    def work(s, j, p):
+        (j.folder / 'half').write_text('x')
+        second = dataclasses.replace(s, overwrite=True)
+        with pytest.raises(InputError, match='another run is writing'):
+            cli.run('denoise', second)
+        assert (j.folder / 'half').exists()
+        return {}
+
+    verb.run = work
+    cli.run('denoise', settings)
+    # The first is over, however it ended.
+    verb.run = lambda s, j, p: {}
+    settings.overwrite = True
+    cli.run('denoise', settings)
+    assert not (tmp_path / 'out/half').exists()
 
 
 def test_overwrite_does_not_empty_a_folder_of_others(settings, verb, tmp_path):

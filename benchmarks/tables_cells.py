@@ -226,7 +226,7 @@ def _long():
 
 
 CLUSTERED = ('noisy', 'cwf', 'recommended preset', 'clean')
-# Grey values as projected: scaling each image on its own hides the change between conformations behind its own.
+# Grey values as projected, as particles of a microscope have them; beside them images scaled one by one, as in the paper.
 PROJECTED = ('--snr', '0.1')
 
 

@@ -226,7 +226,7 @@ def _long():
 
 
 CLUSTERED = ('noisy', 'cwf', 'recommended preset', 'clean')
-# Grey values as projected, as particles of a microscope have them; beside them images scaled one by one, as in the paper.
+# Grey values as projected, as a microscope has them; beside them images scaled one by one, as in the paper.
 PROJECTED = ('--snr', '0.1')
 
 

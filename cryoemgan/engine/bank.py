@@ -45,20 +45,30 @@ class Bank:
         return self._reduced[count]
 
     @classmethod
-    def from_images(cls, images, matrices=None, energy=0.999, most=700):
-        """Bank of images float32[D, N, N], centred. The basis is found on at most 500 of them."""
-        plane = FourierPlane(images.shape[-1], device=images.device)
-        edges = torch.cat([images[:, 0].flatten(), images[:, :, 0].flatten()])
-        background = float(edges.median())
+    def from_images(cls, images, matrices=None, **options):
+        """Bank of images float32[D, N, N], centred; options as `made`."""
+        return cls.made(lambda rows: images[rows], len(images), matrices, **options)
+
+    @classmethod
+    def made(cls, read, count, matrices=None, energy=0.999, most=700):
+        """Bank of ``count`` images, centred. read: int64[n] -> float32[n, N, N]; a chunk is held at a time. The basis
+        and the background are found on at most 500 of them."""
+        sample = read(torch.linspace(0, count - 1, min(SAMPLE, count)).long())
+        box, device = sample.shape[-1], sample.device
+        plane = FourierPlane(box, device=device)
+        background = float(torch.cat([sample[:, 0].flatten(), sample[:, :, 0].flatten()]).median())
         # What reaches into the corners leaves the box when it is turned, and comes back on the other side.
-        circle = torch.from_numpy(soft_circle(images.shape[-1])).to(images.device)
-        images = (images - background) * circle
-        pick = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
-        basis = principal_basis(plane, plane.vectors(images[pick]), energy, most)
-        coefficients = torch.cat([basis.coefficients(plane.vectors(part)) for part in images.split(CHUNK)])
+        circle = torch.from_numpy(soft_circle(box)).to(device)
+
+        def vectors(images):
+            return plane.vectors((images - background) * circle)
+
+        basis = principal_basis(plane, vectors(sample), energy, most)
+        parts = torch.arange(count).split(CHUNK)
+        coefficients = torch.cat([basis.coefficients(vectors(read(rows))) for rows in parts])
         if matrices is None:
-            matrices = torch.full((len(images), 3, 3), math.nan)
-        return cls(basis, coefficients, matrices.float().to(images.device), background)
+            matrices = torch.full((count, 3, 3), math.nan)
+        return cls(basis, coefficients, matrices.float().to(device), background)
 
     @classmethod
     def from_maps(cls, volumes, size, device='cpu', scale=1.0, **options):
@@ -67,13 +77,20 @@ class Bank:
         scale: pixel size of the images / pixel size of the volumes.
         """
         count = max(2, size // len(volumes))
-        images, matrices = [], []
+        projectors = [FourierProjector(volume, PAD, device=device) for volume in volumes]
         # Each volume has its own turn of the grid: neighbouring states then interpolate between directions too.
-        for volume, turn in zip(volumes, random_matrices(len(volumes), 0)):
-            projector = FourierProjector(volume, PAD, device=device)
-            matrices.append((directions(count) @ torch.as_tensor(turn, dtype=torch.float32)).to(device))
-            images += [projector.project(part, scale=scale) for part in matrices[-1].split(CHUNK)]
-        return cls.from_images(torch.cat(images), torch.cat(matrices), **options)
+        turns = torch.as_tensor(random_matrices(len(volumes), 0), dtype=torch.float32)
+        matrices = (directions(count) @ turns[:, None]).flatten(0, 1).to(device)
+
+        def read(rows):
+            images = torch.empty(len(rows), *volumes[0].shape[1:], device=device)
+            for k, projector in enumerate(projectors):
+                mine = torch.nonzero(rows // count == k)[:, 0]
+                if len(mine):
+                    images[mine] = projector.project(matrices[rows[mine]], scale=scale)
+            return images
+
+        return cls.made(read, len(matrices), matrices, **options)
 
     def tensors(self):
         """Everything `load` needs, for safetensors."""

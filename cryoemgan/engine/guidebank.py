@@ -33,13 +33,16 @@ def bank_of(settings, pairs, member, job):
     own = np.full(len(pairs), -1)
     own[chosen] = np.arange(len(chosen))
     s = pairs.scale
-    # As they are, contaminated ones too.
-    images = torch.from_numpy((pairs.read(chosen)[1] - s.unit_offset) / s.unit_scale).float()
     context = Context.of(pairs.particles, pairs.rows[chosen], pairs.box)
-    if context.shifts is not None and np.abs(context.shifts).max() > 1e-3:
-        images = _centred(images, context.shifts)
+    shifts = context.shifts if context.shifts is not None and np.abs(context.shifts).max() > 1e-3 else None
+
+    def read(rows):
+        # As they are, contaminated ones too.
+        images = torch.from_numpy((pairs.read(chosen[rows.numpy()])[1] - s.unit_offset) / s.unit_scale).float()
+        return images if shifts is None else _centred(images, shifts[rows.numpy()])
+
     matrices = None if context.matrices is None else torch.from_numpy(context.matrices)
-    return Bank.from_images(images, matrices), own, 'the references in training'
+    return Bank.made(read, len(chosen), matrices), own, 'the references in training'
 
 
 def maps_of(settings, pairs, member, job):

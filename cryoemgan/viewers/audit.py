@@ -54,8 +54,7 @@ class AuditViewer(RunViewer):
         for name, colour in summary['lights'].items():
             limit = LIMITS[name]
             limits = f'green {limit.green:g}, red {limit.red:g}'
-            sentence = limit.good if colour == 'green' else limit.bad
-            rows.append((colour, limit.title, f'{summary["judged"][name]:.3g}', limits, sentence))
+            rows.append((colour, limit.title, f'{summary["judged"][name]:.3g}', limits, limit.sentence(colour)))
         verdict = (summary['overall'], VERDICTS[summary['overall']].split(': ')[-1])
         return [FigureView(f'Audit: {self._run_name()}', lambda page: figures.audit.lights(rows, verdict))]
 

@@ -21,6 +21,10 @@ class Limit:
     good: str
     bad: str
 
+    def sentence(self, colour):
+        """What a light of this colour says."""
+        return self.good if colour == 'green' else self.bad
+
     def colour(self, value):
         """'green', 'yellow' or 'red'."""
         sign = 1 if self.green > self.red else -1

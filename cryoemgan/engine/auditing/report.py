@@ -89,10 +89,10 @@ def _lights(results, judged):
     rows = ''
     for name, colour in results['lights'].items():
         limit = LIMITS[name]
-        text = limit.good if colour == 'green' else limit.bad
         rows += (
             f'<tr><td><span class="light {colour}"></span>{colour}</td><td>{html.escape(limit.title)}</td>'
-            f'<td>{judged[name]:.3g}</td><td>{limit.green:g} / {limit.red:g}</td><td>{html.escape(text)}</td></tr>'
+            f'<td>{judged[name]:.3g}</td><td>{limit.green:g} / {limit.red:g}</td>'
+            f'<td>{html.escape(limit.sentence(colour))}</td></tr>'
         )
     return f'<table><tr><th></th><th>Measure</th><th>Value</th><th>green / red</th><th></th></tr>{rows}</table>'
 

@@ -6,6 +6,7 @@ import torch
 
 from cryoemgan.engine import phantom, uncertainty
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.agreement import soft_circle
 from cryoemgan.engine.auditing import measures
 from cryoemgan.engine.bank import Bank, directions
 from cryoemgan.engine.errors import InputError
@@ -13,6 +14,7 @@ from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
 from cryoemgan.engine.guide import Context, Guide, Options
 from cryoemgan.engine.model import Model
 from cryoemgan.engine.posterior import Particles, Prior, Search, infer
+from cryoemgan.engine.projection import FourierProjector
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.steerable import FourierPlane, principal_basis
@@ -247,3 +249,23 @@ def test_train_and_denoise_end_to_end(tmp_path, toys):
 def test_what_a_guided_network_cannot_do_is_refused(tmp_path, toys, other):
     with pytest.raises(InputError, match='guided'):
         run('train', Train(output=str(tmp_path / 't'), **{**GUIDED, **toys, **other}))
+
+
+def test_bank_of_several_maps_is_read_in_chunks(monkeypatch):
+    """Each template is the projection of its own map at its own pose, and no more than a chunk is held at a time."""
+    volumes = [torch.as_tensor(state.volume(BOX), dtype=torch.float32) for state in phantom.claw(2)]
+    most, project = [], FourierProjector.project
+
+    def watched(self, matrices, *args, **kwargs):
+        most.append(len(matrices))
+        return project(self, matrices, *args, **kwargs)
+
+    monkeypatch.setattr(FourierProjector, 'project', watched)
+    made = Bank.from_maps(volumes, 1400)
+    assert max(most) <= 500
+    chosen = torch.tensor([3, 699, 700, 1399])
+    truth = torch.cat([project(FourierProjector(volumes[k // 700], 2.5), made.matrices[k : k + 1]) for k in chosen])
+    seen = made.plane.images(made.basis.synthesise(made.coefficients[chosen]))
+    truth = (truth - made.background) * torch.from_numpy(soft_circle(BOX))
+    truth = made.plane.images(made.plane.vectors(truth))
+    assert ((seen - truth).square().sum((1, 2)) / truth.square().sum((1, 2))).max() < 0.01

@@ -19,7 +19,7 @@ def shared_data():
 
 @pytest.fixture(scope='module')
 def one_thread():
-    """Small networks train faster on one thread, and the same everywhere."""
+    """Tiny networks on two spinning threads of a busy machine take fifty times longer."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

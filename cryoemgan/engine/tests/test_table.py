@@ -121,11 +121,9 @@ def test_subset_and_order(folder):
     assert (rows_a.tolist(), rows_b.tolist()) == ([0, 1], [2, 0])
 
 
-def test_subset_keeps_its_images_where_another_stack_has_the_same_name(folder, monkeypatch):
+def test_subset_keeps_its_images_where_another_stack_has_the_same_name(folder, tmp_path_factory, monkeypatch):
     """Run from a folder with an s.mrcs of its own, a subset written elsewhere once named that one."""
-    here, elsewhere = folder / 'here', folder / 'elsewhere'
-    for sub in (here, elsewhere):
-        sub.mkdir()
+    here, elsewhere = (tmp_path_factory.mktemp(name) for name in ('here', 'elsewhere'))
     with mrcfile.new(here / 's.mrcs', np.full((3, 8, 8), -1, dtype=np.float32)):
         pass
     monkeypatch.chdir(here)

@@ -192,7 +192,8 @@ def test_every_tensor_goes_to_the_device(name, monkeypatch):
     if pair.stages > 1:
         # Its stage is read from a buffer, which holds no number there.
         for part in (pair.generator, pair.discriminator):
-            monkeypatch.setattr(type(part.network), 'stage', lambda _, found=part.network.stage(): found)
+            found = part.network.stage()
+            monkeypatch.setattr(part.network, 'stage', lambda found=found: found)
     images = torch.zeros(2, 4 if name == 'guided' else 1, 64, 64, device='meta')
     for training in (True, False):
         generator, discriminator = (p.train(training).to('meta') for p in (pair.generator, pair.discriminator))

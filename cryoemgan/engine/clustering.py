@@ -16,8 +16,8 @@ from sklearn.manifold import MDS, TSNE, Isomap, SpectralEmbedding
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
-from .classical.steerable import FourierBessel
 from .errors import InputError
+from .fourierbessel import FourierBessel
 
 # Five neighbours, nearer ones weighing more, place a particle among the landmarks.
 PLACED_BY = 5

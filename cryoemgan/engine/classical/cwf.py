@@ -7,8 +7,8 @@ basis, one block an angular frequency: a few thousand numbers to learn instead o
 import numpy as np
 import torch
 
+from ..fourierbessel import FourierBessel
 from .base import Method, corners, profile_frequencies
-from .steerable import FourierBessel
 
 # Stopped at 1e-4 the solution is still on its way, and where it stands then hangs on rounding (3e-4 of the result
 # between batch sizes). At 1e-6 it stands still, at the same error, for one common defocus too.

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from . import register
+from .components import Components
 from .residual import discriminator
-from .steerable import Components
 
 
 @register('basis')

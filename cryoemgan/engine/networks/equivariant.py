@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from . import register
+from .components import FREQUENCIES, RADIAL, Components
 from .residual import discriminator
-from .steerable import FREQUENCIES, RADIAL, Components
 
 ANGLES = 64
 

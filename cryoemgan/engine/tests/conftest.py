@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope='session')
@@ -14,3 +15,12 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip('no shared data on this machine')
     return folder
+
+
+@pytest.fixture(scope='module')
+def one_thread():
+    """Tiny networks on two spinning threads of a busy machine take fifty times longer."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from cryoemgan.engine.__main__ import main, run
 from cryoemgan.engine.auditing import lights, measures, probes
@@ -17,6 +16,8 @@ from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.table import ParticleTable
 
 from . import toypairs
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 COUNT, BOX = 160, 32
 
@@ -90,14 +91,6 @@ def test_lights():
 
 
 # Whole audits: a small trained model, and planted failures
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

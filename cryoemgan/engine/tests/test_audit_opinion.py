@@ -4,7 +4,6 @@ import csv
 
 import numpy as np
 import pytest
-import torch
 
 from cryoemgan.engine.__main__ import main, run
 from cryoemgan.engine.auditing import measures, opinion
@@ -14,13 +13,7 @@ from cryoemgan.engine.table import ParticleTable
 from . import toypairs
 from .test_audit import BOX, COUNT, audit
 
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

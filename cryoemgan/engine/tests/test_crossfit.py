@@ -22,16 +22,10 @@ from ..table import ParticleTable
 from . import toypairs
 from .test_resume import ROOT
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 COUNT = 60
 SHORT = dict(iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def data(folder, halves=None, count=COUNT, seed=0):

@@ -16,7 +16,9 @@ from ..shown import Shown, warning
 from ..table import ParticleTable
 from ..training import Training
 from . import toypairs
-from .test_train import data, one_thread, train  # noqa: F401  two of them are fixtures
+from .test_train import data, train  # noqa: F401  the first is a fixture
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def card(folder):

@@ -7,6 +7,8 @@ from cryoemgan.engine import networks
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.settings.networks import DEFAULT_NETWORK, NETWORKS
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 # From the authors' scripts; plain: 5.51 and 2.76 million in the paper's appendix.
 COUNTS = {
     'paper128': (4_195_843, 2_803_393),
@@ -15,15 +17,6 @@ COUNTS = {
 }
 # The others work on components of the training images, at one box: see test_steerable.
 IMAGE_NETWORKS = [n for n in NETWORKS if n not in ('basis', 'equivariant')]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    # Tiny networks on two spinning threads of a busy machine take fifty times longer.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tiny(name, box=64):

@@ -8,20 +8,14 @@ from .. import networks
 from ..augmentation import turn
 from ..model import Model, save_model
 from ..networks import equivariant
-from ..networks.steerable import Components, principal_components
+from ..networks.components import Components, principal_components
 from . import toypairs
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 MIRRORS = {1: 1, 2: 2, 4: 4, 7: 7}
 # Mirrors and turns of `augmentation.turn` that are proper turns: code -> code of the turn back.
 TURNS = {3: 3, 5: 6, 6: 5}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def images(count, seed, box=48):
@@ -50,8 +44,8 @@ def test_components_are_as_good_as_those_of_all_turned_images():
     _, clean = images(60, 3, box=32)
     turned = torch.cat([turn(clean, code) for code in range(8)])[:, 0].numpy().reshape(480, -1)
     basis, slots, mean = principal_components(clean[:, 0].numpy(), 40)
-    centred = turned - mean.ravel()
-    ours = np.square(centred).sum() - np.square(centred @ basis.reshape(len(basis), -1).T).sum()
+    centred = turned - mean.numpy().ravel()
+    ours = np.square(centred).sum() - np.square(centred @ basis.flatten(1).numpy().T).sum()
     centred = turned - turned.mean(axis=0)
     best = np.square(np.linalg.svd(centred, compute_uv=False)[len(slots) :]).sum()
     assert best <= ours < 2 * best + 0.002 * np.square(centred).sum()

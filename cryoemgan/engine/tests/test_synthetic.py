@@ -17,16 +17,10 @@ from ..training import noise_level
 from . import toypairs
 from .test_train import weights
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 BOX, PX, COUNT, SD = 32, 4.0, 160, 3.0
 DEFOCUS = (12000.0, 24000.0)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def volume(seed):

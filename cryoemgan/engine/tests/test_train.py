@@ -14,15 +14,9 @@ from ..settings.train import Train, preset_values
 from ..validation import Validation
 from . import toypairs
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 SHORT = dict(cross_fit='none', iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

@@ -18,6 +18,8 @@ from cryoemgan.engine.validation import NoisyValidation
 
 from . import toypairs
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 BOX, COUNT, NOISE = 32, 240, 1.5
 
 
@@ -194,14 +196,6 @@ def test_frc_with_a_signal_nobody_has_seen():
 
 
 # Training
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 OPTIONS = dict(iterations=100, evaluations=2, batch_size=16, threads=1, precision='float32', cross_fit='none')

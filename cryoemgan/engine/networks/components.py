@@ -1,24 +1,24 @@
-"""Steerable principal components: a basis in which turning an image is a phase.
+"""Steerable principal components as layers of a network: analysis, synthesis and the Wiener filter between them.
 
-Component (m, q) is u_mq(r) cos(m phi) or u_mq(r) sin(m phi) about the origin N//2. They are the principal components
-of a set of images together with all their turns and mirror images (Zhao and Singer, J. Opt. Soc. Am. A 2013),
-found one angular frequency at a time from images sampled on rings.
+Component (m, q) is u_mq(r) cos(m phi) or u_mq(r) sin(m phi) about the origin N//2: ``engine.steerable`` finds them in
+the Fourier plane, here they are images, so that a network needs no transform.
 """
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
-from scipy.ndimage import map_coordinates
 from torch import nn
 
 from ..resample import resample
+from ..steerable import FourierPlane, principal_basis
 
 # Angular frequencies 0..31 and up to 24 radial functions of each: what a particle of 64 px has above the noise.
 FREQUENCIES, RADIAL = 32, 24
 # Finer detail than this box holds is far below the noise of a single particle.
 LARGEST_INNER = 128
-# Images that the components are measured on: turns and mirrors make far more of them.
-SAMPLES = 2000
+# Images that the sizes of the components are measured on, and those that the components are found on: turns and
+# mirrors make far more of the latter (500 or 1,200 left the same share of five-state RNAP unexplained).
+SAMPLES, COVARIANCE_SAMPLES = 2000, 500
 
 
 class Components(nn.Module):
@@ -73,10 +73,10 @@ class Components(nn.Module):
         basis, slots, mean = principal_components(clean, self.rank)
         count = len(slots)
         self.basis.zero_()
-        self.basis[:count] = torch.from_numpy(basis)
+        self.basis[:count] = basis
         self.slot.fill_(FREQUENCIES * 2 * RADIAL)
-        self.slot[:count] = torch.from_numpy(slots)
-        self.mean.copy_(torch.from_numpy(mean))
+        self.slot[:count] = slots
+        self.mean.copy_(mean)
         flat = self.basis.flatten(1).T
         y = torch.from_numpy(np.ascontiguousarray(noisy)).flatten(1) @ flat
         x = (torch.from_numpy(np.ascontiguousarray(clean)) - self.mean).flatten(1) @ flat
@@ -104,66 +104,39 @@ class Components(nn.Module):
 def principal_components(images, rank):
     """(basis float32[k, N, N], slots int64[k], mean float32[N, N]) of images float32[n, N, N]; k <= rank.
 
-    Of the images together with all their turns and mirror images. Cosine and sine stand side by side; largest first.
+    Of the images less their radial mean, together with all their turns and mirror
+    images. Cosine and sine stand side by side; largest first.
     """
-    side = images.shape[-1]
-    radii = np.arange(0.5, side * 0.5**0.5, 1.0)
-    x = _rings(images, radii)
-    mean = x[:, 0].real.mean(0)
-    x[:, 0] -= mean
-    weight = np.sqrt(2 * np.pi * radii)
-    found = []
-    for m in range(x.shape[1]):
-        variance, modes = np.linalg.eigh(_covariance(x[:, m] * weight))
-        last = len(variance) - 1
-        found += [(variance[last - q], m, q, modes[:, last - q] / weight) for q in range(min(RADIAL, last + 1))]
-    found.sort(key=lambda item: -item[0])
-    functions, slots = [], []
-    for variance, m, q, values in found:
-        if variance <= 1e-6 * found[0][0] or len(slots) + (1 if m == 0 else 2) > rank:
+    images = torch.as_tensor(np.ascontiguousarray(images))
+    plane, mean = FourierPlane(images.shape[-1]), _radial_mean(images.mean(0))
+    sample = images[torch.linspace(0, len(images) - 1, min(len(images), COVARIANCE_SAMPLES)).long()]
+    found = principal_basis(plane, plane.vectors(sample - mean), energy=1 - 1e-6, most=rank)
+    # One image for a function that no turn changes, two (cosine and sine) for all others.
+    parts, slots, seen = [], [], [0] * FREQUENCIES
+    for function, m in zip(found.matrix.unflatten(0, (-1, 2)), found.order.tolist()):
+        if m >= FREQUENCIES or seen[m] == RADIAL:
+            continue
+        both = plane.images(torch.view_as_complex(function.unflatten(-1, (-1, 2)).contiguous()))
+        # The Fourier transform of a cosine of odd frequency is the imaginary part's function.
+        pair = [both[0]] if m == 0 else [both[0], -both[1]] if m % 2 == 0 else [both[1], both[0]]
+        if len(parts) + len(pair) > rank:
             break
-        for part, image in enumerate(_functions(values, radii, m, side)):
-            functions.append(image.ravel())
-            slots.append((2 * m + part) * RADIAL + q)
-    return _orthonormal(np.array(functions)).reshape(-1, side, side), np.array(slots), _radial(mean, radii, side, 0)
+        parts += pair
+        slots += [(2 * m + part) * RADIAL + seen[m] for part in range(len(pair))]
+        seen[m] += 1
+    return _orthonormal(torch.stack(parts).flatten(1)).view(-1, *mean.shape), torch.tensor(slots), mean
 
 
-def _rings(images, radii):
-    """Angular Fourier coefficients complex64[n, FREQUENCIES, len(radii)] about N//2; edge pixels continue outside."""
-    side = images.shape[-1]
-    turn = 2 * np.pi * np.arange(max(2 * side, 2 * FREQUENCIES)) / max(2 * side, 2 * FREQUENCIES)
-    at = [side // 2 + radii[:, None] * f(turn) for f in (np.sin, np.cos)]
-    out = np.empty((len(images), FREQUENCIES, len(radii)), np.complex64)
-    for image, row in zip(images, out):
-        sampled = map_coordinates(image, at, order=3, mode='nearest')
-        row[:] = np.fft.rfft(sampled, axis=1, norm='forward').T[:FREQUENCIES]
-    return out
-
-
-def _covariance(rows):
-    # Mirror images have the conjugate coefficients: the mean over both is real.
-    return (rows.T @ rows.conj()).real.astype(np.float64) / len(rows)
-
-
-def _functions(values, radii, m, side):
-    """The image of a radial function for frequency 0, or its cosine and sine image."""
-    image = _radial(values, radii, side, m)
-    if m == 0:
-        return [image]
-    y, x = np.mgrid[:side, :side] - side // 2
-    angle = m * np.arctan2(y, x)
-    return [np.float32(2**0.5) * image * f(angle).astype(np.float32) for f in (np.cos, np.sin)]
-
-
-def _radial(values, radii, side, m):
-    """Radial function with the parity of its frequency, on the pixels: float32[side, side]."""
-    y, x = np.mgrid[:side, :side] - side // 2
-    both = np.concatenate([(-1) ** m * values[2::-1], values])
-    return CubicSpline(np.concatenate([-radii[2::-1], radii]), both)(np.hypot(x, y)).astype(np.float32)
+def _radial_mean(image):
+    """The mean of an image [N, N] over all its turns about N//2."""
+    axis = torch.arange(len(image)) - len(image) // 2
+    radius = torch.hypot(*torch.meshgrid(axis.float(), axis.float(), indexing='ij')).flatten()
+    ring = radius.round().long()
+    profile = torch.bincount(ring, image.flatten()) / torch.bincount(ring)
+    return torch.from_numpy(CubicSpline(np.arange(len(profile)), profile)(radius)).view_as(image).float()
 
 
 def _orthonormal(rows):
     """The orthonormal set nearest to ``rows`` [k, p] (Loewdin): treats cosine and sine alike."""
-    variance, modes = np.linalg.eigh(rows.astype(np.float64) @ rows.T)
-    inverse_root = (modes / np.sqrt(variance.clip(1e-6))) @ modes.T
-    return inverse_root.astype(np.float32) @ rows
+    variance, modes = torch.linalg.eigh(rows.double() @ rows.double().T)
+    return ((modes / variance.clamp_min(1e-6).sqrt()) @ modes.T).float() @ rows

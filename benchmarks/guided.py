@@ -59,7 +59,7 @@ def simulated(args, name, **options):
     folder = args.work / name
     common = dict(model=models(args), count=(TRAINING + TEST) // len(STATES), box=BOX, pixel_size=PIXEL,
                   split=[TRAINING, TEST], snr=args.snr, seed=1)  # fmt: skip
-    verb('simulate', folder, **common, **options)
+    verb('simulate', folder, **{**common, **options})
     return folder
 
 

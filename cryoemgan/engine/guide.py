@@ -104,7 +104,7 @@ class Guide:
     def __call__(self, images, context, own=None):
         """Opinion on particles float32[n, N, N] in particle grey."""
         with torch.no_grad():
-            y, ctf = self.plane.vectors(images), self._ctf(context, len(images))
+            y, ctf = self.plane.vectors(images), self.ctf(context, len(images))
             found = self._infer(y, ctf, context, own)
             present = torch.sigmoid(found.evidence + np.log((1 - self.search.empty) / self.search.empty))
             shown, centre = self._shown(context, len(images))
@@ -121,8 +121,8 @@ class Guide:
         """Gain and noise spectrum from particles, by expectation maximisation: start from the particles' own
         spectrum (all is noise), explain them by the bank, measure what is left. What the explanation may still be
         counts: without its variance the gain comes out too high (8 % at SNR 0.05) and the noise too low."""
-        y, ctf = self.plane.vectors(images), self._ctf(context, len(images))
-        self.spectrum = self._spectrum(y.abs() ** 2)
+        y, ctf = self.plane.vectors(images), self.ctf(context, len(images))
+        self.spectrum = self.noise_spectrum(y.abs() ** 2)
         for _ in range(rounds):
             found = self._infer(y, ctf, context, own)
             seen = found.vector * ctf
@@ -133,7 +133,7 @@ class Guide:
             open_ = found.variance * ctf**2
             product, power = (y * seen.conj()).real * weight, (seen.abs() ** 2 + open_) * weight
             self.gain = float(product.sum() / power.sum())
-            self.spectrum = self._spectrum((y - self.gain * seen).abs() ** 2 + self.gain**2 * open_)
+            self.spectrum = self.noise_spectrum((y - self.gain * seen).abs() ** 2 + self.gain**2 * open_)
         return self
 
     def noise(self, count, seed):
@@ -148,7 +148,7 @@ class Guide:
     def _ring(self):
         return self.plane.r.round().long()
 
-    def _spectrum(self, power):
+    def noise_spectrum(self, power):
         """Noise spectrum float32[R] of the power [n, P] of noise."""
         means = self.plane.ring_means(power.mean(0)) / 2
         means[0] = means[1]
@@ -201,7 +201,7 @@ class Guide:
         ctf = ctf_rfft(self.plane.box, context.pixel_size, context.ctf, self.spectrum.device)
         return ctf.abs() if self.options.ctf == 'phase-flip' else ctf
 
-    def _ctf(self, context, count):
+    def ctf(self, context, count):
         grid = self._ctf_grid(context, count)
         if grid is None:
             return torch.ones(count, len(self.plane), device=self.spectrum.device)

@@ -65,7 +65,7 @@ def _grey(found, pairs, training):
     images = pairs.references.images().read(pairs.reference_rows[chosen])
     # Medians: a part of the references may be wrong.
     if max(np.median(np.abs(images.min((1, 2)))), np.median(np.abs(images.max((1, 2)) - 1))) < 1e-4:
-        return _to_unit
+        return to_unit
     projected, agreed = _projected(found, pairs, chosen)
     x, y = projected[agreed.argmax(0), np.arange(len(chosen))], references(pairs, chosen)
     slope, intercept = np.median([np.polyfit(a.ravel(), b.ravel(), 1) for a, b in zip(x, y)], axis=0)
@@ -75,7 +75,7 @@ def _grey(found, pairs, training):
     return lambda images: slope * images + intercept
 
 
-def _to_unit(images):
+def to_unit(images):
     """Each image scaled to [0, 1] on its own, as references after the paper are."""
     low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
     return (images - low) / (high - low).clamp(min=1e-30)

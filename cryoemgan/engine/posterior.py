@@ -233,7 +233,8 @@ def _update(plane, mean, spread, y, transfer, search):
     variance of its coefficients [B, P], and s.d. of the pixels [B, N, N]."""
     power = 1 - 1 / search.temperature
     seen = (spread * transfer[:, None]).flatten(2)
-    values, rotation = torch.linalg.eigh(seen @ seen.transpose(1, 2))
+    # Single precision did not converge for hundreds of candidates that are nearly the same.
+    values, rotation = (v.float() for v in torch.linalg.eigh((seen @ seen.transpose(1, 2)).double()))
     residual = torch.einsum('blp,bp->bl', seen, (y - transfer * mean).flatten(1))
     shrink = 1 / (1 + power * values.clamp(min=0))
     steps = power * shrink * torch.einsum('blj,bl->bj', rotation, residual)

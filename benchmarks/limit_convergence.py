@@ -27,6 +27,8 @@ LINES = (
     {'samples': 480},
     {'draws': 960},
     {'kept': 128, 'samples': 480, 'draws': 1440},
+    {'rounds': 5, 'samples': 480, 'draws': 960},
+    {'rounds': 6, 'kept': 128, 'samples': 960, 'draws': 1920},
     {'views': 12000, 'rank': 192, 'kept': 128, 'samples': 480, 'draws': 1440},
 )
 OF_DENOISE = ('rounds', 'samples', 'start_degrees', 'draws')

@@ -25,10 +25,7 @@ def assess(model, pairs, members):
     output and reference falls below FRC_LIMIT. scale: expected error / disagreement of the members, both r.m.s.;
     correlation: of the two over particles.
     """
-    positions = np.unique(np.concatenate([m.validation for m in members]))
-    most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (2 + len(members)) * pairs.box**2)))
-    if len(positions) > most:
-        positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
+    positions = sample(pairs, members)
     weights = blind_weights(model, pairs, positions)
     # A bank is slow: it is asked once.
     opinions = _opinions(model, pairs, positions)
@@ -55,6 +52,13 @@ def assess(model, pairs, members):
         },
         'shown': shown.measured(),
     }
+
+
+def sample(pairs, members):
+    """int64[n]: pairs that some member kept out of training, spread over them; no more than fit in memory."""
+    positions = np.unique(np.concatenate([m.validation for m in members]))
+    most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (2 + len(members)) * pairs.box**2)))
+    return positions[np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int)]
 
 
 def _opinions(model, pairs, positions):

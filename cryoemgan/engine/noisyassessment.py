@@ -8,7 +8,7 @@ the particles: the numbers are a little worse than the denoiser.
 import numpy as np
 
 from . import sampling, uncertainty
-from .assessment import CHUNK, FRC_LIMIT, LARGEST_BYTES, LARGEST_COUNT, blind_weights, correlation, cut_low
+from .assessment import CHUNK, FRC_LIMIT, blind_weights, correlation, cut_low, sample
 from .auditing.measures import ring_covariance
 from .frc import resolution
 
@@ -16,26 +16,12 @@ from .frc import resolution
 def assess(model, pairs, members):
     """As `assessment.assess`, without references: the error of an image is its squared distance to the independent copy
     less the variance of the copy's noise, known on average only."""
-    positions = np.unique(np.concatenate([m.validation for m in members]))
-    most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (2 + len(members)) * pairs.box**2)))
-    if len(positions) > most:
-        positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
-    weights = blind_weights(model, pairs, positions)
-    rings = {k: 0.0 for k in ('mixed', 'output', 'signal')}
-    images, others, noise, answers = [], [], [], []
-    for start in range(0, len(positions), CHUNK):
-        here = slice(start, start + CHUNK)
-        rng = sampling.generator(members[0].settings.seed, 'checks', 1, start)
-        noisy, other, variance = pairs.independent(positions[here], rng)
-        found = uncertainty.answers(model, noisy)
-        output = np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]])
-        for name, (a, b) in {'mixed': (output, other), 'output': (output, output), 'signal': (noisy, other)}.items():
-            rings[name] = rings[name] + len(noisy) * ring_covariance(a, b)
-        images.append(output), others.append(other), noise.append(variance), answers.append(found)
-    curve = frc_from_copies(**rings)
+    positions = sample(pairs, members)
+    chunks = list(_chunks(model, pairs, positions, members[0].settings.seed))
+    curve = _frc(chunks)
     cut = resolution(curve, FRC_LIMIT, pairs.pixel_size, pairs.box)
     errors, spreads, between = [], [], Between()
-    for output, other, variance, found in zip(images, others, noise, answers):
+    for output, _, other, variance, found in chunks:
         output, found = (cut_low(x, cut, pairs.pixel_size) for x in (output, found))
         difference = output - other
         difference -= difference.mean(axis=(1, 2), keepdims=True)
@@ -54,6 +40,28 @@ def assess(model, pairs, members):
         },
         'shown': between.measured(float(mean)),
     }
+
+
+def _chunks(model, pairs, positions, seed):
+    """Yield (denoised by blind members, its input, an independent copy [n, N, N] each, variance of the copy's noise
+    [n], all answers [k, n, N, N])."""
+    weights = blind_weights(model, pairs, positions)
+    for start in range(0, len(positions), CHUNK):
+        here = slice(start, start + CHUNK)
+        rng = sampling.generator(seed, 'checks', 1, start)
+        noisy, other, variance = pairs.independent(positions[here], rng)
+        found = uncertainty.answers(model, noisy)
+        yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), noisy, other, variance, found
+
+
+def _frc(chunks):
+    """FRC of the output with the signal, by rings, over all chunks."""
+    mixed = output = signal = 0.0
+    for image, noisy, other, _, _ in chunks:
+        mixed = mixed + len(image) * ring_covariance(image, other)
+        output = output + len(image) * ring_covariance(image, image)
+        signal = signal + len(image) * ring_covariance(noisy, other)
+    return frc_from_copies(mixed, output, signal)
 
 
 def frc_from_copies(mixed, output, signal):

@@ -244,7 +244,9 @@ class ParticleTable(Columns):
         new = self._copy(self.path.name)
         new._keep(rows)
         split = [split_image_name(n) for n in new.strings('rlnImageName')]
-        found = {name: name if Path(name).exists() else self._find(name).resolve() for _, name in split}
+        found = {name: self._find(name).resolve() for name in dict.fromkeys(name for _, name in split)}
+        # A stack of that name may lie here, too, and be another one.
+        found = {name: name if path == Path(name).resolve() else path for name, path in found.items()}
         new.set('rlnImageName', [f'{index:06d}@{found[name]}' for index, name in split])
         if any(found[name] != name for name in found) and not new.has('rlnImageOriginalName'):
             # The name is the identity: it must survive the longer path.

@@ -6,7 +6,7 @@ import numpy as np
 
 from .style import GREY, line_style, new_figure, tidy
 
-# Those of the page.
+# Here and on the audit's page; the words always stand beside them.
 LIGHTS = {'green': '#009E73', 'yellow': '#E6B800', 'red': '#D55E00'}
 
 

@@ -2,7 +2,6 @@
 
 import os
 
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..engine.auditing.lights import LIMITS
@@ -51,10 +50,9 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             help='Output of "project references" for these particles.',
         )
         self._add_model(form)
-        form.addParam(
+        self._add_model_pointer(
+            form,
             'inputSecondModel',
-            params.PointerParam,
-            pointerClass='DenoiserModel',
             allowsNull=True,
             label='Second opinion (optional)',
             help=self._help('second_model'),

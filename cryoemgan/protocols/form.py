@@ -74,6 +74,11 @@ class SettingsForm:
         arguments.setdefault('important', not arguments.get('allowsNull', False))
         form.addParam(name, params.PointerParam, pointerClass='SetOfParticles', **arguments)
 
+    @staticmethod
+    def _add_model_pointer(form, name, **arguments):
+        """A field for one trained model of the project."""
+        form.addParam(name, params.PointerParam, pointerClass='DenoiserModel', **arguments)
+
     def _remaining(self, *used):
         """Names of the form's settings that are not among ``used``."""
         return [f.name for f in self._form_fields() if f.name not in used]

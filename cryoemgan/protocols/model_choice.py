@@ -24,10 +24,9 @@ class ModelChoice:
             help='A model trained in another project: give its folder, PROJECT/Runs/..._Train/extra/run/'
             'model. It loads without executing anything.',
         )
-        form.addParam(
+        self._add_model_pointer(
+            form,
             'inputModel',
-            params.PointerParam,
-            pointerClass='DenoiserModel',
             important=True,
             condition=f'modelFrom == {FROM_PROJECT}',
             label='Model',

@@ -94,10 +94,9 @@ class TrainForm:
             help='Yes: start from the weights of a trained model, to train it longer or to adapt it to new '
             'particles. The model itself is not changed. After Stop, do not use this: Continue the run.',
         )
-        form.addParam(
+        self._add_model_pointer(
+            form,
             'inputModel',
-            params.PointerParam,
-            pointerClass='DenoiserModel',
             condition='fromModel',
             label='Model',
             help='Its network and box are taken where the form leaves them open.',

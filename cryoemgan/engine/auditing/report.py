@@ -14,9 +14,9 @@ body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .35em .6em; vertical-align: top }
 tr { border-bottom: 1px solid #ddd } img { max-width: 100% } h2 { margin-top: 1.6em }
 .light { display: inline-block; width: .9em; height: .9em; border-radius: 50%; margin-right: .5em }
-.green { background: #009E73 } .yellow { background: #E6B800 } .red { background: #D55E00 }
 .box { padding: .8em 1.2em; border-left: .5em solid; background: #f6f6f6 }
 """
+STYLE += ' '.join(f'.{name} {{ background: {colour} }}' for name, colour in figures.audit.LIGHTS.items())
 VERDICT = {
     'green': 'Nothing was found that speaks against these denoised particles.',
     'yellow': 'Use these denoised particles with care: see the yellow lines.',

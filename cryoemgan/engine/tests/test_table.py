@@ -121,6 +121,17 @@ def test_subset_and_order(folder):
     assert (rows_a.tolist(), rows_b.tolist()) == ([0, 1], [2, 0])
 
 
+def test_subset_keeps_its_images_where_another_stack_has_the_same_name(folder, tmp_path_factory, monkeypatch):
+    """Run from a folder with an s.mrcs of its own, a subset written elsewhere once named that one."""
+    here, elsewhere = (tmp_path_factory.mktemp(name) for name in ('here', 'elsewhere'))
+    with mrcfile.new(here / 's.mrcs', np.full((3, 8, 8), -1, dtype=np.float32)):
+        pass
+    monkeypatch.chdir(here)
+    table(folder, V31).subset([2, 0]).write(elsewhere / 'part.star')
+    expected = np.arange(3 * 64, dtype=np.float32).reshape(3, 8, 8)[[1, 0]]  # rows 2 and 0
+    np.testing.assert_array_equal(ParticleTable.read(elsewhere / 'part.star').images().read([0, 1]), expected)
+
+
 def test_equal_ids_of_other_particles_do_not_match(folder):
     """Every Scipion set counts from 1: ids alone once paired references with another set's particles."""
 

@@ -26,7 +26,6 @@ FIELD = 195.2  # field of view in A: the smallest that holds all states without 
 CELLS = {
     'residual': {'network': 'residual'},
     'residual-moved': {'network': 'residual', 'shift': 0, 'exchange_noise': 1.0},
-    'basis': {'network': 'basis'},
     'equivariant': {},
     'no-curriculum': {'noise_curriculum': 0.0},
     'shift-1': {'shift': 1},
@@ -36,7 +35,7 @@ CELLS = {
     'fresh': {'fresh_fraction': 1.0, 'maps': True},
     'fresh-noise': {'fresh_fraction': 1.0},
 }
-DEFAULT = 'residual,basis,equivariant'
+DEFAULT = 'cwf,residual,equivariant'
 
 
 def data_set(args):

@@ -50,7 +50,6 @@ MEMBERS = {
     'equivariant': (dict(noise_curriculum=0.0, exchange_noise=0.0), 'full noise from the start, noise not exchanged',
                     'network'),
     'equivariant l1': (dict(p=1, noise_curriculum=0.0, exchange_noise=0.0), 'the same with l1', 'network'),
-    'basis': (dict(network='basis'), 'perceptron on components, its schedule of the preset', 'network'),
     'wrong l2': (dict(L2, **WRONG), 'no adversary', 'wrong'),
     'wrong l1': (dict(L1, **WRONG), 'no adversary', 'wrong'),
     'wrong (.5,.5)': (dict(HALF, **WRONG), '+ l1', 'wrong'),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from .. import networks
+from .. import networks, uncertainty
 from ..augmentation import turn
 from ..model import Model, save_model
 from ..networks import equivariant
@@ -140,6 +140,24 @@ def test_equivariant_network_turns_with_the_particle(training):
         for code, back in (TURNS if training else TURNS | MIRRORS).items():
             error = (turn(generator(turn(noisy, code)), back) - plain)[..., 1:, 1:]
             assert error.norm() < 0.03 * plain.norm()
+
+
+def test_a_single_network_is_not_sure_because_it_turns_with_the_particle():
+    """Two answers that differ by rounding only would say nothing of the error."""
+    generator = perturbed().eval()
+
+    class OneMember:
+        members = {'main': generator}
+
+        def denoise(self, particles, member=None, precision='float32', opinion=None):
+            with torch.no_grad():
+                return generator(torch.from_numpy(particles)[:, None])[:, 0].numpy()
+
+    noisy, clean = (x[:, 0].numpy() for x in images(20, 12))
+    found = uncertainty.answers(OneMember(), noisy)
+    error = np.abs(found[0] - clean)
+    assert uncertainty.spread(found).mean() > 0.1 * error.mean()
+    assert np.corrcoef(uncertainty.spread(found).ravel(), error.ravel())[0, 1] > 0.2
 
 
 @pytest.mark.parametrize('box', [34, 160])

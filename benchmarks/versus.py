@@ -102,7 +102,7 @@ def main():
     parser.add_argument('--work', type=Path, required=True)
     parser.add_argument('--boxes', type=int, nargs='+', default=list(PLAN), choices=list(PLAN))
     given = parser.parse_args()
-    given.__dict__ |= dict(evaluations=40, ctf=False, shift_sd=0.0, withhold=0, grey='image')
+    given.__dict__ |= dict(evaluations=40, ctf=False, shift_sd=0.0, withhold=0, pairs=0, grey='image')
     given.work.mkdir(parents=True, exist_ok=True)
     found = {box: measured(given, box) for box in given.boxes}
     for box, (rows, curves) in found.items():

@@ -210,7 +210,7 @@ def limit(args, data):
 
 
 def junk(args, data):
-    """What the model of ``maps`` says of test particles, noise, blobs and two deposited maps, with the set's noise: part
+    """What the model of ``maps`` says of test particles, noise, blobs and two deposited maps, with its noise: part
     that passes the model's threshold of evidence, parts flagged by fit, and how often a particle fits better."""
     folder, _ = trained(args, data, f'maps{args.bank_size}', **GUIDED, volume=volumes(data), bank_size=args.bank_size)
     model, context = Model.load(folder / 'model'), test_context(data)

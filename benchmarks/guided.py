@@ -16,14 +16,12 @@ shifts of 1 px, coloured noise, grey as projected, bank from the maps); speed (m
 import argparse
 import gzip
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from verbs import verb
 
 from cryoemgan.engine.auditing import probes
 from cryoemgan.engine.bank import Bank
@@ -38,22 +36,7 @@ STATES = ('00', '05', '10', '15', '20')
 TRAINING, TEST, BOX, PIXEL = 3000, 300, 64, 3.1
 TAIL = range(159, 453)
 GUIDED = dict(network='guided', cross_fit='none')
-CELLS = ('cwf', 'guided', 'bank', 'limit', 'junk', 'withheld', 'contaminated', 'ctf', 'blind', 'speed')
-
-
-def verb(name, folder, **options):
-    """Run a verb unless its result is there (going on with an interrupted training); gives its summary."""
-    summary = folder / 'summary.json'
-    if not summary.exists():
-        words = []
-        for key, value in options.items():
-            for item in value if isinstance(value, list) else [value]:
-                words += ['--' + key.replace('_', '-')] + ([] if item is True else [str(item)])
-        if (folder / 'settings.json').exists():
-            words.append('--resume' if name == 'train' else '--overwrite')
-        command = [sys.executable, '-m', 'cryoemgan.engine', name, '--output', str(folder), '--threads', '1', *words]
-        subprocess.run(command, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    return json.loads(summary.read_text())
+CELLS = ('cwf', 'guided', 'maps', 'bank', 'limit', 'junk', 'withheld', 'contaminated', 'ctf', 'blind', 'speed')
 
 
 def models(args):
@@ -76,7 +59,7 @@ def simulated(args, name, **options):
     folder = args.work / name
     common = dict(model=models(args), count=(TRAINING + TEST) // len(STATES), box=BOX, pixel_size=PIXEL,
                   split=[TRAINING, TEST], snr=args.snr, seed=1)  # fmt: skip
-    verb('simulate', folder, **common, **options)
+    verb('simulate', folder, **{**common, **options})
     return folder
 
 
@@ -139,6 +122,20 @@ def scored(folder, data, summary):
 def guided(args, data):
     folder, summary = trained(args, data, 'guided', **GUIDED)
     return scored(folder, data, summary)
+
+
+def maps(args, data):
+    """As ``guided``, with a bank from the maps, scaled like the references, instead of the references themselves."""
+    folder, summary = trained(
+        args, data, f'maps{args.bank_size}', **GUIDED, volume=volumes(data), bank_size=args.bank_size
+    )
+    search = next(iter(Model.load(folder / 'model').guides.values())).search
+    return {'templates': args.bank_size, 'search': vars(search), **scored(folder, data, summary)}
+
+
+def volumes(data):
+    """Paths of the maps of a simulated set."""
+    return [data / f'volume_{k}.mrc' for k in range(1, len(STATES) + 1)]
 
 
 def asked(guide, noisy, context, batch=50):
@@ -243,8 +240,8 @@ def withheld(args, data):
 
 
 def contaminated(args, data):
-    """Against ``guided`` with the same number of iterations."""
-    options = dict(contaminate='references', contaminate_fraction=0.3)
+    """Against ``maps`` with the same number of iterations."""
+    options = dict(contaminate='references', contaminate_fraction=0.3, volume=volumes(data), bank_size=args.bank_size)
     folder, summary = trained(args, data, 'contaminated', **GUIDED, **options)
     folder_l1, summary_l1 = trained(args, data, 'contaminated_l1', **GUIDED, **options, p=1)
     return {'l2': scored(folder, data, summary), 'l1': scored(folder_l1, data, summary_l1)}
@@ -301,6 +298,7 @@ def main():
     parser.add_argument('--work', type=Path, required=True)
     parser.add_argument('--iterations', type=int, default=3000)
     parser.add_argument('--snr', type=float, default=0.1)
+    parser.add_argument('--bank-size', type=int, default=8000)
     parser.add_argument('--cells', nargs='+', choices=CELLS, default=CELLS)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 # Iterations of the longer of two short runs, where one takes less than so many seconds, and where it takes more.
@@ -52,6 +51,9 @@ def _measured(runner, networks, word, amount):
         data = folder / 'data'
         runner.verb('simulate', data, '--phantom', 2, '--box', scale.box, '--pixel-size', scale.pixel_size,
                     '--count', 100)  # fmt: skip
+        if networks:
+            # What a process does once (compiling, finding its memory) would count as iterations of the first kind.
+            _iteration(runner, networks[0], data, folder / 'warm')
         for work in networks:
             if _kind(work) not in found:
                 found[_kind(work)] = _iteration(runner, work, data, folder / f'kind{len(found)}')
@@ -75,16 +77,15 @@ def _iteration(runner, work, data, folder):
     own = () if '--preset' in work.options else runner.scale.network
 
     def run(iterations):
-        start = time.perf_counter()
         # References are not needed to know the cost; --force lets anything pass.
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             found = runner.verb('train', folder / str(iterations), '--particles', data / 'noisy.star', '--references',
                                 data / 'clean.star', '--cross-fit', 'none', '--evaluations', 1, '--force',
                                 *own, *work.options, '--iterations', iterations)  # fmt: skip
-        return time.perf_counter() - start, found['batch_size'], found['training_seconds']
+        return found['training_seconds'], found['batch_size']
 
-    first, batch, trained = run(1)
-    count = FEW if trained > SLOW else MANY
+    first, batch = run(1)
+    count = FEW if first > SLOW else MANY
     seconds = max(run(count)[0] - first, 1e-3) / (count - 1)
     settings = json.loads((folder / '1' / 'summary.json').read_text())['settings']
     steps = (settings['generator_steps'] or 1) + (settings['discriminator_steps'] if settings['gan'] != 'none' else 0)

@@ -26,7 +26,6 @@ FIELD = 195.2  # field of view in A: the smallest that holds all states without 
 CELLS = {
     'residual': {'network': 'residual'},
     'residual-moved': {'network': 'residual', 'shift': 0, 'exchange_noise': 1.0},
-    'basis': {'network': 'basis'},
     'equivariant': {},
     'no-curriculum': {'noise_curriculum': 0.0},
     'shift-1': {'shift': 1},
@@ -36,7 +35,7 @@ CELLS = {
     'fresh': {'fresh_fraction': 1.0, 'maps': True},
     'fresh-noise': {'fresh_fraction': 1.0},
 }
-DEFAULT = 'residual,basis,equivariant'
+DEFAULT = 'cwf,residual,equivariant'
 
 
 def data_set(args):
@@ -60,14 +59,20 @@ def data_set(args):
 
 
 def training_particles(args, data):
-    """Table of the training particles: all, or without the state --withhold."""
+    """Table of the training particles: all, or without the state --withhold, or the first --pairs."""
     whole = data / 'noisy_1.star'
-    if not args.withhold:
+    if not part_of(args):
         return whole
-    part = whole.with_name(f'noisy_1_without{args.withhold}.star')
+    part = whole.with_name(f'noisy_1{part_of(args)}.star')
     table = ParticleTable.read(whole)
-    table.subset(np.flatnonzero(table.ints('rlnClassNumber') != args.withhold)).write(part)
+    kept = np.flatnonzero(table.ints('rlnClassNumber') != args.withhold)
+    table.subset(kept[: args.pairs or None]).write(part)
     return part
+
+
+def part_of(args):
+    """What the names of files say of the pairs left out."""
+    return (f'_without{args.withhold}' if args.withhold else '') + (f'_{args.pairs}pairs' if args.pairs else '')
 
 
 def options_of(data, name):
@@ -80,7 +85,7 @@ def options_of(data, name):
 
 def cell(args, data, name, seed):
     """Train and test one network; gives a row of the table and its curve [(CPU seconds, validation MSE)]."""
-    folder = args.work / f'{data.name}_{args.cpu:g}_{name}{without(args)}_{seed}'
+    folder = args.work / f'{data.name}_{args.cpu:g}_{name}{part_of(args)}_{seed}'
     found = verb(
         'train', folder, particles=training_particles(args, data), references=data / 'clean_1.star', seed=seed,
         cross_fit='none', minutes=args.cpu / 60, evaluations=args.evaluations, keep=1, **options_of(data, name),
@@ -110,11 +115,6 @@ def covariance_wiener(args, data):
     rows = np.arange(TRAINING, TRAINING + TEST)
     return dict(cell='cwf', seed=1, cpu_seconds=found['cpu_seconds'],
                 **scores(images(folder / 'denoised.star', rows), data))  # fmt: skip
-
-
-def without(args):
-    """What the names of files say of the state kept out."""
-    return f'_without{args.withhold}' if args.withhold else ''
 
 
 def show(row):
@@ -156,13 +156,14 @@ def main():
     parser.add_argument('--ctf', action='store_true', help='CTF, and shifts of 1 px (s.d.)')
     parser.add_argument('--shift-sd', type=float, default=0.0, help='shifts, px')
     parser.add_argument('--withhold', type=int, default=0, help='state (1 to 5) kept out of training')
+    parser.add_argument('--pairs', type=int, default=0, help='train on that many pairs only (a tenth is validation)')
     parser.add_argument('--grey', choices=('image', 'one'), default='image', help='scale of the clean images: each to '
                         '[0, 1], or one for all')  # fmt: skip
     parser.add_argument('--cells', default=DEFAULT, help=f'some of: cwf, {", ".join(CELLS)}')
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     data = data_set(args)
-    stem = Path(__file__).parent / 'results' / f'blind_{data.name.removeprefix("data")}_{args.cpu:g}{without(args)}'
+    stem = Path(__file__).parent / 'results' / f'blind_{data.name.removeprefix("data")}_{args.cpu:g}{part_of(args)}'
     rows, curves = [], {}
     for name in args.cells.split(','):
         for seed in range(1, args.seeds + 1):

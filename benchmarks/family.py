@@ -31,7 +31,7 @@ GROUPS = {
     'preset': 'Presets',
     'adversary': 'Adversaries, all on `residual` in one training',
     'network': 'Networks, without adversary (l2) unless said, in the same training',
-    'wrong': '30 % of the references replaced by Gaussian noise (`residual`, in the same training)',
+    'wrong': '30 % of the references replaced by Gaussian noise (`residual` in the same training, unless said)',
 }
 FINDINGS = '## What the table says'
 
@@ -42,7 +42,7 @@ HEADER = """# The family at equal CPU cost
 Five-state RNA polymerase (4XLN), {box} px, SNR 0.1 of the set, white noise, each clean image in [0, 1]: {training}
 training pairs, {validation} validation (they choose the checkpoint), {test} test images, measured once. {cpu} CPU
 seconds a run on one thread (training, validation and reading; not the imports), whatever the number of iterations
-that buys; bfloat16. Python {python}, torch {torch}, numpy {numpy}; two cores shared by six agents, load {load} while
+that buys; bfloat16. Python {python}, torch {torch}, numpy {numpy}; two shared cores, load {load} while
 the runs ended. Options of every member: `benchmarks/family_members.py`. MSE x 1e-3 of the test images, mean (range)
 over seeds. **Where a member has one seed, differences under 5 % mean nothing.**
 """

@@ -4,7 +4,7 @@
 
 Sets as in benchmarks/guided.py, of 1,500 particles for training and 150 test images. ctf: CTF, shifts of 1 px, coloured
 noise, grey as projected. box128: 128 px of 1.55 A, white noise, each clean image in [0, 1]. Each is compared with its
-limit: a bank ten times larger that knows gain, noise spectrum and shifts, without spread of contrast, and with the
+limit, a bank ten times larger that knows gain, noise spectrum and shifts, without spread of contrast; and with the
 covariance Wiener filter that undoes the CTF. Error: after an affine fit of each image, in parts of the variance of the
 clean images.
 Adds what it found to WORK/guided.json.

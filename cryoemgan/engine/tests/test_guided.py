@@ -307,7 +307,7 @@ def toys(tmp_path_factory):
 def test_train_and_denoise_end_to_end(tmp_path, toys):
     run('train', Train(output=str(tmp_path / 't'), cross_fit='none', **GUIDED, **toys))
     model = Model.load(tmp_path / 't' / 'model')
-    assert 'cryoemganEvidence' in model.card['statement']
+    assert 'cryoemganFit' in model.card['statement']
     assert list(model.members) == ['main']
     settings = Denoise(output=str(tmp_path / 'd'), particles=toys['particles'], model=str(model.folder), cut='none')
     run('denoise', settings)

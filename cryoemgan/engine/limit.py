@@ -163,7 +163,8 @@ class Limit:
 
         rounds: refinements; each draws ``samples`` orientations around the best candidates, at an angle that halves
         from ``start_degrees``. draws: orientations in the mean, each in every conformation. ctf: float32
-        [n, box, box // 2 + 1], the CTF of every image on the grid of rfft2; without it images have none.
+        [n, box, box // 2 + 1], the CTF of every image on the grid of rfft2; without it images have none. With unknown
+        shifts there is more to search: 5 rounds of 480, 960 draws, and a look at ``effective``.
         """
         images = torch.as_tensor(images, dtype=torch.float32).flatten(1)
         each = [None] * len(images) if ctf is None else torch.as_tensor(ctf, dtype=torch.float32)

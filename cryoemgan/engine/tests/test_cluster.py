@@ -86,7 +86,7 @@ def test_particles_are_weighed_by_what_they_say():
 
 
 def test_volumes_are_cut_to_the_particle(claws):
-    """The mask holds most of the map (Gaussian blobs have long tails) and little of the box: it is on the particle."""
+    """The mask holds most of the map (blobs have long tails) and little of the box: it lies on the particle."""
     table = ParticleTable.read(claws / 'clean.star')
     slices = Slices(table.box, 7)
     coefficients = slices.of(table.images().read(np.arange(300)), table.shifts()[:300])

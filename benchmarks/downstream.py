@@ -18,7 +18,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
-from without_references import engine
+from verbs import verb
 
 from cryoemgan.engine import ctf, fsc, maps
 from cryoemgan.engine.auditing.measures import own
@@ -36,9 +36,9 @@ def simulated(given):
     """(table with junk in it, truth: 0 closed, 1 open, 2 empty, 3 another molecule) of the set."""
     folder = given.work / 'set'
     models = [given.data / 'rnap_4xln' / f'rnap_4xln_clamp_open{s}.pdb.gz' for s in ('00', '20')]
-    engine('simulate', folder, model=models, count=(GOOD + JUNK) // 2, box=BOX, pixel_size=PIXEL, snr=0.1, seed=3,
-           scale='none', shift_sd=1, perturb_angles=2, perturb_shifts=0.3,
-           ctf_table=given.data / 'relion_refined' / 'run_data.star')  # fmt: skip
+    verb('simulate', folder, model=models, count=(GOOD + JUNK) // 2, box=BOX, pixel_size=PIXEL, snr=0.1, seed=3,
+         scale='none', shift_sd=1, perturb_angles=2, perturb_shifts=0.3,
+         ctf_table=given.data / 'relion_refined' / 'run_data.star')  # fmt: skip
     path = folder / 'particles.star'
     source = ParticleTable.read(folder / 'refined.star')
     rng = np.random.default_rng(3)
@@ -163,8 +163,8 @@ def denoiser(given, name, table, references=None, **options):
     """Table of the particles denoised by a cross-fitted model."""
     folder = given.work / name
     more = {'references': references, 'force': True} if references else {'target': 'self'}
-    train = engine('train', folder / 'train', particles=table.path, evaluations=6, **more, **options)
-    engine('denoise', folder / 'denoise', particles=table.path, model=folder / 'train' / 'model')
+    train = verb('train', folder / 'train', particles=table.path, evaluations=6, **more, **options)
+    verb('denoise', folder / 'denoise', particles=table.path, model=folder / 'train' / 'model')
     return ParticleTable.read(folder / 'denoise' / 'denoised.star'), train
 
 
@@ -198,14 +198,14 @@ def main():
     table, truth = simulated(given)
     raw = reconstruct(table, truth, 'raw', given.work)
     halves = {f'half{k}': given.work / f'raw_half{k}.mrc' for k in (1, 2)}
-    right = engine('project', given.work / 'project', particles=table.path, **halves)
-    badly = engine('project', given.work / 'project_wrong', particles=table.path, **wrong_half_maps(given, raw))
+    right = verb('project', given.work / 'project', particles=table.path, **halves)
+    badly = verb('project', given.work / 'project_wrong', particles=table.path, **wrong_half_maps(given, raw))
     tables, minutes = {'raw': table}, given.cpu / 60
     stars = {k: given.work / f / 'references.star' for k, f in (('own', 'project'), ('wrong', 'project_wrong'))}
     tables['denoised'], _ = denoiser(given, 'own', table, stars['own'], minutes=minutes)
     tables['wrong'], _ = denoiser(given, 'wrong', table, stars['wrong'], minutes=minutes)
     tables['self'], _ = denoiser(given, 'self', table, minutes=minutes)
-    audits = {name: engine('audit', given.work / f'audit_{name}', particles=table.path, references=stars[name],
+    audits = {name: verb('audit', given.work / f'audit_{name}', particles=table.path, references=stars[name],
                            model=given.work / name / 'train' / 'model', sample=400,
                            second_model=given.work / 'self' / 'train' / 'model') for name in stars}  # fmt: skip
     found = {'project': {k: p.get('correlation') or p.get('agreement') for k, p in (('own', right), ('wrong', badly))},

@@ -14,23 +14,24 @@ import csv
 import json
 import os
 import platform
-import subprocess
-import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from family_members import MEMBERS
+from verbs import images, rnap_models, verb
+
+from cryoemgan.engine import metrics
+from cryoemgan.engine.model import Model
 
 RESULTS = Path(__file__).parent / 'results'
-STATES = ('00', '05', '10', '15', '20')
 TRAINING, VALIDATION, TEST, BOX, FIELD = 3000, 150, 300, 64, 288.0  # field of view in A
 GROUPS = {
     'preset': 'Presets',
     'adversary': 'Adversaries, all on `residual` in one training',
     'network': 'Networks, without adversary (l2) unless said, in the same training',
-    'wrong': '30 % of the references replaced by Gaussian noise (`residual`, in the same training)',
+    'wrong': '30 % of the references replaced by Gaussian noise (`residual` in the same training, unless said)',
 }
 FINDINGS = '## What the table says'
 
@@ -41,84 +42,52 @@ HEADER = """# The family at equal CPU cost
 Five-state RNA polymerase (4XLN), {box} px, SNR 0.1 of the set, white noise, each clean image in [0, 1]: {training}
 training pairs, {validation} validation (they choose the checkpoint), {test} test images, measured once. {cpu} CPU
 seconds a run on one thread (training, validation and reading; not the imports), whatever the number of iterations
-that buys; bfloat16. Python {python}, torch {torch}, numpy {numpy}; two cores shared by six agents, load {load} while
+that buys; bfloat16. Python {python}, torch {torch}, numpy {numpy}; two shared cores, load {load} while
 the runs ended. Options of every member: `benchmarks/family_members.py`. MSE x 1e-3 of the test images, mean (range)
 over seeds. **Where a member has one seed, differences under 5 % mean nothing.**
 """
 
 
-def engine(verb, folder, **options):
-    """Run a verb in a process of its own unless its result is there; gives its summary."""
-    if not (folder / 'summary.json').exists():
-        words = []
-        for key, value in options.items():
-            for item in value if isinstance(value, list) else [value]:
-                words += ['--' + key.replace('_', '-'), str(item)]
-        words += ['--threads', '1', '--overwrite', '--output', str(folder)]
-        subprocess.run([sys.executable, '-m', 'cryoemgan.engine', verb, *words], check=True)
-    return json.loads((folder / 'summary.json').read_text())
-
-
 def data_set(args):
     """Folder of noisy_1.star (training), noisy_2.star (test) and their clean partners."""
-    models = [args.data / 'rnap_4xln' / f'rnap_4xln_clamp_open{s}.pdb.gz' for s in STATES]
-    folder = args.work / 'set'
-    engine('simulate', folder, model=models, count=(TRAINING + TEST) // len(STATES), box=BOX, pixel_size=FIELD / BOX,
-           split=[TRAINING, TEST], snr=0.1, scale='unit', seed=1)  # fmt: skip
+    models, folder = rnap_models(args.data, args.work), args.work / 'set'
+    verb('simulate', folder, model=models, count=(TRAINING + TEST) // len(models), box=BOX, pixel_size=FIELD / BOX,
+         split=[TRAINING, TEST], snr=0.1, scale='unit', seed=1)  # fmt: skip
     return folder
 
 
 def measure(denoised, truth):
     """Mean scores of test images in the references' grey values, clean images in [0, 1]."""
-    from cryoemgan.engine import metrics
-
     found = metrics.compare(denoised, truth, 1.0)
     return {k: float(found[k].mean()) for k in ('mse', 'mse_affine', 'ssim_affine', 'ncc')}
-
-
-def images(path):
-    from cryoemgan.engine.table import ParticleTable
-
-    stack = ParticleTable.read(path).images()
-    return stack.read(np.arange(len(stack)))
 
 
 def covariance_wiener(args, data):
     """The classical method to beat, on all images (it takes the covariance from them)."""
     folder = args.work / 'cwf'
-    found = engine('filter', folder, particles=data / 'noisy.star', method='cwf')
+    found = verb('filter', folder, particles=data / 'noisy.star', method='cwf')
     score = measure(images(folder / 'denoised.star')[TRAINING:], images(data / 'clean_2.star'))
     return dict(cell='cwf', seed=1, cpu_seconds=found['cpu_seconds'], **score)
 
 
 def train_cell(args, data, name, seed):
     """Train and test one cell; gives its row."""
-    from cryoemgan.engine import trainingrun
-    from cryoemgan.engine.__main__ import run, use_threads
-    from cryoemgan.engine.model import Model
-    from cryoemgan.engine.settings.train import Train
-
-    use_threads(1)
-    trainingrun.clock = time.process_time
     options = dict(MEMBERS[name][0])
     cost = args.cpu * options.pop('cost', 1)
     folder = args.work / 'runs' / f'{name.replace(" ", "_")}_{cost:g}_{seed}'
-    settings = Train(
-        output=str(folder), particles=str(data / 'noisy_1.star'), references=str(data / 'clean_1.star'), seed=seed,
-        cross_fit='none', minutes=cost / 60, evaluations=4, validation_fraction=VALIDATION / TRAINING, threads=1,
-        keep=1, resume=folder.exists(), **options,
+    found = verb(
+        'train', folder, particles=data / 'noisy_1.star', references=data / 'clean_1.star', seed=seed,
+        cross_fit='none', minutes=cost / 60, evaluations=4, validation_fraction=VALIDATION / TRAINING, keep=1,
+        **options,
     )  # fmt: skip
-    settings.validate()
-    found = run('train', settings)
+    torch.set_num_threads(1)
     model, noisy = Model.load(folder / 'model'), images(data / 'noisy_2.star')
     denoised = np.concatenate([model.denoise(noisy[i : i + 50]) for i in range(0, len(noisy), 50)])
     grey = model.card['grey']
     score = measure((denoised - grey['offset']) / grey['gain'], images(data / 'clean_2.star'))
-    with (folder / 'metrics.csv').open() as f:
-        curve = [(float(r['seconds']), float(r['mse'])) for r in csv.DictReader(f)]
     return dict(cell=name, seed=seed, cpu_seconds=found['training_seconds'], iterations=found['iterations'],
                 parameters=found['generator_parameters'], precision=found['precision'],
-                validation_mse=found['best']['mse'], load=os.getloadavg()[0], **score, curve=curve)  # fmt: skip
+                validation_mse=found['best']['mse'], load=os.getloadavg()[0], **score)  # fmt: skip
 
 
 def row_of(args, data, name, seed):

@@ -10,6 +10,8 @@ COMMON = dict(
 )  # fmt: skip
 L1, L2 = dict(COMMON, p=1), COMMON
 BETA, WGAN = dict(L1, gan='beta', generator_steps=2), dict(L1, gan='wgan-gp', generator_steps=2)
+FULL_NOISE = dict(noise_curriculum=0.0, exchange_noise=0.0)
+# Training with wrong references turns these off by itself.
 WRONG = dict(contaminate='references', contaminate_fraction=0.3)
 
 
@@ -47,10 +49,13 @@ MEMBERS = {
     'pggan wgan-gp': (dict(WGAN, network='pggan'), 'appendix 5.4, + l1, scale-free critic', 'network'),
     'pggan wgan-gp lambda 0': (dict(WGAN, network='pggan', reconstruction_weight=0.0), 'appendix 5.4, no l1',
                                'network'),
-    'basis': (dict(network='basis'), 'perceptron on components, its schedule of the preset', 'network'),
+    'equivariant': (FULL_NOISE, 'the preset, with full noise from the start, not exchanged', 'network'),
+    'equivariant l1': (dict(FULL_NOISE, p=1), 'the same with l1', 'network'),
     'wrong l2': (dict(L2, **WRONG), 'no adversary', 'wrong'),
     'wrong l1': (dict(L1, **WRONG), 'no adversary', 'wrong'),
     'wrong (.5,.5)': (dict(HALF, **WRONG), '+ l1', 'wrong'),
     'wrong wgan-gp box': (dict(WGAN, **WRONG), '+ l1, scale-free critic, lambda 10', 'wrong'),
     'wrong wgan-gp 10': (dict(WGAN, critic_scale='literal', **WRONG), '+ l1, literal, lambda 10', 'wrong'),
+    'wrong equivariant': (WRONG, '`equivariant`, no adversary, l2', 'wrong'),
+    'wrong equivariant l1': (dict(p=1, **WRONG), '`equivariant`, no adversary, l1', 'wrong'),
 }  # fmt: skip

@@ -17,14 +17,12 @@ noise, bank of the maps); junk (evidence and fit of noise and of three other mol
 import argparse
 import gzip
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from verbs import verb
 
 from cryoemgan.engine import resample
 from cryoemgan.engine.auditing import measures, probes
@@ -42,21 +40,6 @@ TRAINING, TEST, BOX, PIXEL = 3000, 300, 64, 3.1
 TAIL = range(159, 453)
 GUIDED = dict(network='guided', cross_fit='none')
 CELLS = ('cwf', 'guided', 'maps', 'bank', 'limit', 'junk', 'withheld', 'contaminated', 'blind')
-
-
-def verb(name, folder, **options):
-    """Run a verb unless its result is there (going on with an interrupted training); gives its summary."""
-    summary = folder / 'summary.json'
-    if not summary.exists():
-        words = []
-        for key, value in options.items():
-            for item in value if isinstance(value, list) else [value]:
-                words += ['--' + key.replace('_', '-')] + ([] if item is True else [str(item)])
-        if (folder / 'settings.json').exists():
-            words.append('--resume' if name == 'train' else '--overwrite')
-        command = [sys.executable, '-m', 'cryoemgan.engine', name, '--output', str(folder), '--threads', '1', *words]
-        subprocess.run(command, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    return json.loads(summary.read_text())
 
 
 def models(args):

@@ -9,14 +9,11 @@ mean squared errors after a gain-and-offset fit of each image, as a fraction of 
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
+from verbs import verb
 
 from cryoemgan.engine import metrics
 from cryoemgan.engine.matching import match
@@ -24,18 +21,6 @@ from cryoemgan.engine.stacks import Images
 from cryoemgan.engine.table import ParticleTable
 
 TEST, SEED = 300, 0
-
-
-def verb(name, folder, **options):
-    """Run a verb unless its result is there (resuming what was interrupted); gives its summary."""
-    summary = folder / 'summary.json'
-    if not summary.exists():
-        words = [x for k, v in options.items() for x in ('--' + k.replace('_', '-'), str(v))]
-        if (folder / 'settings.json').exists():
-            words.append('--resume' if name == 'train' else '--overwrite')
-        command = [sys.executable, '-m', 'cryoemgan.engine', name, '--output', folder, '--threads', '1', *words]
-        subprocess.run(list(map(str, command)), check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    return json.loads(summary.read_text())
 
 
 def subset(table, rows, path):

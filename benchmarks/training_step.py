@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from cryoemgan.engine import losses, networks
-from cryoemgan.engine.devices import choose_device
+from cryoemgan.engine.devices import choose_device, keep_freed_memory
 
 # Words in the names of torch's operations.
 KINDS = {
@@ -81,7 +81,7 @@ def convolution_peak(precision, device, repeats):
 def training_step(name, box, batch, precision, device):
     """A function that does one step of the autoencoder."""
     generator = networks.create(name, box).generator.to(device)
-    optimiser = torch.optim.Adam(generator.parameters(), 1e-3)
+    optimiser = torch.optim.Adam(generator.parameters(), 1e-3, fused=True)
     noisy, clean = (torch.randn(batch, 1, box, box, device=device) for _ in range(2))
 
     def run():
@@ -99,7 +99,7 @@ def adversarial_iteration(name, box, batch, precision, device, gan):
     """A function that does one iteration of Algorithm 1: one discriminator step, two generator steps."""
     pair = networks.create(name, box, **networks.options(name, gan))
     generator, discriminator = pair.generator.to(device), pair.discriminator.to(device)
-    optimise_g, optimise_d = (torch.optim.Adam(m.parameters(), 1e-3) for m in (generator, discriminator))
+    optimise_g, optimise_d = (torch.optim.Adam(m.parameters(), 1e-3, fused=True) for m in (generator, discriminator))
     noisy, clean = (torch.randn(batch, 1, box, box, device=device) for _ in range(2))
     rule = losses.adversary(gan)
     lower = torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16')
@@ -175,6 +175,7 @@ def main():
     parser.add_argument('--output', type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     device = choose_device(args.device)
     result = dict(
         command=' '.join(['python', *sys.argv]),

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-from without_references import engine, rows_of
+from verbs import verb
+from without_references import rows_of
 
 from cryoemgan.engine import augmentation, crossfitting, uncertainty
 from cryoemgan.engine.auditing.measures import own, ring_covariance
@@ -57,8 +58,8 @@ def main():
     truth = np.empty((len(table), table.box, table.box), np.float32)
     truth[rows] = stack.read(others)
     # Half maps exchanged: references from the map that holds nothing of the particle.
-    engine('project', given.work / 'swapped', particles=data / 'run_data.star', half1=data / HALF.format(2),
-           half2=data / HALF.format(1))  # fmt: skip
+    verb('project', given.work / 'swapped', particles=data / 'run_data.star', half1=data / HALF.format(2),
+         half2=data / HALF.format(1))  # fmt: skip
     references = rows_of(ParticleTable.read(given.work / 'refs' / 'references.star'), table)
     swapped = rows_of(ParticleTable.read(given.work / 'swapped' / 'references.star'), table)
     references = model.card['grey']['gain'] * references + model.card['grey']['offset']

@@ -9,25 +9,16 @@ are mean squared, after an affine fit of each image, as a part of the truth's va
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from relion_refined import error
+from verbs import rnap_models, verb
 
 from cryoemgan.engine.matching import match
 from cryoemgan.engine.stacks import Images, StackWriter
 from cryoemgan.engine.table import ParticleTable
 
-STATES = ('00', '05', '10', '15', '20')
-# --minutes counts CPU time, so that other load of the machine does not matter.
-ENGINE = (
-    'import sys, time; from cryoemgan.engine import __main__, trainingrun; trainingrun.clock = time.process_time; '
-    'sys.exit(__main__.main())'
-)
 RNAP = {
     'references': dict(references='clean_1.star'),
     'self 0.1': dict(target='self', hidden_pixels=0.1),
@@ -38,18 +29,6 @@ RNAP = {
 RELION = {'relion references': {}, 'relion self 0.25': dict(target='self', hidden_pixels=0.25),
           'relion self 0.5': dict(target='self', hidden_pixels=0.5)}  # fmt: skip
 FILTERS = ('wiener', 'cwf')
-
-
-def engine(verb, folder, **options):
-    """Summary of a run of a verb; a finished one is used again."""
-    if not (folder / 'summary.json').exists():
-        words = []
-        for key, value in options.items():
-            for item in value if isinstance(value, list) else [value]:
-                words += ['--' + key.replace('_', '-')] + ([] if item is True else [str(item)])
-        command = [sys.executable, '-c', ENGINE, verb, '--output', str(folder), '--threads', '1', '--overwrite', *words]
-        subprocess.run(command, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, stderr=subprocess.DEVNULL)
-    return json.loads((folder / 'summary.json').read_text())
 
 
 def rows_of(table, like):
@@ -76,14 +55,13 @@ def half_exposures(folder):
 def rnap(given, name):
     """(error, CPU seconds, what training says of itself) of a cell of the RNAP set."""
     data = given.work / 'rnap'
-    models = [given.data / 'rnap_4xln' / f'rnap_4xln_clamp_open{s}.pdb.gz' for s in STATES]
-    engine('simulate', data, model=models, count=660, box=64, pixel_size=4.5, split=[3000, 300], snr=0.1,
-           scale='unit', seed=1)  # fmt: skip
+    verb('simulate', data, model=rnap_models(given.data), count=660, box=64, pixel_size=4.5, split=[3000, 300],
+         snr=0.1, scale='unit', seed=1)  # fmt: skip
     test, truth = (ParticleTable.read(data / f'{k}_2.star') for k in ('noisy', 'clean'))
     truth = truth.images().read(np.arange(len(truth)))
     folder = given.work / name
     if name in FILTERS:
-        cpu = engine('filter', folder, particles=data / 'noisy.star', method=name)['cpu_seconds']
+        cpu = verb('filter', folder, particles=data / 'noisy.star', method=name)['cpu_seconds']
         found = rows_of(ParticleTable.read(folder / 'denoised.star'), test)
         return error(found, truth), cpu, ''
     if name == 'copies' and not (data / 'second.star').exists():
@@ -92,9 +70,9 @@ def rnap(given, name):
     particles = data / ('first.star' if name == 'copies' else 'noisy_1.star')
     if name == 'copies':
         options['copies'] = data / 'second.star'
-    trained = engine('train', folder / 'train', particles=particles, minutes=given.cpu / 60, evaluations=6,
-                     cross_fit='none', **options)  # fmt: skip
-    engine('denoise', folder / 'denoise', particles=data / 'noisy_2.star', model=folder / 'train' / 'model')
+    trained = verb('train', folder / 'train', particles=particles, minutes=given.cpu / 60, evaluations=6,
+                   cross_fit='none', **options)  # fmt: skip
+    verb('denoise', folder / 'denoise', particles=data / 'noisy_2.star', model=folder / 'train' / 'model')
     found = rows_of(ParticleTable.read(folder / 'denoise' / 'denoised.star'), test)
     return error(found, truth), trained['training_seconds'], said(trained)
 
@@ -109,12 +87,12 @@ def relion(given, name):
     truth[rows] = stack.read(others)
     options = dict(RELION[name])
     if 'target' not in options:
-        engine('project', given.work / 'refs', particles=data / 'run_data.star',
-               half1=data / 'run_half1_class001_unfil.mrc', half2=data / 'run_half2_class001_unfil.mrc')  # fmt: skip
+        verb('project', given.work / 'refs', particles=data / 'run_data.star',
+             half1=data / 'run_half1_class001_unfil.mrc', half2=data / 'run_half2_class001_unfil.mrc')  # fmt: skip
         options['references'] = given.work / 'refs' / 'references.star'
-    trained = engine('train', folder / 'train', particles=data / 'run_data.star', minutes=given.cpu / 60, evaluations=6,
-                     **options)  # fmt: skip
-    engine('denoise', folder / 'denoise', particles=data / 'run_data.star', model=folder / 'train' / 'model')
+    trained = verb('train', folder / 'train', particles=data / 'run_data.star', minutes=given.cpu / 60, evaluations=6,
+                   **options)  # fmt: skip
+    verb('denoise', folder / 'denoise', particles=data / 'run_data.star', model=folder / 'train' / 'model')
     found = rows_of(ParticleTable.read(folder / 'denoise' / 'denoised.star'), table)
     return error(found, truth), trained['training_seconds'], said(trained)
 

@@ -1,8 +1,9 @@
 """How sure a denoised image is: how far answers that ought to be equal lie apart.
 
 Members of a cross-fitted model answer for the same particle without having seen the same noise. A single network is
-asked twice, the second time with the particle turned by 180 degrees. Disagreement misses what all answers share
-(a wrong map): it is a lower bound of the error, scaled on particles kept out of training (see assessment.py).
+asked twice, the second time with the particle turned by 180 degrees and moved by a pixel. Disagreement misses what all
+answers share (a wrong map): it is a lower bound of the error, scaled on particles kept out of training (see
+assessment.py).
 """
 
 import numpy as np
@@ -26,8 +27,11 @@ def answers(model, particles, precision='float32', opinions=None):
     """
     found = [model.denoise(particles, m, precision, opinions and opinions[m]) for m in model.members]
     if len(found) == 1:
+        # `equivariant` answers a turned particle with the turned answer, however wrong: without an opinion, which stays
+        # in its place, the turn is about the middle of the box and moves the origin by a pixel.
+        turn = turned if opinions else lambda images: images[:, ::-1, ::-1]
         opinion = opinions and next(iter(opinions.values())).turned()
-        found.append(turned(model.denoise(turned(particles), None, precision, opinion)))
+        found.append(turn(model.denoise(np.ascontiguousarray(turn(particles)), None, precision, opinion)))
     return np.stack(found)
 
 

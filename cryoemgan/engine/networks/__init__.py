@@ -137,4 +137,4 @@ def parameter_count(module):
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-from . import basis, equivariant, guided, paper128, paper256, pggan, plain, residual  # noqa: E402, F401
+from . import equivariant, guided, paper128, paper256, pggan, plain, residual  # noqa: E402, F401

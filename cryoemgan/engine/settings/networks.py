@@ -3,6 +3,6 @@
 ``engine/networks`` registers exactly these; a test keeps the two equal.
 """
 
-NETWORKS = ('residual', 'equivariant', 'basis', 'guided', 'paper128', 'paper256', 'plain', 'pggan')
+NETWORKS = ('residual', 'equivariant', 'guided', 'paper128', 'paper256', 'plain', 'pggan')
 DEFAULT_NETWORK = 'equivariant'
 SMALLEST_BOX, LARGEST_BOX = 32, 512

@@ -71,8 +71,8 @@ class Pairing:
     noise_curriculum: float | None = option(
         None,
         "Part of the run in which the s.d. of the noise rises from a quarter of the data's to all of it; 0 = off. "
-        'For networks that see the whole particle (equivariant, basis), whose schedule in the preset has it: 0.45 took '
-        '27 % off the error of a perceptron; convolutions gained nothing.',
+        'For the network that sees the whole particle (equivariant), whose schedule in the preset has it; convolutions '
+        'gained nothing.',
         ge=0,
         le=0.9,
         label='Noise curriculum',

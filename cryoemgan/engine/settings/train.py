@@ -96,12 +96,12 @@ class Inputs:
         None,
         'Generator and discriminator. equivariant: sees the whole particle at all in-plane angles at once, 2.5 M '
         'weights, the lowest error for its time on particles within a few pixels of the centre; residual: strided '
-        "convolutions with skips, 1.6 M; paper128: the paper's, 4.2 M, three times the cost of residual; basis: "
-        'perceptron on the components of equivariant, 16 M; paper256: 79 M, for 256 px and a GPU; plain: convolutions '
-        'only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided: looks for the '
-        'projections of the map that each particle resembles, and corrects their weighted mean. It adds what the map '
-        'knows of the molecule to what little a noisy image tells. It cannot tell what the map does not hold, and '
-        "draws the map's projections for junk and other molecules too: check the column cryoemganFit.",
+        "convolutions with skips, 1.6 M; paper128: the paper's, 4.2 M, three times the cost of residual; "
+        'paper256: 79 M, for 256 px and a GPU; plain: convolutions only (appendix 5.3); pggan: grows from low '
+        'resolution (appendix 5.4); guided: looks for the projections of the map that each particle resembles, and '
+        'corrects their weighted mean. It adds what the map knows of the molecule to what little a noisy image tells. '
+        "It cannot tell what the map does not hold, and draws the map's projections for junk and other molecules too: "
+        'check the column cryoemganFit.',
         choices=NETWORKS,
         label='Network',
     )
@@ -177,7 +177,7 @@ class Train(Guide, Pairing, Optimisation, Adversary, Inputs, Settings):
                     f'--target {self.target}: {flag(name)} {value} needs references; without them it can be '
                     f'{" or ".join(str(v) for v in usable)}'
                 )
-        if self.network in ('guided', 'basis', 'equivariant'):
+        if self.network in ('guided', 'equivariant'):
             raise InputError(f'--target {self.target}: --network {self.network} looks at references; take residual')
 
     def pose_prior_degrees(self):

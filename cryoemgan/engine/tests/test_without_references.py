@@ -270,7 +270,7 @@ def test_card_and_statement_say_the_assumptions(trained):
      (['--target', 'self', '--references', '{p}'], 'leave them out'),
      (['--target', 'self', '--gan', 'beta'], '--gan beta needs references'),
      (['--target', 'self', '--preset', 'paper'], 'needs references'),
-     (['--target', 'self', '--network', 'basis'], 'looks at references'),],
+     (['--target', 'self', '--network', 'equivariant'], 'looks at references'),],
 )  # fmt: skip
 def test_what_does_not_go_together_is_said(tmp_path, capsys, words, message):
     path, _ = particles_at(tmp_path)

@@ -9,6 +9,7 @@ import torch
 from .. import assessment, checkpoints, crossfitting, guiding, networks, noisyassessment, sampling, shown
 from ..background import open_background
 from ..card import ASSUMPTIONS
+from ..devices import keep_freed_memory
 from ..errors import InputError
 from ..job import file_identity
 from ..launching import launch, plan
@@ -182,6 +183,7 @@ def _identity(s, pairs, names):
 
 def run(settings, job, prepared):
     """Train every member; returns the summary's results. WorkError when a loss term is no longer a number."""
+    keep_freed_memory()
     fabric, precision = launch(settings)
     if settings.network == 'guided' and fabric.world_size > 1:
         raise InputError('--network guided trains in one process: start it without torchrun or several tasks')

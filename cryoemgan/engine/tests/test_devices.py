@@ -1,0 +1,33 @@
+"""What a training run asks of the machine."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+# Pages that the system had to clear (4 kB each) while 16 MB in blocks of 4 MB were filled and freed ten times.
+CLEARED = """
+import resource, sys
+import numpy as np
+from cryoemgan.engine.devices import keep_freed_memory
+if sys.argv[1] == 'keep':
+    keep_freed_memory()
+def step():
+    for block in [np.empty(2**22, np.uint8) for _ in range(4)]:
+        block.fill(1)
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallopt'), reason='no glibc')
+def test_freed_memory_is_used_again_without_the_system_clearing_it():
+    kept, given_back = (
+        int(subprocess.run([sys.executable, '-c', CLEARED, how], check=True, capture_output=True, text=True).stdout)
+        for how in ('keep', 'not')
+    )
+    assert kept < 1000 < 10000 < given_back

@@ -4,9 +4,9 @@
 
 WORK: of benchmarks/guided.py, with its set at SNR 0.1. Each size in a process of its own (its peak memory). Prints CPU
 seconds to make the bank, ms of CPU a particle (48 candidates; without moves, and moves of up to 2 px), and the error of
-the posterior mean on 60 test images (MSE x 1e-3), searched by groups of views and, up to 100,000, whole. Larger banks are
-the templates of 10,000 again and again, with poses of their own: time and memory are those of a real one, the error
-means nothing.
+the posterior mean on 60 test images (MSE x 1e-3), searched by groups of views and, up to 100,000, whole. Larger banks
+are the templates of 10,000 again and again, with poses of their own: time and memory are those of a real one, the
+error means nothing.
 """
 
 import argparse

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .maps import lowpass
+from .maps import lowpass, soft_circle
 
 SAMPLE = 500
 # Resolution at which images are compared: coarse enough for the noise of one particle not to drown it.
@@ -92,13 +92,6 @@ def measure(references, particles, pixel_size, seed=1):
         float(raw.mean()),
         float(raw.std(ddof=count > 1)),
     )
-
-
-def soft_circle(box, edge=0.05):
-    """Weight float32[box, box]: 1 inside a circle that touches the border less ``edge`` of the box, cosine edge."""
-    x = np.arange(box) - box // 2
-    radius = np.hypot(x, x[:, None]) / box
-    return (0.5 - 0.5 * np.sin(np.pi * ((radius - 0.5 + edge) / edge).clip(-0.5, 0.5))).astype(np.float32)
 
 
 def _standardised(images, weight):

@@ -7,10 +7,10 @@ import math
 
 import torch
 
-from .agreement import soft_circle
 from .errors import InputError
 from .geometry import random_matrices
 from .groups import Groups, directions
+from .maps import soft_circle
 from .projection import FourierProjector
 from .steerable import FourierPlane, SteerableBasis, principal_basis
 from .turning import Turning

@@ -116,3 +116,10 @@ def _standard_axes(path, header):
             f'{path}: axes are stored in the order {order}, not x, y, z; rewrite the map '
             '(relion_image_handler or e2proc3d.py do) before it is used'
         )
+
+
+def soft_circle(box, edge=0.05):
+    """Weight float32[box, box]: 1 inside a circle that touches the border less ``edge`` of the box, cosine edge."""
+    x = np.arange(box) - box // 2
+    radius = np.hypot(x, x[:, None]) / box
+    return (0.5 - 0.5 * np.sin(np.pi * ((radius - 0.5 + edge) / edge).clip(-0.5, 0.5))).astype(np.float32)

@@ -8,8 +8,8 @@ them independent again, as far as the noise is stationary and its spectrum isotr
 import numpy as np
 from scipy import fft
 
-from .agreement import soft_circle
 from .frc import ring_index
+from .maps import soft_circle
 
 # Longest distance (parts of the box) over which noise is taken to be correlated; the corners hold no longer ones.
 REACH = 1 / 8

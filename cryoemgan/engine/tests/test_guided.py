@@ -7,7 +7,6 @@ from scipy.stats import norm
 
 from cryoemgan.engine import groups, networks, phantom, uncertainty
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.agreement import soft_circle
 from cryoemgan.engine.auditing import measures
 from cryoemgan.engine.bank import Bank
 from cryoemgan.engine.belonging import Belonging
@@ -16,6 +15,7 @@ from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
 from cryoemgan.engine.groups import directions
 from cryoemgan.engine.guide import Context, Guide, Options
+from cryoemgan.engine.maps import soft_circle
 from cryoemgan.engine.model import Model
 from cryoemgan.engine.posterior import Particles, Prior, Search, _expected, _other, infer
 from cryoemgan.engine.projection import FourierProjector

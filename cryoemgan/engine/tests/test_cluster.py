@@ -12,14 +12,14 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 from sklearn.neighbors import kneighbors_graph
 
-from cryoemgan.engine import clustering
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.clustering import embedding as clustering
+from cryoemgan.engine.clustering.variability import Modes, Slices
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.phantom import claw
+from cryoemgan.engine.imaging.phantom import claw
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings import Cluster, Simulate
-from cryoemgan.engine.table import ParticleTable
-from cryoemgan.engine.variability import Modes, Slices
 
 
 def blobs(count, distance, seed=0):

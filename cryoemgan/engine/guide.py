@@ -194,7 +194,7 @@ class Guide:
         degrees = o.pose_prior if matrices is not None else None
         return Prior(grid, log, sd, step, matrices, degrees, self.bank.matrices)
 
-    def _ctf_grid(self, context, count):
+    def _ctf_grid(self, context):
         """The CTF that the particles carry, on the rfft2 grid [n, N, N//2+1], or None for none."""
         if context.ctf is None:
             return None
@@ -202,14 +202,14 @@ class Guide:
         return ctf.abs() if self.options.ctf == 'phase-flip' else ctf
 
     def ctf(self, context, count):
-        grid = self._ctf_grid(context, count)
+        grid = self._ctf_grid(context)
         if grid is None:
             return torch.ones(count, len(self.plane), device=self.spectrum.device)
         return grid.flatten(1)[:, self.plane.index]
 
     def _shown(self, context, count):
         """CTF of the output: on the half plane [n, P], and at k = 0 [n]."""
-        grid = None if self.options.ctf == 'none' else self._ctf_grid(context, count)
+        grid = None if self.options.ctf == 'none' else self._ctf_grid(context)
         if grid is None:
             one = torch.ones(count, device=self.spectrum.device)
             return one[:, None], one

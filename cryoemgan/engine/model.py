@@ -225,7 +225,7 @@ def _load_guide(folder, card, entry, device):
     path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
     with _opened(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    for key in ('coefficients', 'profiles', 'order', 'matrices', 'background', 'spectrum'):
+    for key in ('coefficients', 'profiles', 'order', 'matrices', 'source', 'background', 'spectrum'):
         # Poses are NaN where nobody knows them.
         if key not in tensors or not (key == 'matrices' or torch.isfinite(tensors[key]).all()):
             raise InputError(f'{path}: {key} is missing or holds NaN; copy the model folder again')

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from cryoemgan.engine import groups, phantom, uncertainty
+from cryoemgan.engine import groups, networks, phantom, uncertainty
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.agreement import soft_circle
 from cryoemgan.engine.auditing import measures
@@ -345,3 +345,17 @@ def test_bank_of_several_maps_is_read_in_chunks(monkeypatch):
     truth = (truth - made.background) * torch.from_numpy(soft_circle(BOX))
     truth = made.plane.images(made.plane.vectors(truth))
     assert ((seen - truth).square().sum((1, 2)) / truth.square().sum((1, 2))).max() < 0.01
+
+
+def test_nothing_is_drawn_where_the_bank_sees_nothing():
+    """However the network was trained: a young one drew the mean image for noise."""
+    torch.manual_seed(0)
+    generator = networks.create('guided', BOX, width=8).generator.eval()
+    for p in generator.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    images = torch.randn(2, 4, BOX, BOX)
+    images[0, 3], images[1, 3] = 0, 1
+    with torch.no_grad():
+        output = generator(images)
+    torch.testing.assert_close(output[0, 0], images[0, 1])
+    assert (output[1, 0] - images[1, 1]).abs().mean() > 0.01

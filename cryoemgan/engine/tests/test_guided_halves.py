@@ -193,3 +193,15 @@ def test_maps_of_another_folder_are_noticed(data, tmp_path):
         )
     with pytest.raises(InputError, match='mixed up'):
         train(tmp_path / 't', dict(data, references=str(tmp_path / 'p' / 'references.star')))
+
+
+def test_model_of_an_earlier_version_is_refused(model, tmp_path):
+    """Without the particles' scores nobody can say which particle belongs to the map."""
+    shutil.copytree(model.folder, tmp_path / 'm')
+    card = json.loads((tmp_path / 'm' / 'card.json').read_text())
+    del card['noise_in']['belonging']
+    for member in card['members']:
+        del member['guide']['threshold']['belonging']
+    (tmp_path / 'm' / 'card.json').write_text(json.dumps(card))
+    with pytest.raises(InputError, match='earlier version'):
+        Model.load(tmp_path / 'm').belonging('half1')

@@ -7,10 +7,11 @@ noise; 2,700 references for training and bank, 300 for validation, 300 test imag
 Every cell goes through the verbs a user has; finished cells are kept in WORK. Errors are mean squared errors of the
 test images in the clean images' grey. Adds what it found to WORK/guided.json; the page is benchmarks/results/guided.md.
 
-Cells: cwf; bank (posterior mean alone, of the trained model's guide); limit (the same with ten times more
-references); guided; blind (--network equivariant, as many CPU seconds as guided); withheld (state 3 in no reference);
-contaminated (30 percent of the references are noise); junk (which evidence noise and another molecule have); ctf (CTF,
-shifts of 1 px, coloured noise, grey as projected, bank from the maps); speed (ms a particle against the bank's size).
+Cells: cwf; guided (the references are the bank); maps (the bank is of the maps, as after `project`); bank (posterior
+mean alone, of the guide of ``guided``); limit (the same with ten times more templates); blind (the recommended network,
+as many CPU seconds as guided); withheld (state 3 in no reference); contaminated (30 percent of the references are
+noise, bank of the maps); junk (evidence and fit of noise and of three other molecules). Elsewhere: guided_hard.py (CTF,
+128 px), guided_size.py (memory and time of large banks).
 """
 
 import argparse
@@ -23,8 +24,10 @@ import numpy as np
 import torch
 from verbs import verb
 
-from cryoemgan.engine.auditing import probes
+from cryoemgan.engine import resample
+from cryoemgan.engine.auditing import measures, probes
 from cryoemgan.engine.bank import Bank
+from cryoemgan.engine.belonging import FLAG, SURE
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.guide import Context, Guide
 from cryoemgan.engine.maps import read_map
@@ -36,7 +39,7 @@ STATES = ('00', '05', '10', '15', '20')
 TRAINING, TEST, BOX, PIXEL = 3000, 300, 64, 3.1
 TAIL = range(159, 453)
 GUIDED = dict(network='guided', cross_fit='none')
-CELLS = ('cwf', 'guided', 'bank', 'limit', 'junk', 'withheld', 'contaminated', 'ctf', 'blind', 'speed')
+CELLS = ('cwf', 'guided', 'maps', 'bank', 'limit', 'junk', 'withheld', 'contaminated', 'blind')
 
 
 def models(args):
@@ -59,7 +62,7 @@ def simulated(args, name, **options):
     folder = args.work / name
     common = dict(model=models(args), count=(TRAINING + TEST) // len(STATES), box=BOX, pixel_size=PIXEL,
                   split=[TRAINING, TEST], snr=args.snr, seed=1)  # fmt: skip
-    verb('simulate', folder, **common, **options)
+    verb('simulate', folder, **{**common, **options})
     return folder
 
 
@@ -124,6 +127,20 @@ def guided(args, data):
     return scored(folder, data, summary)
 
 
+def maps(args, data):
+    """As ``guided``, with a bank from the maps, scaled like the references, instead of the references themselves."""
+    folder, summary = trained(
+        args, data, f'maps{args.bank_size}', **GUIDED, volume=volumes(data), bank_size=args.bank_size
+    )
+    search = next(iter(Model.load(folder / 'model').guides.values())).search
+    return {'templates': args.bank_size, 'search': vars(search), **scored(folder, data, summary)}
+
+
+def volumes(data):
+    """Paths of the maps of a simulated set."""
+    return [data / f'volume_{k}.mrc' for k in range(1, len(STATES) + 1)]
+
+
 def asked(guide, noisy, context, batch=50):
     """Posterior means float32[n, N, N], evidence [n] and misfit [n]."""
     means, scores = [], []
@@ -176,28 +193,37 @@ def limit(args, data):
 
 
 def junk(args, data):
-    """Acceptance at the model's threshold: test particles, noise, another molecule; and how well evidence sorts."""
-    guide, context = guide_of(args, data), test_context(data)
+    """What the model of ``maps`` says of test particles, noise, blobs and two deposited maps, with its noise: part
+    that passes the model's threshold of evidence, parts flagged by fit, and how often a particle fits better."""
+    folder, _ = trained(args, data, f'maps{args.bank_size}', **GUIDED, volume=volumes(data), bank_size=args.bank_size)
+    model, context = Model.load(folder / 'model'), test_context(data)
     noisy, clean = images(data / 'noisy_2.star'), images(data / 'clean_2.star')
-    noise = probes.NoiseModel(noisy - guide.gain * clean).draw(TEST, np.random.default_rng(3))
-    rng = np.random.default_rng(4)
-    foreign = probes.like(probes.foreign_projections(TEST, BOX, rng), clean)
-    groups = {'particles': noisy, 'noise': noise, 'another molecule': guide.gain * foreign + noise[::-1]}
-    scores = {k: asked(guide, np.ascontiguousarray(v, np.float32), context)[1:] for k, v in groups.items()}
-    own = scores['particles']
-    limit95, most = np.quantile(own[0], 0.05), np.quantile(own[1], 0.95)
-    return {
-        name: {
-            'median_evidence': float(np.median(evidence)),
-            'accepted_at_model_threshold': float((evidence > guide.threshold['evidence']).mean()),
-            'accepted_at_95_percent': float((evidence > limit95).mean()),
-            'particle_has_more': float((own[0][:, None] > evidence).mean()),
-            'median_misfit': float(np.median(misfit)),
-            'misfit_beyond_95_percent': float((misfit > most).mean()),
-            'has_more_misfit': float((misfit[:, None] > own[1]).mean()),
+    noise, rng = probes.NoiseModel(noisy - clean), np.random.default_rng(4)
+    groups = {'particles': noisy, 'noise': noise.draw(TEST, rng)}
+    others = {'blobs': probes.foreign_projections(TEST, BOX, rng)}
+    others |= {name: _projections(args.data / 'maps' / name) for name in ('emd_1883.map.mrc', 'emd_5625.map')}
+    groups |= {k: probes.like(v, clean) + noise.draw(TEST, rng) for k, v in others.items()}
+    fits, found = {}, {}
+    for name, particles in groups.items():
+        opinions = [model.ask(part, context.part(slice(0, len(part)))) for part in np.array_split(particles, 6)]
+        scores = np.concatenate([opinion.scores() for opinion in opinions])
+        fits[name] = model.belonging('main').fit(scores[:, 0], scores[:, 4], scores[:, 3])
+        found[name] = {
+            'median_evidence': float(np.median(scores[:, 0])),
+            'passes_evidence': float((scores[:, 0] > model.evidence_threshold('main')).mean()),
+            'flagged_at_5_percent': float((fits[name] < FLAG).mean()),
+            'flagged_at_1_percent': float((fits[name] < SURE).mean()),
+            'particle_fits_better': float(measures.separation(fits['particles'], fits[name])),
         }
-        for name, (evidence, misfit) in scores.items()
-    }
+    return found
+
+
+def _projections(path):
+    """Random projections float32[TEST, BOX, BOX] of a map at the set's pixel size."""
+    volume = read_map(path)
+    plan = resample.plan(volume.box, volume.pixel_size, BOX, volume.box * volume.pixel_size / BOX)
+    projector = FourierProjector(plan.apply(volume.data))
+    return projector.project(random_matrices(TEST, 3), scale=PIXEL / plan.pixel_size).numpy()
 
 
 def subset(table, kept, path):
@@ -226,56 +252,23 @@ def withheld(args, data):
 
 
 def contaminated(args, data):
-    """Against ``guided`` with the same number of iterations."""
-    options = dict(contaminate='references', contaminate_fraction=0.3)
+    """Against ``maps`` with the same number of iterations."""
+    options = dict(contaminate='references', contaminate_fraction=0.3, volume=volumes(data), bank_size=args.bank_size)
     folder, summary = trained(args, data, 'contaminated', **GUIDED, **options)
     folder_l1, summary_l1 = trained(args, data, 'contaminated_l1', **GUIDED, **options, p=1)
     return {'l2': scored(folder, data, summary), 'l1': scored(folder_l1, data, summary_l1)}
 
 
-def ctf(args, data):
-    """CTF, shifts, coloured noise: affine error over the variance of the clean images, CWF and guided."""
-    data = simulated(args, f'ctf{args.snr:g}', ctf=True, shift_sd=1.0, noise='coloured')
-    volumes = [data / f'volume_{k}.mrc' for k in range(1, len(STATES) + 1)]
-    folder, summary = trained(args, data, 'guided', **GUIDED, volume=volumes)
-    found = scored(folder, data, summary)
-    guide = next(iter(Model.load(folder / 'model').guides.values()))
-    means, *_ = asked(guide, images(data / 'noisy_2.star'), test_context(data))
-    truth = images(data / 'clean_2.star')
-    variance = float(truth.var((1, 2)).mean())
-    return {'guided': found['mse'] / variance, 'bank': error(means, truth) / variance,
-            'cwf': cwf(args, data)['mse'] / variance, 'cpu_seconds': summary['cpu_seconds'],
-            'noise_in': found['noise_in']}  # fmt: skip
-
-
 def blind(args, data):
-    """`equivariant` for as many CPU seconds as ``guided`` took, as many iterations as that buys."""
-    options = dict(network='equivariant', cross_fit='none', p=2, batch_size=160, learning_rate_generator=1e-3,
-                   noise_curriculum=0.45, shift=0, exchange_noise=1.0)  # fmt: skip
-    paths = dict(particles=data / 'noisy_1.star', references=data / 'clean_1.star')
-    seconds = guided(args, data)['cpu_seconds']
+    """The recommended network for as many CPU seconds as ``maps`` took, as many iterations as that buys."""
+    paths = dict(particles=data / 'noisy_1.star', references=data / 'clean_1.star', cross_fit='none')
+    seconds = maps(args, data)['cpu_seconds']
     few, more = (
-        verb('train', args.work / f'trial{n}_{data.name}', **paths, **options, iterations=n, evaluations=1)
-        for n in (5, 25)
+        verb('train', args.work / f'trial{n}_{data.name}', **paths, iterations=n, evaluations=1) for n in (5, 25)
     )
     step = (more['cpu_seconds'] - few['cpu_seconds']) / 20
-    folder, summary = trained(args, data, 'blind', **options, iterations=round(seconds / step))
+    folder, summary = trained(args, data, 'blind', cross_fit='none', iterations=round(seconds / step))
     return scored(folder, data, summary)
-
-
-def speed(args, data):
-    """ms a particle of the search, of banks of several sizes, without and with shifts (4 px)."""
-    volumes = [torch.from_numpy(read_map(data / f'volume_{k}.mrc').data) for k in range(1, len(STATES) + 1)]
-    noisy, guide, found = images(data / 'noisy_2.star')[:60], guide_of(args, data), {}
-    for size in (1000, 4000, 16000):
-        for reach in (0.0, 4.0):
-            other = Guide(Bank.from_maps(volumes, size), guide.gain, guide.spectrum, guide.search)
-            other.options.shift_range, other.options.shift_sd = reach, 1.5 if reach else 0.0
-            asked(other, noisy[:10], test_context(data))
-            start = time.process_time()
-            asked(other, noisy, test_context(data))
-            found[f'{size} templates, shifts {reach:g} px'] = 1000 * (time.process_time() - start) / len(noisy)
-    return found
 
 
 def main():
@@ -284,6 +277,7 @@ def main():
     parser.add_argument('--work', type=Path, required=True)
     parser.add_argument('--iterations', type=int, default=3000)
     parser.add_argument('--snr', type=float, default=0.1)
+    parser.add_argument('--bank-size', type=int, default=8000)
     parser.add_argument('--cells', nargs='+', choices=CELLS, default=CELLS)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -231,8 +231,8 @@ PROJECTED = ('--snr', '0.1')
 
 
 def _clusters(scale):
-    """Five states seen from everywhere; sets that nothing was chosen on."""
-    for draw in range(101, 101 + scale.draws):
+    """Five states seen from everywhere; sets that nothing was chosen on (the mask was written with 101 and 102)."""
+    for draw in range(103, 103 + scale.draws):
         for source in CLUSTERED:
             yield Row('clusters', source, 'K given', Work('clusters', PROJECTED, draw, (source, 'given')))
         yield Row('clusters', 'noisy', 'K auto', Work('clusters', PROJECTED, draw, ('noisy', 'auto')))

@@ -10,7 +10,7 @@ import platform
 import numpy as np
 import tables_pictures as pictures
 from tables_paper import PAPER
-from tables_text import BASIS, HEADINGS, STYLE, about, findings
+from tables_text import BASIS, CAPTIONS, HEADINGS, STYLE, about, findings
 
 COLUMNS = {
     'error': 'error to the truth', 'error_to_projections': 'to the projections', 'mse': 'MSE', 'psnr': 'PSNR',
@@ -21,6 +21,8 @@ COLUMNS = {
 }  # fmt: skip
 KINDS = ('none', 'references', 'particles', 'both')
 FACTORS = {'mse': 1e3, 'mse_affine': 1e3}
+# What is shown with its spread over seeds; the others would only widen the table (all are in tables.csv).
+SPREAD = ('mse', 'error', 'excess', 'accuracy', 'adjusted_rand_index')
 
 
 class Results:
@@ -76,7 +78,7 @@ def write_page(folder, runner, todo, scale):
     sections = []
     for table, (title, text) in HEADINGS.items():
         body = _pivot(results, table) if table in ('2', 'views') else _table(results, table)
-        drawn = [_image(folder / f'{n}.png') for n in pictures.OF.get(table, ()) if shown[n]]
+        drawn = [_image(folder / f'{n}.png', CAPTIONS[n]) for n in pictures.OF.get(table, ()) if shown[n]]
         sections.append(f'<h2>{title}</h2><p>{text}</p>{body}{"".join(drawn)}')
     points = ''.join(f'<li>{line}' for line in findings(results))
     (folder / 'index.html').write_text(
@@ -183,11 +185,12 @@ def _number(values, key):
     if not values:
         return '<i>not run</i>' if key in ('mse', 'accuracy', 'error') else ''
     values = np.array(values) * FACTORS.get(key, 1)
-    spread = f' ± {values.std(ddof=1):.2g}' if len(values) > 1 else ''
+    spread = f' ± {values.std(ddof=1):.2g}' if len(values) > 1 and key in SPREAD else ''
     digits = {'excess': f'{values.mean():.2f} x', 'psnr': f'{values.mean():.2f}', 'psnr_affine': f'{values.mean():.2f}',
               'clusters': f'{values.mean():.1f}'}  # fmt: skip
-    return digits.get(key, f'{values.mean():.3g}') + spread
+    return digits.get(key, f'{values.mean():#.3g}'.rstrip('.')) + spread
 
 
-def _image(path):
-    return f'<p><img alt="{path.stem}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+def _image(path, caption):
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<p><small>{caption}</small><br><img alt="{path.stem}" src="data:image/png;base64,{data}">'

@@ -50,13 +50,13 @@ def _gallery(lines, path, contrast=None):
     count = min(PARTICLES, *(len(i) for _, i in lines))
     across = 3
     down = -(-len(lines) // across)
-    figure = new_figure(across * 3.6, down * 1.02, layout=None)
+    figure = new_figure(across * 3.6, down * 1.1, layout=None)
     for i, (title, images) in enumerate(lines):
         row, column = divmod(i, across)
-        axes = figure.add_axes((column / across, 1 - (row + 1) / down, 0.97 / across, 0.8 / down))
+        axes = figure.add_axes((column / across, 1 - (row + 1) / down, 0.97 / across, 0.76 / down))
         strip = np.concatenate([_stretched(image) for image in images[:count]], axis=1)
         axes.imshow(strip, cmap='gray', vmin=0, vmax=1, origin='lower', interpolation='nearest')
-        axes.set_title(title, fontsize=8, pad=2)
+        axes.set_title(title, fontsize=8, pad=3)
         axes.set_axis_off()
     save(figure, path, 90)
     return True
@@ -107,10 +107,13 @@ def lambdas(results, path):
 def pggan(results, path):
     """Figures 9 and 10: the plain networks and PGGAN at SNR 0.05."""
     works = _done(results, 'pggan') | _done(results, '5', 'SNR 0.1')
-    lines = []
+    lines, shown = [], set()
     for label, work in works.items():
         found = results.runner.scores(work)
-        lines += [(label, found['images']), (f'its truth ({" ".join(work.data[-2:]).strip("-")})', found['truth'])]
+        if work.data not in shown:
+            shown.add(work.data)
+            lines.append((f'clean (SNR {work.data[-1]})', found['truth']))
+        lines.append((label, found['images']))
     return _gallery(lines, path)
 
 
@@ -118,8 +121,13 @@ def _points(results, path, panels):
     """Scatter plots: panels of (title, Work, embedding)."""
     if not panels:
         return False
-    figure = new_figure(2.5 * len(panels), 2.7)
-    for axes, (title, work, embedding) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+    across = min(4, len(panels))
+    down = -(-len(panels) // across)
+    figure = new_figure(2.5 * across, 2.7 * down)
+    every = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, work, embedding) in zip(every, panels):
         found = results.runner.scores(work)
         for i, state in enumerate(np.unique(found['truth'])):
             mine = found[embedding][found['truth'] == state]
@@ -159,7 +167,7 @@ def clusters(results, path):
         axes.plot([i] * len(values), values, 'o', color=COLOURS[0], alpha=0.7)
     axes.axhline(0, color='black', linewidth=0.8)
     axes.set_xticks(range(len(groups)), groups)
-    axes.set(ylabel='adjusted Rand index', ylim=(-0.05, 1))
+    axes.set(ylabel='adjusted Rand index', ylim=(-0.05, 1.05))
     tidy(axes)
     save(figure, path, 90)
     return True

@@ -7,7 +7,6 @@ import shutil
 import time
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 from tables_cells import EMBEDDINGS, NETWORKS, Work, snr
 
@@ -15,7 +14,7 @@ from cryoemgan.engine import clustering, metrics
 from cryoemgan.engine.__main__ import parse
 from cryoemgan.engine.__main__ import run as run_verb
 from cryoemgan.engine.errors import WorkError
-from cryoemgan.engine.limit import Limit
+from cryoemgan.engine.limit import of_simulation
 from cryoemgan.engine.matching import match
 from cryoemgan.engine.table import ParticleTable
 
@@ -152,10 +151,8 @@ class Runner:
         data = self.data(work.data, work.seed)
         table = ParticleTable.read(data / 'noisy_2.star')
         count = min(self.scale.limited, len(table))
-        sd = json.loads((data / 'summary.json').read_text())['noise_variance'] ** 0.5
-        maps = [mrcfile.read(p) for p in sorted(data.glob('volume_*.mrc'), key=lambda p: (len(p.name), p.name))]
         start = time.process_time()
-        limit = Limit(maps, sd, unit=True)
+        limit, _ = of_simulation(data, table)
         built = time.process_time()
         found = limit.denoise(table.images().read(np.arange(count)))
         seconds = (time.process_time() - built) / count

@@ -38,9 +38,9 @@ def assess(model, pairs, members):
     errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
     guided, context = {}, functools.partial(_context, pairs)
     if model.guides:
-        limits, misfits = noisein.thresholds(model, pairs, _unseen(model, pairs, np.arange(len(pairs))), context)
+        limits, belonging = noisein.thresholds(model, pairs, _unseen(model, pairs, np.arange(len(pairs))), context)
         guided['noise_in'] = noisein.measure(model, pairs, positions, weights, context, limits)
-        guided['noise_in']['misfits'] = misfits
+        guided['noise_in']['belonging'] = belonging
     return {
         **guided,
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},

@@ -5,14 +5,15 @@
 
 import math
 
-import numpy as np
 import torch
 
 from .agreement import soft_circle
 from .errors import InputError
-from .geometry import euler_to_matrix, random_matrices
+from .geometry import random_matrices
+from .groups import Groups, directions
 from .projection import FourierProjector
 from .steerable import FourierPlane, SteerableBasis, principal_basis
+from .turning import Turning
 
 CHUNK = 256
 SAMPLE = 500
@@ -23,15 +24,19 @@ LEFT_OUT = 1e-3  # part of the power that a reduced bank may leave outside its p
 class Bank:
     """Templates without CTF, in reference grey less ``background``, centred.
 
-    basis: SteerableBasis. coefficients: complex64[D, K]. power: float32
-    [D, R], power in rings. matrices: float32[D, 3, 3], A of each template (NaN where unknown). background: the grey
-    value of an empty image.
+    basis: SteerableBasis. coefficients: complex64[D, K]. matrices: float32[D, 3, 3], A of each template (NaN where
+    unknown). background: the grey value of an empty image. source: int64[D], the map of each. power: float32[R], of a
+    coefficient in each ring, mean over templates. groups: Groups of a large bank, or None.
     """
 
-    def __init__(self, basis, coefficients, matrices, background):
+    def __init__(self, basis, coefficients, matrices, background, source=None):
         self.basis, self.plane = basis, basis.plane
         self.coefficients, self.matrices, self.background = coefficients, matrices, background
-        self.power = _ring_power(basis, coefficients, self.plane)
+        count = len(coefficients)
+        self.source = torch.zeros(count, dtype=torch.int64, device=matrices.device) if source is None else source
+        some = coefficients[torch.linspace(0, count - 1, min(count, SAMPLE)).long()]
+        self.power = self.plane.ring_means(_power(basis, some).mean(0))
+        self.groups = Groups.of(matrices, self.source)
         self._reduced = {}
 
     def __len__(self):
@@ -50,9 +55,9 @@ class Bank:
         return cls.made(lambda rows: images[rows], len(images), matrices, **options)
 
     @classmethod
-    def made(cls, read, count, matrices=None, energy=0.999, most=700):
+    def made(cls, read, count, matrices=None, source=None, energy=0.9999, most=1000):
         """Bank of ``count`` images, centred. read: int64[n] -> float32[n, N, N]; a chunk is held at a time. The basis
-        and the background are found on at most 500 of them."""
+        and the background are found on at most 500 of them. matrices, source: as in the bank."""
         sample = read(torch.linspace(0, count - 1, min(SAMPLE, count)).long())
         box, device = sample.shape[-1], sample.device
         plane = FourierPlane(box, device=device)
@@ -64,33 +69,36 @@ class Bank:
             return plane.vectors((images - background) * circle)
 
         basis = principal_basis(plane, vectors(sample), energy, most)
-        parts = torch.arange(count).split(CHUNK)
-        coefficients = torch.cat([basis.coefficients(vectors(read(rows))) for rows in parts])
+        coefficients = torch.empty(count, len(basis), dtype=torch.complex64, device=device)
+        for rows in torch.arange(count).split(CHUNK):
+            coefficients[rows] = basis.coefficients(vectors(read(rows)))
         if matrices is None:
             matrices = torch.full((count, 3, 3), math.nan)
-        return cls(basis, coefficients, matrices.float().to(device), background)
+        return cls(basis, coefficients, matrices.float().to(device), background, source)
 
     @classmethod
-    def from_maps(cls, volumes, size, device='cpu', scale=1.0, **options):
+    def from_maps(cls, volumes, size, device='cpu', scale=1.0, grey=None, **options):
         """Bank of about ``size`` projections, as many of each volume float32[N, N, N], quasi-uniform on the sphere.
 
-        scale: pixel size of the images / pixel size of the volumes.
+        scale: pixel size of the images / pixel size of the volumes. grey: function that takes projections to the grey
+        scale of the bank; None: as they are.
         """
         count = max(2, size // len(volumes))
         projectors = [FourierProjector(volume, PAD, device=device) for volume in volumes]
         # Each volume has its own turn of the grid: neighbouring states then interpolate between directions too.
         turns = torch.as_tensor(random_matrices(len(volumes), 0), dtype=torch.float32)
         matrices = (directions(count) @ turns[:, None]).flatten(0, 1).to(device)
+        source = torch.arange(len(volumes), device=device).repeat_interleave(count)
 
         def read(rows):
             images = torch.empty(len(rows), *volumes[0].shape[1:], device=device)
             for k, projector in enumerate(projectors):
-                mine = torch.nonzero(rows // count == k)[:, 0]
+                mine = torch.nonzero(source[rows] == k)[:, 0]
                 if len(mine):
                     images[mine] = projector.project(matrices[rows[mine]], scale=scale)
-            return images
+            return images if grey is None else grey(images)
 
-        return cls.made(read, len(matrices), matrices, **options)
+        return cls.made(read, len(matrices), matrices, source, **options)
 
     def tensors(self):
         """Everything `load` needs, for safetensors."""
@@ -99,6 +107,7 @@ class Bank:
             'order': self.basis.order,
             'coefficients': torch.view_as_real(self.coefficients).contiguous(),
             'matrices': self.matrices,
+            'source': self.source,
             'background': torch.tensor([self.background]),
         }
 
@@ -111,18 +120,21 @@ class Bank:
         if (
             not fits
             or t['matrices'].shape != (d, 3, 3)
+            or t['source'].shape != (d,)
             or not 0 <= int(t['order'].min()) <= int(t['order'].max()) < box
         ):
             raise InputError('the bank of projections does not fit together; copy the model folder again')
         basis = SteerableBasis(FourierPlane(box, device=device), t['order'], t['profiles'])
         coefficients = torch.view_as_complex(t['coefficients'])
-        return cls(basis, coefficients, t['matrices'], float(t['background']))
+        return cls(basis, coefficients, t['matrices'], float(t['background']), t['source'])
 
 
 class ReducedBank:
     """The bank in its first ``count`` functions, on the part of the Fourier plane where they are not practically zero.
 
-    plane: FourierPlane; inside: int64[P'], its places in the bank's plane; order, coefficients, power as in the bank.
+    plane: FourierPlane; inside: int64[P'], its places in the bank's plane; order, coefficients as in the bank; power:
+    float32[D, R'], of each template in each ring; first: int64[G], representatives of the groups of a large bank, None:
+    all templates.
     """
 
     def __init__(self, bank, count):
@@ -134,7 +146,16 @@ class ReducedBank:
         self.plane = FourierPlane(full.box, min(radius, full.radius), full.kx.device)
         self.inside = torch.nonzero(full.r <= self.plane.radius)[:, 0]
         self._rows = rows[:, self.inside].flatten(1).contiguous()
-        self.power = _ring_power(self, self.coefficients, self.plane)
+        self.power = torch.cat([self.plane.rings(_power(self, a)) for a in self.coefficients.split(CHUNK)])
+        # The templates that every particle is compared with.
+        self.first = None if bank.groups is None else bank.groups.representatives
+        self._turning = {}
+
+    def turning(self, turns):
+        """Turning of the templates ``first``; kept."""
+        if turns not in self._turning:
+            self._turning[turns] = Turning(self, turns)
+        return self._turning[turns]
 
     def products(self, vectors):
         """As SteerableBasis.products, of vectors complex64[..., P']."""
@@ -152,16 +173,5 @@ class ReducedBank:
         return coefficients * torch.polar(torch.ones_like(turns), turns)
 
 
-def _ring_power(basis, coefficients, plane):
-    return torch.cat([plane.rings(basis.synthesise(a).abs() ** 2) for a in coefficients.split(CHUNK)])
-
-
-def directions(count):
-    """float32[count, 3, 3]: matrices A whose viewing directions lie on a Fibonacci spiral on the sphere.
-
-    The in-plane angles are spread too: neighbours then fill the gaps between each other's turns.
-    """
-    i = np.arange(count) + 0.5
-    tilt = np.rad2deg(np.arccos(1 - 2 * i / count))
-    golden, plastic = 180 * (3 - math.sqrt(5)), 360 / 1.3247179572447458
-    return torch.as_tensor(euler_to_matrix(i * golden % 360, tilt, i * plastic % 360), dtype=torch.float32)
+def _power(basis, coefficients):
+    return basis.synthesise(coefficients).abs() ** 2

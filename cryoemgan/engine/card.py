@@ -14,7 +14,7 @@ FORMAT, VERSION = 'cryoemgan-model', 1
 STATEMENT = 'for viewing, sorting and clustering; not for the final refinement'
 GUIDED_STATEMENT = (
     f"{STATEMENT}. A guided network draws the map's projections, also where a particle does not support "
-    'them; leave out particles of low cryoemganEvidence'
+    'them; leave out particles of low cryoemganFit'
 )
 ASSUMPTIONS = {
     'self': 'assumes that after whitening the noise of a pixel is independent of that of all other pixels and of the '

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
+from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import MDS, TSNE, Isomap, SpectralEmbedding
@@ -56,6 +57,38 @@ def learn(features, embedding='pca', dimensions=2, clusters='auto', neighbours=1
     points, used = embed(features, embedding, dimensions, neighbours, seed)
     means, scores = _means(points, clusters, seed)
     return Clustering(features, points, _in_order(means, points), used, scores)
+
+
+class Weighted:
+    """Clusters as points of latent space; every particle belongs to the likeliest, by its own precision.
+
+    Mixture of points under log p(particle i | z) = h_i z - z L_i z / 2, by expectation maximisation. What k-means takes
+    for a distance is here counted in the noise of that particle: one that shows the motion from the side says more.
+    """
+
+    def __init__(self, towards, precision, labels, rounds=200):
+        """towards h [n, c], precision L [n, c, c]; labels: int [n] from 1, where to begin."""
+        h, precision = np.asarray(towards, np.float64), np.asarray(precision, np.float64)
+        member = np.eye(labels.max())[labels - 1]
+        for _ in range(rounds):
+            self.share = member.mean(0) + 1e-12
+            total = np.einsum('nk,ncd->kcd', member, precision) + 1e-6 * precision.mean(0).trace() * np.eye(h.shape[1])
+            self.centres = np.linalg.solve(total, (member.T @ h)[..., None])[..., 0]
+            score = self._score(h, precision)
+            before, member = member, np.exp(score - logsumexp(score, axis=1, keepdims=True))
+            if np.abs(member - before).max() < 1e-4:
+                break
+
+    def __call__(self, towards, precision):
+        """Clusters int [n], from 1."""
+        return self._score(np.asarray(towards, np.float64), np.asarray(precision, np.float64)).argmax(1) + 1
+
+    def _score(self, h, precision):
+        return (
+            h @ self.centres.T
+            - np.einsum('kc,ncd,kd->nk', self.centres, precision, self.centres) / 2
+            + np.log(self.share)
+        )
 
 
 def embed(features, embedding, dimensions, neighbours=10, seed=0):

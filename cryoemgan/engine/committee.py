@@ -6,7 +6,7 @@ import numpy as np
 
 from . import maps, uncertainty
 from .errors import InputError
-from .guide import SCORES, Context
+from .guide import Context
 from .resample import resample
 
 
@@ -14,7 +14,7 @@ from .resample import resample
 class Denoised:
     """A batch: noisy [b, input box, input box], images [b, box, box], float32; expected error of each image in
     standard deviations of it, float64 [b], and of each pixel, float32 [b, box, box] (both None when not asked for);
-    scores of a guided model, float32 [b, 4]: guide.Opinion.scores."""
+    scores of a guided model, float64 [b, 6]: guide.Opinion.scores and Belonging.fit."""
 
     noisy: np.ndarray
     images: np.ndarray
@@ -73,13 +73,15 @@ class Committee:
         return found
 
     def _scores(self, opinions, weights):
-        """float32 [b, 4]: each particle's scores, from the members that denoise it."""
-        scores = np.zeros((len(weights), SCORES), np.float32)
+        """float64 [b, 6]: each particle's scores and fit, from the members that denoise it."""
+        scores = np.zeros((len(weights), 6))
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
                 found = opinions[member].scores()
-                scores[mine] += weights[mine, k, None] * (found[mine] if self.with_errors else found)
+                found = found[mine] if self.with_errors else found
+                fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
+                scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])
         return scores
 
     def _routed(self, particles, weights, opinions):

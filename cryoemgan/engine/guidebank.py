@@ -21,28 +21,65 @@ def bank_of(settings, pairs, member, job):
     """(Bank, template of each pair int64[len(pairs)] or None, where it comes from) for a Member of a run."""
     found = maps_of(settings, pairs, member.name, job)
     if found:
-        volumes, residual = [], 1.0
-        for volume in found:
-            plan = resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
-            volumes.append(torch.from_numpy(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size)))
-            residual = plan.residual
-        source = ', '.join(volume.path.name for volume in found)
-        return Bank.from_maps(volumes, settings.bank_size, scale=residual), None, source
-    training = member.training
-    chosen = training[np.linspace(0, len(training) - 1, min(len(training), settings.bank_size)).round().astype(int)]
+        return _of_maps(found, settings.bank_size, pairs, member.training), None, ', '.join(v.path.name for v in found)
+    return *_of_references(settings.bank_size, pairs, member.training), 'the references in training'
+
+
+def _of_maps(found, size, pairs, training):
+    """Bank of projections of maps, in the grey scale of the references."""
+    volumes, residual = [], 1.0
+    for volume in found:
+        plan = resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
+        volumes.append(torch.from_numpy(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size)))
+        residual = plan.residual
+    return Bank.from_maps(volumes, size, scale=residual, grey=_grey(found, pairs, training))
+
+
+def _of_references(size, pairs, training):
+    """(Bank of references, template of each pair)."""
+    chosen = training[np.linspace(0, len(training) - 1, min(len(training), size)).round().astype(int)]
     own = np.full(len(pairs), -1)
     own[chosen] = np.arange(len(chosen))
-    s = pairs.scale
     context = Context.of(pairs.particles, pairs.rows[chosen], pairs.box)
     shifts = context.shifts if context.shifts is not None and np.abs(context.shifts).max() > 1e-3 else None
 
     def read(rows):
-        # As they are, contaminated ones too.
-        images = torch.from_numpy((pairs.read(chosen[rows.numpy()])[1] - s.unit_offset) / s.unit_scale).float()
+        images = torch.from_numpy(references(pairs, chosen[rows.numpy()]))
         return images if shifts is None else _centred(images, shifts[rows.numpy()])
 
     matrices = None if context.matrices is None else torch.from_numpy(context.matrices)
-    return Bank.made(read, len(chosen), matrices), own, 'the references in training'
+    # They lie far apart: the finest detail of the nearest ones is not the particle's (0.78e-3 against 0.85e-3).
+    return Bank.made(read, len(chosen), matrices, energy=0.999), own
+
+
+def references(pairs, positions):
+    """References float32[n, N, N] in their own grey, contaminated ones as they are."""
+    s = pairs.scale
+    return ((pairs.read(positions)[1] - s.unit_offset) / s.unit_scale).astype(np.float32)
+
+
+def _grey(found, pairs, training):
+    """Function that takes projections float32[n, N, N] of the maps to the grey scale of the references."""
+    if not pairs.references.has('rlnAngleRot'):
+        return None
+    chosen = training[np.linspace(0, len(training) - 1, min(len(training), SAMPLE)).round().astype(int)]
+    images = pairs.references.images().read(pairs.reference_rows[chosen])
+    # Medians: a part of the references may be wrong.
+    if max(np.median(np.abs(images.min((1, 2)))), np.median(np.abs(images.max((1, 2)) - 1))) < 1e-4:
+        return to_unit
+    projected, agreed = _projected(found, pairs, chosen)
+    x, y = projected[agreed.argmax(0), np.arange(len(chosen))], references(pairs, chosen)
+    slope, intercept = np.median([np.polyfit(a.ravel(), b.ravel(), 1) for a, b in zip(x, y)], axis=0)
+    if pairs.references.provenance.get('ctf', 'none') != 'none':
+        # The CTF of the references takes an offset away.
+        intercept = 0.0
+    return lambda images: slope * images + intercept
+
+
+def to_unit(images):
+    """Each image scaled to [0, 1] on its own, as references after the paper are."""
+    low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-30)
 
 
 def maps_of(settings, pairs, member, job):
@@ -85,25 +122,29 @@ def _check_maps(found, pairs):
     if not pairs.references.has('rlnAngleRot'):
         return
     chosen = np.linspace(0, len(pairs) - 1, min(len(pairs), SAMPLE)).round().astype(int)
-    rows, table = pairs.reference_rows[chosen], pairs.references
-    context = Context.of(table, rows, pairs.box)
-    references = pairs.raw(chosen)[1]
-    mode = table.provenance.get('ctf', 'none')
-    best = np.full(len(chosen), -1.0)
-    for volume in found:
-        plan = resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
-        spectra = FourierProjector(plan.apply(volume.data)).project_rfft(
-            context.matrices, context.shifts, plan.residual
-        )
-        if context.ctf is not None:
-            spectra = apply_ctf(spectra, ctf_rfft(pairs.box, pairs.pixel_size, context.ctf), mode)
-        images = torch.fft.irfft2(spectra, s=(pairs.box, pairs.box)).numpy()
-        best = np.maximum(best, agreement.correlations(images, references, pairs.pixel_size))
-    if np.median(best) < LEAST_CORRELATION:
+    agreed = np.median(_projected(found, pairs, chosen)[1].max(0))
+    if agreed < LEAST_CORRELATION:
         raise InputError(
             f'{found[0].path}: projections of this map correlate with the references {pairs.references.path} only by '
-            f'{np.median(best):.2f}: the folder was mixed up; project again, or give the map with --volume'
+            f'{agreed:.2f}: the folder was mixed up; project again, or give the map with --volume'
         )
+
+
+def _projected(found, pairs, chosen):
+    """Each map projected like each of the references float32[maps, n, N, N], and its correlation with it [maps, n]."""
+    rows, table = pairs.reference_rows[chosen], pairs.references
+    context, truth = Context.of(table, rows, pairs.box), pairs.raw(chosen)[1]
+    images, agreed = [], []
+    for volume in found:
+        plan = resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
+        projector = FourierProjector(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size))
+        spectra = projector.project_rfft(context.matrices, context.shifts, plan.residual)
+        if context.ctf is not None:
+            ctf = ctf_rfft(pairs.box, pairs.pixel_size, context.ctf)
+            spectra = apply_ctf(spectra, ctf, table.provenance.get('ctf', 'none'))
+        images.append(torch.fft.irfft2(spectra, s=(pairs.box, pairs.box)).numpy())
+        agreed.append(agreement.correlations(images[-1], truth, pairs.pixel_size))
+    return np.stack(images), np.stack(agreed)
 
 
 def _centred(images, shifts):

@@ -38,7 +38,7 @@ class GuidedPairs:
         self.empty, self.wanted = empty, np.append(wanted, empty)
         self._place = np.full(len(pairs) + len(empty), -1)
         self._place[self.wanted] = np.arange(len(self.wanted))
-        self._path, self._opinions, self.present, self.evidence = path, None, None, None
+        self._path, self._opinions, self.present, self.scores = path, None, None, None
 
     def __getattr__(self, name):
         # Whatever else is asked is answered by the pairs themselves.
@@ -51,25 +51,27 @@ class GuidedPairs:
         """Ask the guide about every wanted particle and every empty image; written to disk as they come."""
         count, n = len(self.wanted), self.pairs.box
         self._opinions = np.lib.format.open_memmap(self._path, 'w+', np.float16, (count, 2, n, n))
-        self.present, self.evidence = np.zeros(count, np.float32), np.zeros(count, np.float32)
+        self.present, scores = np.zeros(count, np.float32), []
         for start in range(0, count, CHUNK):
             rows = np.arange(start, min(start + CHUNK, count))
             found = self._ask(self.wanted[rows])
             s = self.pairs.scale
             channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
             self._opinions[rows] = channels[:, :2].cpu().numpy()
-            self.present[rows], self.evidence[rows] = found.present.cpu(), found.evidence.cpu()
+            self.present[rows] = found.present.cpu()
+            scores.append(found.scores())
             progress.update(len(rows))
+        self.scores = np.concatenate(scores)
         self._opinions.flush()
 
     def recall(self, tensors):
         """Opinions of an earlier run, from disk."""
         self._opinions = np.load(self._path, mmap_mode='r')
-        self.present, self.evidence = tensors['present'].numpy(), tensors['evidence'].numpy()
+        self.present, self.scores = tensors['present'].numpy(), tensors['scores'].numpy()
 
-    def evidence_of(self, positions):
-        """float32[n]"""
-        return self.evidence[self._place[positions]]
+    def scores_of(self, positions):
+        """float32[n, 5], as Opinion.scores."""
+        return self.scores[self._place[positions]]
 
     def _ask(self, positions):
         noisy = torch.from_numpy(self._particles(positions))
@@ -118,7 +120,7 @@ def build(job, member):
         bank,
         pairs.scale.gain,
         torch.ones(bank.plane.radius + 1),
-        Search(candidates=settings.candidates, contrast=settings.contrast_spread),
+        Search(),
         _options(settings, pairs, member.training),
     )
     wanted = np.sort(np.append(member.training, member.validation))
@@ -138,14 +140,16 @@ def build(job, member):
 
 def _ask_everything(job, member, guided, folder, identity):
     """Calibrate the guide, let it look at every particle, and keep what it found."""
-    sample = Sample.of(guided, member.training)
-    calibrate(guided.guide, sample)
-    search = guided.guide.search
-    job.say(f'guide calibrated: gain {guided.guide.gain:.3g}, temperature {search.temperature:g}')
+    settings, search = member.settings, guided.guide.search
+    calibrate(guided.guide, Sample.of(guided, member.training), settings.candidates, settings.contrast_spread)
+    job.say(
+        f'guide calibrated: gain {guided.guide.gain:.3g}, contrast spread {search.contrast:g}, '
+        f'{search.candidates} candidates, temperature {search.temperature:g}'
+    )
     with job.progress(len(guided.wanted), 'asking the bank') as bar:
         guided.prepare(bar)
     guided.guide.threshold = threshold(guided, member.training)
-    kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('evidence', guided.evidence))}
+    kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
     with atomic(folder / BANK) as partial:
         save_file({**kept, 'spectrum': guided.guide.spectrum.contiguous()}, partial)
     write_json(folder / DONE, {'identity': identity, 'guide': guided.guide.description()})

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from . import networks, whitening
+from .belonging import Belonging
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .errors import InputError
 from .guide import Guide
@@ -99,9 +100,14 @@ class Model:
         measured = self.card.get('noise_in', {}).get('thresholds', {})
         return measured.get(member, self.guides[member].threshold['evidence'])
 
-    def misfit_limit(self, member):
-        """Misfit that 95 % of the particles stay below which this member never saw; infinite when not measured."""
-        return self.card.get('noise_in', {}).get('misfits', {}).get(member, 1e9)
+    def belonging(self, member):
+        """Belonging to this member's map, as measured on particles it never saw, else on its training particles."""
+        measured = self.card.get('noise_in', {}).get('belonging', {})
+        found = measured.get(member) or self.guides[member].threshold.get('belonging')
+        try:
+            return Belonging(**found)
+        except TypeError as e:
+            raise InputError(f'{self.folder}: a guided model of an earlier version; train it again') from e
 
     def ask_all(self, particles, context):
         """{member: Opinion}; None for a blind network."""
@@ -219,7 +225,7 @@ def _load_guide(folder, card, entry, device):
     path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
     with _opened(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    for key in ('coefficients', 'profiles', 'order', 'matrices', 'background', 'spectrum'):
+    for key in ('coefficients', 'profiles', 'order', 'matrices', 'source', 'background', 'spectrum'):
         # Poses are NaN where nobody knows them.
         if key not in tensors or not (key == 'matrices' or torch.isfinite(tensors[key]).all()):
             raise InputError(f'{path}: {key} is missing or holds NaN; copy the model folder again')

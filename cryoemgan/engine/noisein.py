@@ -3,21 +3,22 @@
 import numpy as np
 
 from .auditing import measures
+from .belonging import Belonging
 
 COUNT, CHUNK = 120, 32
 # Particles that tell a member's threshold; fewer than FEW do not.
-JUDGED, FEW = 200, 20
+JUDGED, FEW = 500, 20
 ACCEPTED = 0.95
 
 
 def thresholds(model, pairs, unseen, context_of):
-    """({member: evidence that 95 % of the particles exceed which it never saw}, {member: misfit that 95 % stay below}),
-    of members with enough of them.
+    """({member: evidence that 95 % of the particles exceed which it never saw}, {member: their Belonging, as a
+    dictionary}), of members with enough of them.
 
     A member's own training particles have more evidence, since their noise is in its map. unseen: bool[len(pairs),
     members].
     """
-    least, most = {}, {}
+    least, belonging = {}, {}
     for k, member in enumerate(model.guides):
         rows = np.flatnonzero(unseen[:, k])
         if len(rows) < FEW:
@@ -25,10 +26,10 @@ def thresholds(model, pairs, unseen, context_of):
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), JUDGED)).round().astype(int)]
         parts = np.array_split(rows, -(-len(rows) // CHUNK))
         scores = [model.ask(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
-        evidence, _, _, misfit = np.concatenate(scores).T
+        evidence, _, _, misfit, match = np.concatenate(scores).T
         least[member] = float(np.quantile(evidence, 1 - ACCEPTED))
-        most[member] = float(np.quantile(misfit, ACCEPTED))
-    return least, most
+        belonging[member] = Belonging.of(match, misfit).as_dict()
+    return least, belonging
 
 
 def measure(model, pairs, positions, weights, context_of, limits):

@@ -64,13 +64,14 @@ class Prior:
 @dataclass
 class Search:
     """How hard to look. functions: of the basis, in the coarse search; refining: in the search for angle and move;
-    turns: in-plane rotations of the coarse search; candidates: templates refined; survivors: of them, weighed with
-    all functions; temperature: T; contrast: s.d. of the scale; empty: prior probability of the empty hypothesis;
-    spread: factor of the s.d., measured."""
+    turns: in-plane rotations of the coarse search; groups: of a large bank, whose members are looked at; candidates:
+    templates refined; survivors: of them, weighed with all functions; temperature: T; contrast: s.d. of the scale;
+    empty: prior probability of the empty hypothesis; spread: factor of the s.d., measured."""
 
     functions: int = 96
-    refining: int = 96
+    refining: int = 200
     turns: int = 36
+    groups: int = 64
     candidates: int = 48
     survivors: int = 32
     temperature: float = 2.7
@@ -78,15 +79,20 @@ class Search:
     empty: float = 0.1
     spread: float = 1.0
 
+    def widen(self, candidates):
+        """Look at so many candidates, and weigh two thirds of them."""
+        self.candidates, self.survivors = candidates, max(1, 2 * candidates // 3)
+
 
 @dataclass
 class Posterior:
-    """vector: complex64[B, P], posterior mean (the empty hypothesis not mixed in). spread: float32
-    [B, N, N], s.d. of its pixels. evidence: [B], log p(y | bank) / p(y | empty). scale: [B]. matrices: [B, 3, 3],
-    pose of the best candidate; shifts: [B, 2]; free_matrices: of the best one when the pose prior is ignored; misfit:
-    [B], see `_misfit`."""
+    """vector: complex64[B, P], posterior mean (the empty hypothesis not mixed in); variance: float32[B, P], of its
+    coefficients. spread: float32[B, N, N], s.d. of its pixels. evidence: [B], log p(y | bank) / p(y | empty). scale:
+    [B]. matrices: [B, 3, 3], pose of the best candidate; shifts: [B, 2]; free_matrices: of the best one when the pose
+    prior is ignored. misfit: [B], see `_misfit`. match: [B], log p(y | bank) / p(y | another object), see `_other`."""
 
     vector: torch.Tensor
+    variance: torch.Tensor
     spread: torch.Tensor
     evidence: torch.Tensor
     scale: torch.Tensor
@@ -94,6 +100,7 @@ class Posterior:
     shifts: torch.Tensor
     free_matrices: torch.Tensor
     misfit: torch.Tensor
+    match: torch.Tensor
 
 
 @torch.no_grad()
@@ -159,27 +166,38 @@ def _weigh(bank, particles, prior, search, found, free):
     v = search.contrast**2
     shown = mean * transfer
     scale = (1 + v * (shown * y).sum((1, 2))) / (1 + v * shown.square().sum((1, 2)))
-    mean, sd = _update(plane, mean, spread, y, scale[:, None, None] * transfer, search)
+    mean, variance, sd = _update(plane, mean, spread, y, scale[:, None, None] * transfer, search)
     first = found.take(best)
     return Posterior(
-        torch.view_as_complex(mean), sd * search.spread, evidence, scale,
+        torch.view_as_complex(mean), variance, sd * search.spread, evidence, scale,
         _matrices(bank, first), first.shift[:, 0], _matrices(bank, free),
-        _misfit(bank, particles, scale[:, None] * torch.view_as_complex(mean)),
+        _misfit(bank, particles, scale[:, None] * torch.view_as_complex(mean)), evidence - _other(bank, particles),
     )  # fmt: skip
 
 
 def _misfit(bank, particles, shown):
     """What the explanation complex64[B, P] leaves of each particle: its power beyond noise, in standard deviations of
     the power of noise, in the rings where signal is expected. About 0 when the bank holds the particle."""
-    plane = bank.plane
-    expected = bank.power.mean(0) / plane.rings(torch.ones_like(plane.r)).clamp(min=1)
-    # Noise has unit variance in each of the two parts of a coefficient.
-    inside = plane.ring_means(particles.transfer**2) * expected / 2 > SEEN
-    inside[:, 0] = False
-    inside = inside[:, plane.r.round().long()]
+    inside = _expected(bank, particles) > SEEN
     left = (particles.y - particles.transfer * shown).abs().square()
     freedom = 2 * inside.sum(1).clamp(min=1)
     return ((left * inside).sum(1) - freedom) / (2 * freedom).sqrt()
+
+
+def _expected(bank, particles):
+    """Signal against noise float32[B, P] that the bank's mean power spectrum lets expect in each coefficient."""
+    plane = bank.plane
+    # Noise has unit variance in each of the two parts of a coefficient.
+    expected = 0.5 * bank.power[plane.r.round().long()] * particles.transfer**2
+    expected[:, 0] = 0
+    return expected
+
+
+def _other(bank, particles):
+    """log p(y | some object) / p(y | empty), [B]: the object's coefficients are Gaussian, of the bank's mean power."""
+    expected = _expected(bank, particles)
+    gain = expected / (1 + expected)
+    return (0.5 * particles.y.abs().square() * gain - torch.log1p(expected)).sum(1)
 
 
 def _left_over(bank, coefficients, found, weight, mean, best):
@@ -211,17 +229,17 @@ def _slopes(plane, mean):
 
 
 def _update(plane, mean, spread, y, transfer, search):
-    """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean, and s.d. of
-    the pixels [B, N, N]."""
+    """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean [B, P, 2],
+    variance of its coefficients [B, P], and s.d. of the pixels [B, N, N]."""
     power = 1 - 1 / search.temperature
     seen = (spread * transfer[:, None]).flatten(2)
-    values, rotation = torch.linalg.eigh(seen @ seen.transpose(1, 2))
+    # Single precision did not converge for hundreds of candidates that are nearly the same.
+    values, rotation = (v.float() for v in torch.linalg.eigh((seen @ seen.transpose(1, 2)).double()))
     residual = torch.einsum('blp,bp->bl', seen, (y - transfer * mean).flatten(1))
     shrink = 1 / (1 + power * values.clamp(min=0))
     steps = power * shrink * torch.einsum('blj,bl->bj', rotation, residual)
     steps = torch.einsum('blj,bj->bl', rotation, steps)
     mean = mean + torch.einsum('bl,blpc->bpc', steps, spread)
-    top = rotation[:, :, -RANK:] * shrink[:, None, -RANK:].sqrt()
-    axes = torch.einsum('blj,blpc->bjpc', top, spread).contiguous()
-    images = plane.images(torch.view_as_complex(axes))
-    return mean.contiguous(), images.square().sum(1).sqrt()
+    axes = torch.einsum('blj,blpc->bjpc', rotation * shrink[:, None].sqrt(), spread)
+    images = plane.images(torch.view_as_complex(axes[:, -RANK:].contiguous()))
+    return mean.contiguous(), axes.square().sum((1, 3)), images.square().sum(1).sqrt()

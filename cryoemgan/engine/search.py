@@ -1,17 +1,19 @@
 """Where in a bank a particle lies: from coarse to fine, in memory that does not grow with the bank.
 
 1. Every template at ``turns`` in-plane angles and on a grid of moves, in the few basis functions that hold most of the
-   signal. A turn is a phase of each angular order, so all turns of a template are one small sum over orders.
+   signal. A turn is a phase of each angular order, so all turns of a template are one small sum over orders. Of a
+   large bank one representative of each group of views is looked at, then the members of the best groups.
 2. The best templates are turned and moved to the maximum of their likelihood (Gauss-Newton); its curvature says what
    the angle and the move may still be.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 BLOCK = 2**21  # scores computed at a time: they stay in the processor's cache
+GATHERED = 2**23  # coefficients of members of groups held at a time
 STEPS = 2
 
 
@@ -34,6 +36,12 @@ class Candidates:
         rows = torch.arange(len(order), device=order.device)[:, None]
         return Candidates(*(v if v is None else v[rows, order] for v in vars(self).values()))
 
+    @classmethod
+    def joined(cls, parts):
+        """Candidates of several batches of particles."""
+        columns = zip(*(vars(p).values() for p in parts))
+        return cls(*(None if c[0] is None else torch.cat(c) for c in columns))
+
 
 def log_ratio(c, n, contrast):
     """log p(y | template) / p(y | empty) from c = <Ft, y> and n = <Ft, Ft>, the scale integrated out."""
@@ -48,17 +56,41 @@ def coarse(bank, particles, prior, search, own=None):
     """(Candidates, one turn and move of each of the best templates; the single best one when the pose prior is
     ignored). own: int64[B], template that a particle must not use, -1 for none."""
     reduced = bank.reduced(search.functions)
-    turning = _Turning(reduced, search.turns)
-    n = reduced.plane.ring_means(particles.transfer**2) @ reduced.power.T
     b = _moved(reduced, particles, prior.shifts)
-    score, free, which = _every(turning, b, n, prior, search, own)
-    value, best = score.topk(min(search.candidates, len(bank)), 1)
-    found = _turned(turning, b, n, prior, search, best, which.gather(1, best), prior.matrices)
+    seen = reduced.plane.ring_means(particles.transfer**2)
+    if bank.groups is None:
+        score, free, which = _every(reduced, b, seen, prior, search, own)
+        value, best = score.topk(min(search.candidates, len(bank)), 1)
+        first = free.argmax(1, keepdim=True)
+        _, found = _turned(reduced, b, seen, prior, search, best, which.gather(1, best), prior.matrices)
+        _, alone = _turned(reduced, b, seen, prior, search, first, which.gather(1, first), None)
+    else:
+        score, free, which = _every(reduced, b, seen, prior, search)
+        found, value = _members(bank, b, seen, prior, search, score, which, prior.matrices, own)
+        alone, _ = _members(bank, b, seen, prior, replace(search, candidates=1, groups=8), free, which, None, own)
     # A small bank may be taken whole, the forbidden template too.
     found.log_prior[value == -math.inf] = -math.inf
-    first = free.argmax(1, keepdim=True)
-    alone = _turned(turning, b, n, prior, search, first, which.gather(1, first), None)
     return found, alone
+
+
+def _members(bank, b, seen, prior, search, score, which, matrices, own):
+    """(Candidates, their scores [B, L]): the best of the members of the best groups; score, which: of the
+    representatives, as from `_every`."""
+    groups = score.topk(min(search.groups, score.shape[1]), 1).indices
+    width = bank.groups.members.shape[1]
+    reduced, parts = bank.reduced(search.functions), []
+    for rows in torch.arange(len(b), device=b.device).split(max(1, GATHERED // (groups.shape[1] * width * b.shape[2]))):
+        templates = bank.groups.members[groups[rows]].flatten(1)
+        move = which[rows].gather(1, groups[rows]).repeat_interleave(width, 1)
+        own_pose = None if matrices is None else matrices[rows]
+        value, found = _turned(reduced, b[rows], seen[rows], prior, search, templates.clamp(min=0), move, own_pose)
+        forbidden = templates < 0
+        if own is not None:
+            forbidden |= templates == own[rows, None]
+        value = (value + prior.log_shift[move]).masked_fill(forbidden, -math.inf)
+        value, order = value.topk(min(search.candidates, value.shape[1]), 1)
+        parts.append((found.take(order), value))
+    return Candidates.joined([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
 def _moved(reduced, particles, shifts):
@@ -67,46 +99,12 @@ def _moved(reduced, particles, shifts):
     return reduced.products(z[:, None] * reduced.plane.ramps(shifts).conj())
 
 
-class _Turning:
-    """Dot products of particles with every turn of templates. reduced: a ReducedBank; orders beyond half the turns do
-    not count."""
-
-    def __init__(self, reduced, turns):
-        order = reduced.order
-        self.turns, self.columns, self.templates = turns, [], []
-        for m in range(min(turns // 2, int(order.max()) + 1)):
-            columns = torch.nonzero(order == m)[:, 0]
-            a = reduced.coefficients[:, columns]
-            self.columns.append(columns)
-            self.templates.append(torch.cat([a.real, a.imag], 1).T.contiguous())
-        m = torch.arange(len(self.columns), device=order.device)
-        phase = 2 * math.pi / turns * torch.arange(turns, device=order.device)[:, None] * m
-        # c(angle) = Re sum_m exp(i m angle) w_m
-        self.waves = torch.stack([torch.cos(phase), -torch.sin(phase)], 2).flatten(1)
-
-    def __call__(self, b, rows):
-        """float32[turns, n, d] of products complex64[n, K] and the templates ``rows`` (slice or int64[d])."""
-        planes = []
-        for columns, a in zip(self.columns, self.templates):
-            x = b[:, columns]
-            real, imag = torch.cat([x.real, x.imag], 1), torch.cat([x.imag, -x.real], 1)
-            planes.append(torch.cat([real, imag]) @ a[:, rows])
-        planes = torch.stack(planes).view(2 * len(planes), -1)
-        return (self.waves @ planes).view(self.turns, len(b), -1)
-
-    def of_each(self, b, templates):
-        """float32[B, L, turns] of products complex64[B, L, K], each with its own template int64[B, L]."""
-        planes = []
-        for columns, a in zip(self.columns, self.templates):
-            x, t = b[..., columns], a.T[templates]
-            real, imag = torch.cat([x.real, x.imag], -1), torch.cat([x.imag, -x.real], -1)
-            planes += [(real * t).sum(-1), (imag * t).sum(-1)]
-        return torch.stack(planes, -1) @ self.waves.T
-
-
-def _every(turning, b, n, prior, search, own):
-    """For every template its best log ratio with the prior of moves float32[B, D], with and without the pose prior,
-    and the move int64[B, D] it has there."""
+def _every(reduced, b, seen, prior, search, own=None):
+    """For each of the templates that are looked at first its best log ratio with the prior of moves float32[B, D], with
+    and without the pose prior, and the move int64[B, D] it has there. seen: float32[B, R], power of the transfer."""
+    turning, chosen = reduced.turning(search.turns), slice(None) if reduced.first is None else reduced.first
+    n = seen @ reduced.power[chosen].T
+    poses = None if prior.templates is None else prior.templates[chosen]
     count, moves = b.shape[:2]
     size = n.shape[1]
     score, free = n.new_full(n.shape, -math.inf), n.new_full(n.shape, -math.inf)
@@ -114,7 +112,7 @@ def _every(turning, b, n, prior, search, own):
     width = max(64, BLOCK // (count * search.turns))
     for start in range(0, size, width):
         rows = slice(start, min(start + width, size))
-        pose = _log_pose(prior, rows, search.turns)
+        pose = _log_pose(prior, poses, rows, search.turns)
         for s in range(moves):
             c = turning(b[:, s], rows)
             # The ratio grows with c wherever c is not far below zero: the best turn has the largest c.
@@ -132,11 +130,11 @@ def _every(turning, b, n, prior, search, own):
     return score, free, which
 
 
-def _log_pose(prior, rows, turns):
-    """Log pose prior [turns, B, d] of templates, or None."""
+def _log_pose(prior, poses, rows, turns):
+    """Log pose prior [turns, B, d] of templates with these poses, or None."""
     if prior.matrices is None or not prior.degrees:
         return None
-    return log_pose_prior(prior.templates[rows], prior.matrices, prior.degrees, turns).permute(2, 0, 1)
+    return log_pose_prior(poses[rows], prior.matrices, prior.degrees, turns).permute(2, 0, 1)
 
 
 def log_pose_prior(templates, matrices, degrees, turns):
@@ -157,18 +155,21 @@ def _away(between, angle):
     return torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))
 
 
-def _turned(turning, b, n, prior, search, best, move, matrices):
-    """Candidates of templates ``best`` int64[B, L] at moves ``move``, each at its best turn."""
-    rows = torch.arange(len(best), device=best.device)[:, None]
-    c = turning.of_each(b[rows, move], best)
-    value = log_ratio(c, n.gather(1, best)[..., None], search.contrast)
+def _turned(reduced, b, seen, prior, search, templates, move, matrices):
+    """(log ratio float32[B, L] without the prior of moves, Candidates) of ``templates`` int64[B, L] at moves ``move``,
+    each at its best turn. matrices: of the pose prior, or None."""
+    rows = torch.arange(len(b), device=b.device)[:, None]
+    c = reduced.turning(search.turns).of_each(b[rows, move], reduced.coefficients[templates])
+    n = torch.einsum('br,blr->bl', seen, reduced.power[templates])
+    value = log_ratio(c, n[..., None], search.contrast)
     if matrices is not None and prior.degrees:
-        between = prior.templates[best] @ matrices.float().transpose(1, 2)[:, None]
+        between = prior.templates[templates] @ matrices.float().transpose(1, 2)[:, None]
         angles = torch.arange(search.turns, device=b.device) * (2 * math.pi / search.turns)
         value = value - 0.5 * (_away(between[:, :, None], angles) / prior.degrees) ** 2
-    angle = value.argmax(2) * (2 * math.pi / search.turns)
-    nothing = torch.zeros_like(angle)
-    return Candidates(best, angle, prior.shifts[move], nothing, nothing.clone())
+    value, turn = value.max(2)
+    nothing = torch.zeros_like(value)
+    angle = turn * (2 * math.pi / search.turns)
+    return value, Candidates(templates, angle, prior.shifts[move], nothing, nothing.clone())
 
 
 def refine(bank, particles, found, prior, search):

@@ -6,15 +6,24 @@ Expectation maximisation in Fourier space: given the volumes, each z_i is a smal
 is one. The contrast g_i of a particle is fitted to the mean map and drawn towards that of the set by as much as noise
 lets it scatter (empirical Bayes): where all particles have one grey scale nothing changes. The mean of an image is
 not looked at.
+
+From the tenth round on the volumes are cut to the particle and its surroundings (half of Otsu's threshold of the
+mean map, grown): outside it a mode is noise, which every particle would be measured by.
 """
 
 import math
 
+import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
+from skimage.filters import threshold_otsu
 
 OVERSAMPLING = 2
 GAIN_ROUNDS = 3
 LEAST_CONTRAST = 0.2
+# Earlier a mode may still be lost to the mask before it is found. Margin and soft edge in parts of the box.
+MASKED_FROM = 10
+MARGIN, EDGE = 0.05, 0.06
 
 
 class Slices:
@@ -56,7 +65,7 @@ class Modes:
         # Mean and variance of the particles' contrast.
         self._contrast = (1.0, 0.0)
         self._generator = torch.Generator().manual_seed(seed)
-        self.volumes = None
+        self.volumes, self._mask = None, None
 
     def learn(self, batches, rounds=25):
         """batches: list of (coefficients [n, m], matrices [n, 3, 3], ctf [n, m] or None), in memory: the landmarks."""
@@ -69,7 +78,9 @@ class Modes:
             self.volumes = self._volumes(batches, torch.zeros_like(z), torch.zeros_like(spread), power)
             self._fit_contrast(given)
             batches = [(self._levelled(*b), *b[1:]) for b in given]
-        for _ in range(rounds):
+        for number in range(rounds):
+            if number == MASKED_FROM:
+                self._mask = self._surroundings()
             self.volumes = self._volumes(batches, z, spread, power)
             found = [self._latent(*b) for b in batches]
             z, spread = (torch.cat([f[i] for f in found]) for i in (0, 1))
@@ -85,6 +96,10 @@ class Modes:
     def locate(self, coefficients, matrices, ctf):
         """z float32 [n, count]: the most likely coordinates of particles."""
         return self._latent(self._levelled(coefficients, matrices, ctf), matrices, ctf)[0]
+
+    def evidence(self, coefficients, matrices, ctf):
+        """(h [n, count], L [n, count, count]): log p(particle | z) = h z - z L z / 2, up to what does not hang on z."""
+        return self._seen(self._levelled(coefficients, matrices, ctf), matrices, ctf)[:2]
 
     def _fit_contrast(self, batches):
         """Mean and variance of the contrast over particles, less the variance that noise alone gives."""
@@ -114,20 +129,23 @@ class Modes:
 
     def _latent(self, coefficients, matrices, ctf):
         """Posterior mean and covariance of z, and the mean squared residual, summed over particles."""
+        towards, precision, rest, modes = self._seen(coefficients, matrices, ctf)
+        covariance = torch.linalg.inv(precision + torch.eye(self.count))
+        z = (covariance @ towards[:, :, None])[:, :, 0]
+        left = rest - (z[:, :, None].to(modes.dtype) * modes).sum(1)
+        return z, covariance, (left.abs() ** 2).mean(1).sum()
+
+    def _seen(self, coefficients, matrices, ctf):
+        """What particles say of z, as ``evidence``; what the mean map leaves of them; the modes as each sees them."""
         seen = self._project(matrices)
         if ctf is not None:
             seen = seen * ctf[:, None]
-        rest = coefficients - seen[:, 0]
-        modes = seen[:, 1:]
+        rest, modes = coefficients - seen[:, 0], seen[:, 1:]
+        noise = self.noise or float((rest.abs() ** 2).mean())
         gram = (modes.conj() @ modes.transpose(1, 2)).real
         towards = (modes.conj() @ rest[:, :, None]).real[:, :, 0]
-        noise = self.noise or float((rest.abs() ** 2).mean())
         # Half a plane of complex numbers: twice as many real ones, each with half the noise.
-        precision = 2 * gram / noise + torch.eye(self.count)
-        covariance = torch.linalg.inv(precision)
-        z = (covariance @ (2 * towards / noise)[:, :, None])[:, :, 0]
-        left = rest - (z[:, :, None].to(modes.dtype) * modes).sum(1)
-        return z, covariance, (left.abs() ** 2).mean(1).sum()
+        return 2 * towards / noise, 2 * gram / noise, rest, modes
 
     def _corners(self, matrices):
         """Indices int64 [n, 8, m] and weights float32 [n, 8, m] of trilinear interpolation."""
@@ -193,11 +211,31 @@ class Modes:
         return torch.roll(cube.flip(-1, -2, -3), (1, 1, 1), (-1, -2, -3)).reshape(values.shape)
 
     def _inside(self, volumes):
-        """Zero outside the sphere inscribed in the box: half the radius of the oversampled grid."""
-        size = self.slices.size
-        axis = torch.arange(size) - size // 2
-        radius = (axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2).sqrt()
-        mask = ((size / (2 * OVERSAMPLING) - radius) / 2 + 1).clamp(0, 1)
+        """Zero outside the mask and the sphere inscribed in the box: half the radius of the oversampled grid."""
+        mask = ((self.slices.size / (2 * OVERSAMPLING) - self._radius()) / 2 + 1).clamp(0, 1)
+        if self._mask is not None:
+            mask = mask * self._mask
         dims = (-3, -2, -1)
-        real = torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(volumes, dims), dim=dims), dims)
-        return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(real * mask, dims), dim=dims), dims)
+        return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(_real(volumes) * mask, dims), dim=dims), dims)
+
+    def _radius(self):
+        axis = torch.arange(self.slices.size) - self.slices.size // 2
+        return (axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2).sqrt()
+
+    def _surroundings(self):
+        """Mask float32 [size, size, size]: the mean map above Otsu's threshold, a margin about it, a soft edge."""
+        size = self.slices.size
+        density = _real(self.volumes[0].view(size, size, size)).real.numpy()
+        inside = (self._radius() < size / (2 * OVERSAMPLING)).numpy()
+        box = size / OVERSAMPLING
+        level = np.median(density[inside])
+        # What moves is smeared in the mean map, hence weak: half as far above the solvent as Otsu's threshold.
+        core = inside & (density - level > (threshold_otsu(density[inside]) - level) / 2)
+        away = distance_transform_edt(~core) / box
+        return torch.from_numpy(((MARGIN + EDGE - away) / EDGE).clip(0, 1).astype('float32'))
+
+
+def _real(volumes):
+    """Densities complex [..., size, size, size] of volumes in Fourier space, both with the origin at size // 2."""
+    dims = (-3, -2, -1)
+    return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(volumes, dims), dim=dims), dims)

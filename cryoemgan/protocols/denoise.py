@@ -98,6 +98,8 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
                 f'Expected error of the median image: {summary["uncertainty_median"]:.0%} of its contrast (attribute '
                 '_cryoemganUncertainty of each particle: sort or filter by it).'
             )
+        if summary.get('fit'):
+            lines.append(summary['fit'][0].upper() + summary['fit'][1:] + '. Sort by it in the table.')
         return [*lines, PURPOSE]
 
     def _methods(self):

@@ -39,5 +39,20 @@ class TestGuided(ProjectTest):
         table = ParticleTable.read(denoising.getRunDir('denoised.star'))
         np.testing.assert_allclose(sorted(evidence), sorted(table.floats('cryoemganEvidence')), rtol=1e-4, atol=1e-3)
         assert np.median(evidence) > 0
+        self.check_fit(denoising, table.floats('cryoemganFit'))
         audit = self.run_protocol('CryoEMGANProtAudit', {**pairs, **model}, numberOfThreads=1)
         assert os.path.getsize(audit.getPage()) > 10_000
+
+    def check_fit(self, denoising, fit):
+        """Whether particles belong to the map: an attribute of each, a sentence of the summary, a picture."""
+        from cryoemgan.viewers import DenoiseViewer
+
+        found = [p._cryoemganFit.get() for p in denoising.outputParticles]
+        np.testing.assert_allclose(sorted(found), sorted(fit), atol=1e-5)
+        told = [line for line in denoising.summary() if 'cryoemganFit below 0.05' in line]
+        assert f'{int((fit < 0.05).sum())} of {len(fit)} particles' in told[0]
+        viewer = DenoiseViewer(project=self.proj, protocol=denoising)
+        viewer.setProtocol(denoising)
+        path = self.getOutputPath('fit.png')
+        viewer._getVisualizeDict()['showFit']('showFit')[0].save(path)
+        assert os.path.getsize(path) > 5000

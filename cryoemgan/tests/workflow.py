@@ -1,5 +1,8 @@
 """What the workflow tests share: a project, a small import, and runs that must finish."""
 
+from pathlib import Path
+
+import pytest
 import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.tests import BaseTest, setupTestProject
@@ -49,7 +52,11 @@ class ProjectTest(BaseTest):
         protocol = cls.make(which, pointers, **values)
         if label:
             protocol.setObjLabel(label)
-        cls.launchProtocol(protocol)
+        cls.proj.launchProtocol(protocol, wait=True)
+        if not protocol.isFinished():
+            # Its folder is gone when the tests end.
+            log = Path(protocol.getStderrLog())
+            pytest.fail(f'{protocol.getRunName()}: {log.read_text()[-9000:] if log.exists() else "no log was written"}')
         return protocol
 
     @classmethod

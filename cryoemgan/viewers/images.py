@@ -67,18 +67,31 @@ class DenoiseViewer(RunViewer):
             'Distribution of the expected error of the images, in standard deviations of the image: 0.3 = a third of '
             'what is seen. The same number is an attribute of each particle in the table.',
         )
+        self._add_eye(
+            form,
+            'showFit',
+            'Do the particles belong to the map?',
+            'Guided models only. Distribution of the fit: of particles that show what the map shows, 5 % have a fit '
+            'below 0.05 and 1 % below 0.01, evenly over the rest. A heap at the left is junk, another molecule or '
+            'another state: sort the table by cryoemganFit and leave them out.',
+        )
         self._add_eye(form, 'showSet', 'Denoised particles as a table', "Scipion's viewer of sets.")
 
     def _getVisualizeDict(self):
         return {
             'showGallery': self._show_gallery,
             'showUncertainty': self._show_uncertainty,
+            'showFit': self._show_fit,
             'showSet': self._show_set,
         }
 
     def _show_uncertainty(self, param=None):
         table = self.protocol.getRunDir('denoised.star')
         return self._distribution('Uncertainty', table, 'cryoemganUncertainty', 'expected error (s.d. of the image)')
+
+    def _show_fit(self, param=None):
+        table = self.protocol.getRunDir('denoised.star')
+        return self._distribution('Fit', table, 'cryoemganFit', 'part of the right particles that fit no better')
 
     def _show_gallery(self, param=None):
         sets = {

@@ -101,7 +101,7 @@ class Inputs:
         'resolution (appendix 5.4); guided: looks for the projections of the map that each particle resembles, and '
         'corrects their weighted mean. It adds what the map knows of the molecule to what little a noisy image tells. '
         "It cannot tell what the map does not hold, and draws the map's projections for junk and other molecules too: "
-        'check the columns cryoemganEvidence and cryoemganMisfit.',
+        'check the column cryoemganFit.',
         choices=NETWORKS,
         label='Network',
     )

@@ -7,6 +7,7 @@ import shutil
 import mrcfile
 import numpy as np
 import pytest
+import torch
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 from sklearn.neighbors import kneighbors_graph
@@ -18,6 +19,7 @@ from cryoemgan.engine.matching import match
 from cryoemgan.engine.phantom import claw
 from cryoemgan.engine.settings import Cluster, Simulate
 from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.variability import Modes, Slices
 
 
 def blobs(count, distance, seed=0):
@@ -61,6 +63,43 @@ def test_others_are_placed_among_the_landmarks():
     # A landmark stays where it was; a stranger goes to the cluster of its kind.
     assert np.abs(points[:200] - found.points).max() < 1e-3 * np.abs(found.points).max()
     assert clustering.agreement(truth, labels)['accuracy'] > 0.99
+
+
+def test_particles_are_weighed_by_what_they_say():
+    """Two points, particles of very different precision: k-means on the posterior means takes weak ones for a third
+    place; by likelihood the strong are right and the centres are where they were planted."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 4000)
+    where = np.array([-1.0, 3.0])[truth]
+    precision = np.exp(rng.uniform(np.log(0.05), np.log(20), 4000))
+    towards = precision * where + np.sqrt(precision) * rng.normal(size=4000)
+    # As the verb begins: k-means of posterior means under a prior of unit variance.
+    means = (towards / (precision + 1))[:, None]
+    start = clustering.learn(means, clusters=2).place(means)[1]
+    sorted_ = clustering.Weighted(towards[:, None], precision[:, None, None], start)
+    assert np.sort(sorted_.centres[:, 0]) == pytest.approx([-1, 3], abs=0.15)
+    found = clustering.agreement(truth, sorted_(towards[:, None], precision[:, None, None]))
+    assert found['accuracy'] > clustering.agreement(truth, start)['accuracy'] + 0.01
+    # The best there is: the planted centres.
+    best = (towards * 4 - precision * (9 - 1) / 2 > 0).astype(int)
+    assert found['accuracy'] > (best == truth).mean() - 0.01
+
+
+def test_volumes_are_cut_to_the_particle(claws):
+    """The mask holds most of the map (blobs have long tails) and little of the box: it lies on the particle."""
+    table = ParticleTable.read(claws / 'clean.star')
+    slices = Slices(table.box, 7)
+    coefficients = slices.of(table.images().read(np.arange(300)), table.shifts()[:300])
+    batch = (coefficients, torch.as_tensor(table.rotations()[:300], dtype=torch.float32), None)
+    modes = Modes(slices, 1).learn([batch], rounds=14)
+    mask = modes._mask.numpy()
+    truth = np.mean([mrcfile.read(claws / f'volume_{i}.mrc') for i in (1, 2, 3)], axis=0)
+    size, box = mask.shape[0], table.box
+    # Voxel v of the map lies at size // 2 + (v - box // 2) * size / (2 box) of the mask: the grid holds two boxes.
+    at = np.clip(np.round(size // 2 + (np.arange(box) - box // 2) * size / (2 * box)).astype(int), 0, size - 1)
+    inside = mask[np.ix_(at, at, at)] > 0.5
+    assert truth[inside].sum() > 0.85 * truth.sum()
+    assert inside.mean() < 0.35
 
 
 def test_agreement_ignores_names_and_knows_chance():

@@ -3,17 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
-from cryoemgan.engine import phantom, uncertainty
+from cryoemgan.engine import groups, networks, phantom, uncertainty
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.agreement import soft_circle
 from cryoemgan.engine.auditing import measures
-from cryoemgan.engine.bank import Bank, directions
+from cryoemgan.engine.bank import Bank
+from cryoemgan.engine.belonging import Belonging
+from cryoemgan.engine.calibration import Sample, calibrate
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
+from cryoemgan.engine.groups import directions
 from cryoemgan.engine.guide import Context, Guide, Options
 from cryoemgan.engine.model import Model
-from cryoemgan.engine.posterior import Particles, Prior, Search, infer
+from cryoemgan.engine.posterior import Particles, Prior, Search, _expected, _other, infer
 from cryoemgan.engine.projection import FourierProjector
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
@@ -118,7 +122,7 @@ def test_another_molecule_has_less_evidence(particles):
     z, y, x = torch.meshgrid(grid, grid, grid, indexing='ij')
     ball = torch.exp(-((x / 6.0) ** 2 + (y / 3.0) ** 2 + (z / 3.0) ** 2))
     right = Bank.from_maps([torch.as_tensor(phantom.claw(2)[0].volume(BOX), dtype=torch.float32)], SIZE)
-    wrong = Bank.from_maps([ball * float(right.power.sum(1).mean()) ** 0.5 / 4], SIZE)
+    wrong = Bank.from_maps([ball * float(right.power[right.plane.r.round().long()].sum()) ** 0.5 / 4], SIZE)
     evidence, misfit = (
         [getattr(guide_of(b, sd)(images, Context(1.0)), name) for b in (right, wrong)]
         for name in ('evidence', 'misfit')
@@ -127,6 +131,31 @@ def test_another_molecule_has_less_evidence(particles):
     # What is left of a particle that the bank holds is noise.
     assert abs(float(misfit[0].median())) < 1.5
     assert measures.separation(misfit[1], misfit[0]) > 0.95
+
+
+def test_match_is_the_likelihood_ratio_of_two_gaussians(bank):
+    """Against scipy's densities of one coefficient."""
+    rng = np.random.default_rng(0)
+    y = torch.as_tensor(rng.normal(size=(2, len(bank.plane), 2)), dtype=torch.float32)
+    particles = Particles(torch.view_as_complex(2 * y), torch.full((2, len(bank.plane)), 3.0))
+    expected, total = _expected(bank, particles).numpy(), 0.0
+    for part in (0, 1):
+        v = 2 * y[0, :, part].numpy()
+        total += (norm.logpdf(v, scale=np.sqrt(1 + expected[0])) - norm.logpdf(v)).sum()
+    assert float(_other(bank, particles)[0]) == pytest.approx(total, rel=1e-3)
+
+
+def test_fit_is_the_share_of_right_particles_that_are_stranger():
+    rng = np.random.default_rng(1)
+    draw = lambda n, away=0.0: (rng.normal(30 - away, 5, n), rng.normal(1 + away / 5, 2, n))  # noqa: E731
+    found = Belonging.of(*draw(500))
+    right, wrong = (found.fit(np.ones(4000), *draw(4000, away)) for away in (0.0, 20.0))
+    assert np.mean(right < 0.05) == pytest.approx(0.05, abs=0.02)
+    assert np.mean(right < 0.01) == pytest.approx(0.01, abs=0.006)
+    assert np.mean(right < 0.5) == pytest.approx(0.5, abs=0.06)
+    assert np.mean(wrong < 0.01) > 0.9
+    # What nothing explains better is not of the map, however it scores otherwise.
+    assert (found.fit(-np.ones(5), *draw(5)) == 0).all()
 
 
 def test_mirrored_map_shows_only_against_the_refinements_angles(particles):
@@ -201,6 +230,16 @@ def test_calibration_finds_gain_and_noise(bank, particles):
     assert float(guide.spectrum[-4:].mean()) == pytest.approx(sd**2, rel=0.1)
 
 
+def test_calibration_does_not_take_noise_for_signal(bank):
+    """Where the noise is strong, its fit to the templates must not raise the gain (by 10 % here without the variance
+    of the posterior)."""
+    clean = project(0, random_matrices(300, 9))
+    images, sd = noisy(clean, 0.06, 4)
+    guide = guide_of(bank, 1.0).calibrate(images, Context(1.0))
+    assert guide.gain == pytest.approx(1.0, abs=0.06)
+    assert float(guide.spectrum[2:6].mean()) == pytest.approx(sd**2, rel=0.06)
+
+
 def test_guide_survives_storage(bank, particles):
     _, images, sd, _ = particles
     guide = guide_of(bank, sd)
@@ -219,6 +258,43 @@ def test_opinion_of_turned_particles_is_the_turned_opinion(bank, particles):
     torch.testing.assert_close(asked.evidence, moved.evidence, rtol=1e-2, atol=0.1)
 
 
+def test_groups_of_views_find_what_the_whole_bank_finds(monkeypatch):
+    """A bank of two maps, searched by groups and whole."""
+    monkeypatch.setattr(groups, 'FROM', 1000)
+    monkeypatch.setattr(groups, 'LEAST', 100)
+    monkeypatch.setattr(groups, 'GROWTH', 1)
+    volumes = [torch.as_tensor(state.volume(BOX), dtype=torch.float32) for state in phantom.claw(2)]
+    large = Bank.from_maps(volumes, 2000)
+    assert torch.equal(large.groups.members[large.groups.members >= 0].sort().values, torch.arange(2000))
+    assert large.groups.members.shape[0] < 250
+    matrices = random_matrices(COUNT, 5)
+    images, sd = noisy(project(1, matrices), 0.5)
+    guide = guide_of(large, sd, shift_range=1.0, shift_sd=0.5)
+    guide.search.groups = 16
+    own = torch.arange(COUNT)
+    by_groups = guide(images, Context(1.0, matrices=matrices), own)
+    large.groups, large._reduced = None, {}
+    whole = guide(images, Context(1.0, matrices=matrices), own)
+    torch.testing.assert_close(by_groups.evidence, whole.evidence, atol=0.3, rtol=0.01)
+    assert float((by_groups.mean - whole.mean).square().mean() / whole.mean.var()) < 0.01
+    # Neighbouring templates may change places.
+    torch.testing.assert_close(by_groups.disagreement, whole.disagreement, atol=9.0, rtol=0)
+
+
+def test_contrast_is_measured(bank):
+    clean = project(0, random_matrices(100, 12))
+    scale = torch.randn(100, generator=torch.Generator().manual_seed(1))[:, None, None]
+    images, sd = noisy(clean, 1.0)
+    found = {}
+    for spread in (0.02, 0.2):
+        guide = guide_of(bank, sd)
+        sample = Sample(images + spread * scale * clean, clean, Context(1.0), None)
+        calibrate(guide, sample, candidates=24)
+        found[spread] = guide.search.contrast
+    assert found[0.02] <= 0.05
+    assert found[0.2] == 0.2
+
+
 GUIDED = dict(network='guided', iterations=4, evaluations=2, batch_size=8, threads=1, precision='float32')
 
 
@@ -231,7 +307,7 @@ def toys(tmp_path_factory):
 def test_train_and_denoise_end_to_end(tmp_path, toys):
     run('train', Train(output=str(tmp_path / 't'), cross_fit='none', **GUIDED, **toys))
     model = Model.load(tmp_path / 't' / 'model')
-    assert 'cryoemganEvidence' in model.card['statement']
+    assert 'cryoemganFit' in model.card['statement']
     assert list(model.members) == ['main']
     settings = Denoise(output=str(tmp_path / 'd'), particles=toys['particles'], model=str(model.folder), cut='none')
     run('denoise', settings)
@@ -269,3 +345,17 @@ def test_bank_of_several_maps_is_read_in_chunks(monkeypatch):
     truth = (truth - made.background) * torch.from_numpy(soft_circle(BOX))
     truth = made.plane.images(made.plane.vectors(truth))
     assert ((seen - truth).square().sum((1, 2)) / truth.square().sum((1, 2))).max() < 0.01
+
+
+def test_nothing_is_drawn_where_the_bank_sees_nothing():
+    """However the network was trained: a young one drew the mean image for noise."""
+    torch.manual_seed(0)
+    generator = networks.create('guided', BOX, width=8).generator.eval()
+    for p in generator.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    images = torch.randn(2, 4, BOX, BOX)
+    images[0, 3], images[1, 3] = 0, 1
+    with torch.no_grad():
+        output = generator(images)
+    torch.testing.assert_close(output[0, 0], images[0, 1])
+    assert (output[1, 0] - images[1, 1]).abs().mean() > 0.01

@@ -183,3 +183,20 @@ def test_first_images_have_the_references_mean_and_at_most_their_spread(name):
         images = pair.generator.train()(noisy)
     assert float(images.mean()) == pytest.approx(0.3, abs=0.02)
     assert float(images.std()) < 0.06
+
+
+@pytest.mark.parametrize('name', networks.names())
+def test_every_tensor_goes_to_the_device(name, monkeypatch):
+    """On the meta device, which computes nothing but refuses to mix, as a GPU does: no machine here has one."""
+    pair = networks.create(name, 64, width=4)
+    if pair.stages > 1:
+        # Its stage is read from a buffer, which holds no number there.
+        for part in (pair.generator, pair.discriminator):
+            found = part.network.stage()
+            monkeypatch.setattr(part.network, 'stage', lambda found=found: found)
+    images = torch.zeros(2, 4 if name == 'guided' else 1, 64, 64, device='meta')
+    for training in (True, False):
+        generator, discriminator = (p.train(training).to('meta') for p in (pair.generator, pair.discriminator))
+        scores = discriminator(generator(images))
+        assert scores.device.type == 'meta'
+        scores.sum().backward()

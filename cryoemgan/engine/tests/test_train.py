@@ -75,7 +75,10 @@ def test_every_preset_leaves_nothing_open_but_the_length(name):
         'references',
         'copies',
         'box',
+        # Measured on the particles when left open.
         'shift_range',
+        'candidates',
+        'contrast_spread',
         'noise_particles',
         'init',
         'devices',

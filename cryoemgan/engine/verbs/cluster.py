@@ -68,12 +68,16 @@ def run(settings, job, prepared):
     rng = np.random.default_rng(settings.seed)
     landmarks = np.sort(rng.permutation(len(table))[: settings.landmarks])
     features = _variability if prepared.compare == 'variability' else _aligned
-    learned, of_rows = features(settings, prepared, landmarks)
+    learned, of_rows, evidence = features(settings, prepared, landmarks)
     found = clustering.learn(
         learned, prepared.embedding, settings.dimensions, prepared.clusters, settings.neighbours, settings.seed
     )
-    parts = [found.place(of_rows(rows)) for rows in _parts(np.arange(len(table)), settings.batch_size)]
+    every = _parts(np.arange(len(table)), settings.batch_size)
+    parts = [found.place(of_rows(rows)) for rows in every]
     points, labels = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
+    if evidence and prepared.embedding == 'pca':
+        weighted = clustering.Weighted(*evidence(landmarks), labels[landmarks])
+        labels = np.concatenate([weighted(*evidence(rows)) for rows in every])
     result = {
         'particles': len(table), 'compare': prepared.compare, 'embedding': prepared.embedding,
         'clusters': int(labels.max()), 'sizes': np.bincount(labels)[1:].tolist(),
@@ -89,7 +93,7 @@ def run(settings, job, prepared):
 
 
 def _variability(settings, prepared, landmarks):
-    """Features of landmarks, and a function that gives those of any rows."""
+    """Features of landmarks, a function that gives those of any rows, and one of what rows say of them."""
     table, shifts = prepared.table, prepared.table.shifts()
     slices = Slices(table.box, settings.detail)
 
@@ -112,13 +116,17 @@ def _variability(settings, prepared, landmarks):
     def of_rows(rows):
         return modes.locate(*seen(rows)).numpy().astype(np.float64)
 
-    return np.concatenate([modes.locate(*b).numpy() for b in batches]).astype(np.float64), of_rows
+    def evidence(rows):
+        parts = [modes.evidence(*seen(part)) for part in _parts(rows, settings.batch_size)]
+        return tuple(torch.cat([p[i] for p in parts]).numpy() for i in (0, 1))
+
+    return np.concatenate([modes.locate(*b).numpy() for b in batches]).astype(np.float64), of_rows, evidence
 
 
 def _aligned(settings, prepared, landmarks):
     images = prepared.table.images()
     features = clustering.AlignedImages(prepared.table.box, settings.align)
-    return features.learn(images.read(landmarks)), lambda rows: features(images.read(rows))
+    return features.learn(images.read(landmarks)), lambda rows: features(images.read(rows)), None
 
 
 def _parts(rows, size):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import card, crossfitting, inference, shown
+from .. import belonging, card, crossfitting, inference, shown
+from ..belonging import FLAG, SURE
 from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
@@ -17,7 +18,7 @@ from ..table import ParticleTable
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
-MISFIT = 'cryoemganMisfit'
+FIT, MISFIT = 'cryoemganFit', 'cryoemganMisfit'
 EVIDENCE, CONTRAST, DISAGREEMENT = 'cryoemganEvidence', 'cryoemganContrast', 'cryoemganPoseDisagreement'
 UNKNOWN = 999.0
 
@@ -103,7 +104,8 @@ def _write_table(job, prepared, committee, errors, scores):
         # STAR readers stumble over infinity; a constant image has no expected error.
         output.set(UNCERTAINTY, np.where(np.isfinite(errors), errors, UNKNOWN))
     if scores is not None:
-        evidence, disagreement, contrast, misfit = scores.T.astype(np.float64)
+        evidence, disagreement, contrast, misfit, _, fit = scores.T
+        output.set(FIT, fit)
         output.set(EVIDENCE, evidence)
         output.set(MISFIT, misfit)
         output.set(CONTRAST, contrast)
@@ -124,8 +126,9 @@ def _write_table(job, prepared, committee, errors, scores):
 
 
 def _judge(job, prepared, scores):
-    """A warning when the evidence is lower than in training, and what the summary says of a guided model's scores."""
-    evidence, disagreement, _, misfit = scores.T.astype(np.float64)
+    """Warnings when a set has less evidence or fits the map worse than the particles the model was made for, and what
+    the summary says of a guided model's scores."""
+    evidence, disagreement, _, misfit, _, fit = scores.T
     thresholds = [prepared.model.evidence_threshold(name) for name in prepared.routing.members]
     limits = prepared.routing.weights @ np.array(thresholds)
     low, usual = float((evidence < limits).mean()), 1 - ACCEPTED
@@ -137,17 +140,15 @@ def _judge(job, prepared, scores):
             "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
             'use a blind network'
         )
-    most = prepared.routing.weights @ np.array([prepared.model.misfit_limit(name) for name in prepared.routing.members])
-    strange = float((misfit > most).mean())
-    if strange > 4 * usual:
+    doubtful, sure = (float((fit < limit).mean()) for limit in (FLAG, SURE))
+    if doubtful > 4 * FLAG or sure > 10 * SURE:
         job.warn(
-            f'the map leaves more unexplained (cryoemganMisfit) in {strange:.0%} of the particles than in all but '
-            f'{usual:.0%} of those kept out of training: they show something that is not in the map, another molecule '
-            'or state, or their CTF, pixel size or noise differ. A guided model cannot draw it: use a blind network'
+            f'{belonging.words(fit)}. Or their CTF, pixel size or noise differ from those of training. A guided model '
+            'draws the map all the same: leave these particles out, or look at them with a blind network'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
-            'below_threshold': low, 'beyond_misfit': strange, 'misfit_median': float(np.median(misfit)),
-            'pose_disagreement_median': _median(disagreement)}  # fmt: skip
+            'below_threshold': low, 'misfit_median': float(np.median(misfit)), 'doubtful': doubtful, 'strange': sure,
+            'fit': belonging.words(fit), 'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 
 def _median(values):

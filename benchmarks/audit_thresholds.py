@@ -17,11 +17,11 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 
-from cryoemgan.engine import trainingrun
 from cryoemgan.engine.__main__ import main as cryoemgan
 from cryoemgan.engine.auditing.lights import judge
-from cryoemgan.engine.stacks import StackWriter
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.stacks import StackWriter
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.training import loop as trainingrun
 
 BOX, PIXEL = 32, 8.0
 SNR = (0.1, 0.05, 0.03)

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from verbs import images, rnap_models, verb
 
-from cryoemgan.engine import metrics
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import metrics
 
 STATES = 5
 TRAINING, TEST = 4445, 500  # a tenth of the first is validation

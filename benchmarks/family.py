@@ -22,8 +22,8 @@ import torch
 from family_members import MEMBERS
 from verbs import images, rnap_models, verb
 
-from cryoemgan.engine import metrics
-from cryoemgan.engine.model import Model
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.scores import metrics
 
 RESULTS = Path(__file__).parent / 'results'
 TRAINING, VALIDATION, TEST, BOX, FIELD = 3000, 150, 300, 64, 288.0  # field of view in A

@@ -24,16 +24,16 @@ import numpy as np
 import torch
 from verbs import verb
 
-from cryoemgan.engine import resample
 from cryoemgan.engine.auditing import measures, probes
-from cryoemgan.engine.bank import Bank
-from cryoemgan.engine.belonging import FLAG, SURE
 from cryoemgan.engine.geometry import random_matrices
-from cryoemgan.engine.guide import Context, Guide
-from cryoemgan.engine.maps import read_map
-from cryoemgan.engine.model import Model
-from cryoemgan.engine.projection import FourierProjector
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.guided.bank import Bank
+from cryoemgan.engine.guided.belonging import FLAG, SURE
+from cryoemgan.engine.guided.guide import Context, Guide
+from cryoemgan.engine.imaging import resample
+from cryoemgan.engine.imaging.maps import read_map
+from cryoemgan.engine.imaging.projection import FourierProjector
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.table import ParticleTable
 
 STATES = ('00', '05', '10', '15', '20')
 TRAINING, TEST, BOX, PIXEL = 3000, 300, 64, 3.1

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from relion_refined import error
 
-from cryoemgan.engine.bank import Bank
-from cryoemgan.engine.guide import Context, Guide, Options
-from cryoemgan.engine.guidebank import to_unit
-from cryoemgan.engine.maps import read_map
-from cryoemgan.engine.model import Model
-from cryoemgan.engine.posterior import Search
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.guided.bank import Bank
+from cryoemgan.engine.guided.guide import Context, Guide, Options
+from cryoemgan.engine.guided.posterior import Search
+from cryoemgan.engine.imaging.maps import read_map
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.training.guidebank import to_unit
 
 LIMITED = 150  # test images that the limit is asked for
 SETS = {

@@ -21,12 +21,12 @@ import guided as g
 import numpy as np
 import torch
 
-from cryoemgan.engine.bank import Bank
-from cryoemgan.engine.groups import directions
-from cryoemgan.engine.guide import Guide, Options
-from cryoemgan.engine.guidebank import to_unit
-from cryoemgan.engine.maps import read_map
-from cryoemgan.engine.posterior import Search
+from cryoemgan.engine.guided.bank import Bank
+from cryoemgan.engine.guided.groups import directions
+from cryoemgan.engine.guided.guide import Guide, Options
+from cryoemgan.engine.guided.posterior import Search
+from cryoemgan.engine.imaging.maps import read_map
+from cryoemgan.engine.training.guidebank import to_unit
 
 COUNT = 60
 REPEATED = 10_000

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cryoemgan.engine.limit import of_simulation
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores.limit import of_simulation
 
 DEFAULT = {'views': 8000, 'rank': 96, 'kept': 64, 'rounds': 3, 'samples': 240, 'start_degrees': 8.0, 'draws': 480}
 LINES = (

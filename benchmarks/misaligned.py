@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cryoemgan.engine import agreement
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.model import Model
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import agreement
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.table import ParticleTable
 from cryoemgan.engine.tests import toypairs
 
 COUNT, TEST, BOX, NOISE = 900, 200, 32, 1.5

@@ -18,7 +18,7 @@ import torch
 import xmippLib
 
 from cryoemgan.engine import geometry
-from cryoemgan.engine.projection import FourierProjector
+from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 VIEWS, TURNS = 24, 3

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.fft
 from verbs import verb
 
-from cryoemgan.engine import metrics
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.stacks import Images
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.stacks import Images
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import metrics
 
 TEST, SEED = 300, 0
 

@@ -20,7 +20,7 @@ from tables_estimate import estimate
 from tables_page import write_page
 from tables_run import HERE, Runner
 
-from cryoemgan.engine import trainingrun
+from cryoemgan.engine.training import loop as trainingrun
 
 # The page is drawn anew after so many seconds of work.
 PAGE_EVERY = 240

@@ -124,8 +124,8 @@ def _points(results, path, panels):
     across = min(4, len(panels))
     down = -(-len(panels) // across)
     figure = new_figure(2.5 * across, 2.7 * down)
-    every = figure.subplots(down, across, squeeze=False).flat
-    for axes in list(every)[len(panels) :]:
+    every = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
         axes.set_axis_off()
     for axes, (title, work, embedding) in zip(every, panels):
         found = results.runner.scores(work)

@@ -6,10 +6,10 @@ import time
 import numpy as np
 from relion_refined import SEED, TEST, subset
 
-from cryoemgan.engine import metrics
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.stacks import Images
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.stacks import Images
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import metrics
 
 
 def refined(runner, work, place, source):

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from tables_cells import EMBEDDINGS, NETWORKS, Work, snr
 
-from cryoemgan.engine import clustering, metrics
 from cryoemgan.engine.__main__ import parse
 from cryoemgan.engine.__main__ import run as run_verb
+from cryoemgan.engine.clustering import embedding as clustering
 from cryoemgan.engine.errors import WorkError
-from cryoemgan.engine.limit import of_simulation
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import metrics
+from cryoemgan.engine.scores.limit import of_simulation
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get('CRYOEMGAN_SHARED_DATA') or HERE.parents[1] / 'shared' / 'data')

@@ -18,10 +18,10 @@ import torch
 
 from cryoemgan.engine import networks
 from cryoemgan.engine.devices import choose_precision
-from cryoemgan.engine.feeding import Feed
-from cryoemgan.engine.pairs import Pairs
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.tests import toypairs
+from cryoemgan.engine.training.feeding import Feed
+from cryoemgan.engine.training.pairs import Pairs
 
 BATCH = 20
 

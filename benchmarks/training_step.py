@@ -21,8 +21,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from cryoemgan.engine import losses, networks
+from cryoemgan.engine import networks
 from cryoemgan.engine.devices import choose_device, keep_freed_memory
+from cryoemgan.engine.training import losses
 
 # Words in the names of torch's operations.
 KINDS = {

@@ -16,14 +16,15 @@ from scipy.stats import spearmanr
 from verbs import verb
 from without_references import rows_of
 
-from cryoemgan.engine import augmentation, crossfitting, uncertainty
 from cryoemgan.engine.auditing.measures import own, ring_covariance
-from cryoemgan.engine.frc import RingCorrelation, frequencies, resolution
-from cryoemgan.engine.maps import lowpass
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.model import Model
-from cryoemgan.engine.stacks import Images
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.imaging.maps import lowpass
+from cryoemgan.engine.models import uncertainty
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.stacks import Images
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores.frc import RingCorrelation, frequencies, resolution
+from cryoemgan.engine.training import augmentation, crossfitting
 
 HALF = 'run_half{}_class001_unfil.mrc'
 

@@ -47,7 +47,7 @@ def simulate(folder, threads):
     import mrcfile
     import numpy as np
 
-    from .engine.phantom import claw
+    from .engine.imaging.phantom import claw
 
     each = -(-(TRAINING + TEST) // STATES)
     subprocess.run(

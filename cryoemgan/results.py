@@ -12,8 +12,8 @@ from pyworkflow.object import Float, Integer, String
 from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_UNKNOWN
 from .convert import ORIGINAL, OURS
 from .engine.errors import InputError
-from .engine.imagenames import split_image_name
-from .engine.table import ParticleTable
+from .engine.particles.imagenames import split_image_name
+from .engine.particles.table import ParticleTable
 
 
 class Result:

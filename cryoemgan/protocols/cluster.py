@@ -9,10 +9,10 @@ from pwem.objects import SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Float
 
 from ..convert import write_particles
-from ..engine.averages import class_averages
+from ..engine.clustering.averages import class_averages
 from ..engine.job import write_json
-from ..engine.stacks import StackWriter
-from ..engine.table import ParticleTable
+from ..engine.particles.stacks import StackWriter
+from ..engine.particles.table import ParticleTable
 from ..figures.style import read_columns
 from ..results import Result, put_attribute
 from .base import CryoEMGANProtBase

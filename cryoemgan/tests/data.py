@@ -7,7 +7,7 @@ from pyworkflow.object import Integer
 from pyworkflow.utils import cleanPath
 from scipy.spatial.transform import Rotation
 
-from cryoemgan.engine.phantom import claw
+from cryoemgan.engine.imaging.phantom import claw
 
 PIXEL, VOLTAGE, CS, CONTRAST = 6.0, 300.0, 2.7, 0.1
 

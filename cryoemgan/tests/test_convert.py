@@ -10,7 +10,7 @@ from pwem.objects import SetOfParticles
 from cryoemgan import convert, results
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.table_import import read_particles
 from cryoemgan.tests import data
 

@@ -7,8 +7,8 @@ import pytest
 import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.table import ParticleTable
 from cryoemgan.objects import DenoiserModel, read_card
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest

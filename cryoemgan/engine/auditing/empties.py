@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import crossfitting, inference
-from ..agreement import FEWEST
-from ..committee import Committee
 from ..devices import choose_precision
 from ..errors import InputError
-from ..resample import resample
-from ..table import ParticleTable
+from ..imaging.resample import resample
+from ..models import inference
+from ..models.committee import Committee
+from ..particles.table import ParticleTable
+from ..scores.agreement import FEWEST
+from ..training import crossfitting
 
 
 @dataclass(frozen=True)

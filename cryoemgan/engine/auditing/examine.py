@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import agreement, whitening
-from ..ctf import apply_ctf, ctf_rfft
-from ..frc import RingCorrelation, frequencies
-from ..resample import resample
+from ..imaging.ctf import apply_ctf, ctf_rfft
+from ..imaging.resample import resample
+from ..models import whitening
+from ..scores import agreement
+from ..scores.frc import RingCorrelation, frequencies
 from . import empties, measures, opinion, probes
 
 STEPS = 7

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import fft
 
-from ..frc import ring_index
+from ..scores.frc import ring_index
 
 
 def unit(images):

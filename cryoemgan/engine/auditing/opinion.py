@@ -16,14 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import card, crossfitting, inference
-from ..committee import Committee, cut_of
 from ..devices import choose_precision
 from ..errors import InputError
-from ..frc import RingCorrelation
-from ..maps import lowpass
-from ..model import Model
-from ..resample import resample
+from ..imaging.maps import lowpass
+from ..imaging.resample import resample
+from ..models import card, inference
+from ..models.committee import Committee, cut_of
+from ..models.model import Model
+from ..scores.frc import RingCorrelation
+from ..training import crossfitting
 from . import measures
 
 

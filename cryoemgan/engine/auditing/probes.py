@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import fft
 
-from ..frc import ring_index
 from ..geometry import euler_to_matrix
-from ..phantom import Phantom
+from ..imaging.phantom import Phantom
+from ..scores.frc import ring_index
 
 STREAM = 97
 

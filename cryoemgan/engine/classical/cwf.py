@@ -7,7 +7,7 @@ basis, one block an angular frequency: a few thousand numbers to learn instead o
 import numpy as np
 import torch
 
-from ..fourierbessel import FourierBessel
+from ..imaging.fourierbessel import FourierBessel
 from .base import Method, corners, profile_frequencies
 
 # Stopped at 1e-4 the solution is still on its way, and where it stands then hangs on rounding (3e-4 of the result

@@ -9,8 +9,8 @@ import torch
 from scipy.interpolate import CubicSpline
 from torch import nn
 
-from ..resample import resample
-from ..steerable import FourierPlane, principal_basis
+from ..imaging.resample import resample
+from ..imaging.steerable import FourierPlane, principal_basis
 
 # Angular frequencies 0..31 and up to 24 radial functions of each: what a particle of 64 px has above the noise.
 FREQUENCIES, RADIAL = 32, 24

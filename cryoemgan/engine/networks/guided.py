@@ -1,7 +1,9 @@
-"""A small residual network that corrects the opinion of a bank of projections (see engine/guide.py).
+"""A small residual network that corrects the opinion of a bank of projections (see engine/guided/guide.py).
 
 It sees the noisy image, the bank's posterior mean, its s.d. and the probability that there is a particle, and
 starts as the identity on the posterior mean: it learns what to keep from the particle and when not to trust the bank.
+Its correction counts as much as the particle is likely to be there: before that a network trained for 60 iterations put
+a mean image of a quarter of a particle's energy where the bank said that there was nothing.
 """
 
 import torch
@@ -60,6 +62,7 @@ class Generator(nn.Module):
 
     def forward(self, x):
         centre, spread = self.grey
+        present = x[:, 3:4] if x.shape[1] == CHANNELS else 1.0
         if x.shape[1] == 1:
             # Nobody to ask: no particle is the safe opinion.
             x = torch.cat([x, centre.expand_as(x), torch.zeros_like(x), torch.zeros_like(x)], 1)
@@ -69,7 +72,7 @@ class Generator(nn.Module):
         seen = torch.cat([x[:, :1], shown, 10 * x[:, 2:3] / spread, x[:, 3:4]], 1)
         fine = self.fine(self.stem(seen))
         fine = self.merge(fine + self.enlarge(self.coarse(self.halve(fine))))
-        return mean + 0.3 * spread * self.last(silu(fine))
+        return mean + 0.3 * spread * present * self.last(silu(fine))
 
     def initialise(self, noisy, clean):
         """Take the grey scale from the references."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryoemgan.engine.phantom import Phantom
+from cryoemgan.engine.imaging.phantom import Phantom
 
 
 @dataclass(frozen=True)

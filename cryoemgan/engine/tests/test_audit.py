@@ -8,12 +8,12 @@ import pytest
 
 from cryoemgan.engine.__main__ import main, run
 from cryoemgan.engine.auditing import lights, measures, probes
-from cryoemgan.engine.frc import ring_index
-from cryoemgan.engine.model import Model
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores.frc import ring_index
 from cryoemgan.engine.settings.audit import Audit
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.table import ParticleTable
 
 from . import toypairs
 

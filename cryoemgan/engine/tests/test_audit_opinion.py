@@ -7,8 +7,8 @@ import pytest
 
 from cryoemgan.engine.__main__ import main, run
 from cryoemgan.engine.auditing import measures, opinion
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.table import ParticleTable
 
 from . import toypairs
 from .test_audit import BOX, COUNT, audit

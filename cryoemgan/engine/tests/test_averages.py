@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine import geometry
-from cryoemgan.engine.averages import class_averages
-from cryoemgan.engine.phantom import claw
-from cryoemgan.engine.stacks import StackWriter
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.clustering.averages import class_averages
+from cryoemgan.engine.imaging.phantom import claw
+from cryoemgan.engine.particles.stacks import StackWriter
+from cryoemgan.engine.particles.table import ParticleTable
 
 BOX, PIXEL, COUNT = 48, 2.0, 40
 

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from .. import background
 from ..__main__ import run
-from ..background import Background
 from ..errors import InputError
-from ..pairs import Pairs
+from ..particles.table import ParticleTable
 from ..settings.train import Train
-from ..synthetic import Synthetic
-from ..table import ParticleTable
+from ..training import background
+from ..training.background import Background
+from ..training.pairs import Pairs
+from ..training.synthetic import Synthetic
 from . import toypairs
 
 BOX, NOISE = 32, 1.5

@@ -12,14 +12,14 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 from sklearn.neighbors import kneighbors_graph
 
-from cryoemgan.engine import clustering
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.clustering import embedding as clustering
+from cryoemgan.engine.clustering.variability import Modes, Slices
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.phantom import claw
+from cryoemgan.engine.imaging.phantom import claw
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings import Cluster, Simulate
-from cryoemgan.engine.table import ParticleTable
-from cryoemgan.engine.variability import Modes, Slices
 
 
 def blobs(count, distance, seed=0):
@@ -86,7 +86,7 @@ def test_particles_are_weighed_by_what_they_say():
 
 
 def test_volumes_are_cut_to_the_particle(claws):
-    """The mask holds most of the map (Gaussian blobs have long tails) and little of the box: it is on the particle."""
+    """The mask holds most of the map (blobs have long tails) and little of the box: it lies on the particle."""
     table = ParticleTable.read(claws / 'clean.star')
     slices = Slices(table.box, 7)
     coefficients = slices.of(table.images().read(np.arange(300)), table.shifts()[:300])

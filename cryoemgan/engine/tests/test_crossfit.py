@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from .. import crossfitting, uncertainty
 from ..__main__ import run
 from ..errors import InputError
-from ..model import Model
+from ..models import uncertainty
+from ..models.model import Model
+from ..particles.table import ParticleTable
 from ..settings.denoise import Denoise
 from ..settings.train import Train
-from ..table import ParticleTable
+from ..training import crossfitting
 from . import toypairs
 from .test_resume import ROOT
 
@@ -270,7 +271,7 @@ def test_turned_turns_about_the_origin(box):
 
 
 def test_cut_removes_detail_and_says_so(tmp_path, unbroken, inputs):
-    from ..frc import ring_index
+    from ..scores.frc import ring_index
 
     whole, cut = (denoise(tmp_path / c, inputs['particles'], unbroken / 'model', cut=c)[:2] for c in ('none', '18'))
     # 18 A of 3 A pixels: a third of the Nyquist frequency, ring 16 x 6 / 18 = 5.3 of 32 px.

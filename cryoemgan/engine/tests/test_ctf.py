@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryoemgan.engine.ctf import apply_ctf, ctf_rfft
+from cryoemgan.engine.imaging.ctf import apply_ctf, ctf_rfft
 
 WAVELENGTH_300KV = 0.0196874890
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import main
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.model import Model, save_model
-from cryoemgan.engine.resample import resample
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.imaging.resample import resample
+from cryoemgan.engine.models.model import Model, save_model
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.table import ParticleTable
 
 from .test_model import card, trained
 

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from cryoemgan.engine import metrics
 from cryoemgan.engine.__main__ import main, run
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.particles.stacks import StackWriter
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import metrics
 from cryoemgan.engine.settings import Evaluate
-from cryoemgan.engine.stacks import StackWriter
-from cryoemgan.engine.table import ParticleTable
 from cryoemgan.engine.verbs.evaluate import Running
 
 BOX, COUNT = 24, 30

@@ -9,12 +9,12 @@ import torch
 
 from .. import networks
 from ..__main__ import run
-from ..model import Model
+from ..models.model import Model
 from ..networks import Pair
+from ..particles.table import ParticleTable
+from ..scores.shown import Shown, warning
 from ..settings.denoise import Denoise
-from ..shown import Shown, warning
-from ..table import ParticleTable
-from ..training import Training
+from ..training.algorithm import Training
 from . import toypairs
 from .test_train import data, train  # noqa: F401  the first is a fixture
 

@@ -7,9 +7,9 @@ import pytest
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.matching import match
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings import Filter, Simulate
-from cryoemgan.engine.table import ParticleTable
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def test_batches_do_not_matter(particles, tmp_path, method):
 
 
 def test_undone_ctf_put_back_is_the_other_result(particles, tmp_path):
-    from cryoemgan.engine.ctf import ctf_rfft
+    from cryoemgan.engine.imaging.ctf import ctf_rfft
 
     full, _ = filtered(tmp_path / 'a', particles / 'noisy.star', method='wiener')
     none, summary = filtered(tmp_path / 'b', particles / 'noisy.star', method='wiener', ctf='none')

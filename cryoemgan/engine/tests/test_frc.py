@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryoemgan.engine.frc import RingCorrelation, frequencies, resolution, ring_index, ring_sizes
+from cryoemgan.engine.scores.frc import RingCorrelation, frequencies, resolution, ring_index, ring_sizes
 
 
 @pytest.mark.parametrize('box', [32, 33, 64])

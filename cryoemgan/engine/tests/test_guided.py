@@ -5,25 +5,28 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from cryoemgan.engine import groups, phantom, uncertainty
+from cryoemgan.engine import networks
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.agreement import soft_circle
 from cryoemgan.engine.auditing import measures
-from cryoemgan.engine.bank import Bank
-from cryoemgan.engine.belonging import Belonging
-from cryoemgan.engine.calibration import Sample, calibrate
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
-from cryoemgan.engine.groups import directions
-from cryoemgan.engine.guide import Context, Guide, Options
-from cryoemgan.engine.model import Model
-from cryoemgan.engine.posterior import Particles, Prior, Search, _expected, _other, infer
-from cryoemgan.engine.projection import FourierProjector
+from cryoemgan.engine.guided import groups
+from cryoemgan.engine.guided.bank import Bank
+from cryoemgan.engine.guided.belonging import Belonging
+from cryoemgan.engine.guided.groups import directions
+from cryoemgan.engine.guided.guide import Context, Guide, Options
+from cryoemgan.engine.guided.posterior import Particles, Prior, Search, _expected, _other, infer
+from cryoemgan.engine.imaging import phantom
+from cryoemgan.engine.imaging.maps import soft_circle
+from cryoemgan.engine.imaging.projection import FourierProjector
+from cryoemgan.engine.imaging.steerable import FourierPlane, principal_basis
+from cryoemgan.engine.models import uncertainty
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.steerable import FourierPlane, principal_basis
-from cryoemgan.engine.table import ParticleTable
 from cryoemgan.engine.tests import toypairs
+from cryoemgan.engine.training.calibration import Sample, calibrate
 
 BOX, SIZE, COUNT = 32, 300, 24
 SEARCH = dict(functions=120, turns=36, candidates=24)
@@ -345,3 +348,17 @@ def test_bank_of_several_maps_is_read_in_chunks(monkeypatch):
     truth = (truth - made.background) * torch.from_numpy(soft_circle(BOX))
     truth = made.plane.images(made.plane.vectors(truth))
     assert ((seen - truth).square().sum((1, 2)) / truth.square().sum((1, 2))).max() < 0.01
+
+
+def test_nothing_is_drawn_where_the_bank_sees_nothing():
+    """However the network was trained: a young one drew the mean image for noise."""
+    torch.manual_seed(0)
+    generator = networks.create('guided', BOX, width=8).generator.eval()
+    for p in generator.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    images = torch.randn(2, 4, BOX, BOX)
+    images[0, 3], images[1, 3] = 0, 1
+    with torch.no_grad():
+        output = generator(images)
+    torch.testing.assert_close(output[0, 0], images[0, 1])
+    assert (output[1, 0] - images[1, 1]).abs().mean() > 0.01

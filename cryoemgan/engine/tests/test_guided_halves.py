@@ -11,17 +11,17 @@ from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.auditing import measures, probes
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
-from cryoemgan.engine.guide import Context
-from cryoemgan.engine.maps import read_map, write_map
-from cryoemgan.engine.model import Model
-from cryoemgan.engine.projection import FourierProjector
+from cryoemgan.engine.guided.guide import Context
+from cryoemgan.engine.imaging.maps import read_map, write_map
+from cryoemgan.engine.imaging.projection import FourierProjector
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.stacks import StackWriter
+from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings.audit import Audit
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.project import Project
 from cryoemgan.engine.settings.simulate import Simulate
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.stacks import StackWriter
-from cryoemgan.engine.table import ParticleTable
 
 BOX = 32
 FEW = dict(network='guided', batch_size=8, evaluations=1, bank_size=120, candidates=16, threads=1, precision='float32')
@@ -145,7 +145,7 @@ def test_audit_takes_a_guided_model(model, data, tmp_path):
 def test_opinions_are_kept_for_a_longer_run(data, model, tmp_path, monkeypatch):
     folder = tmp_path / 't'
     shutil.copytree(data['folder'] / 't', folder)
-    monkeypatch.setattr('cryoemgan.engine.guiding.calibrate', lambda *a: pytest.fail('calibrated anew'))
+    monkeypatch.setattr('cryoemgan.engine.training.guidedpairs.calibrate', lambda *a: pytest.fail('calibrated anew'))
     again = train_longer(folder, data)
     for name, guide in model.guides.items():
         torch.testing.assert_close(again.guides[name].spectrum, guide.spectrum)

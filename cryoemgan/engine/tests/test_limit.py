@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.ctf import ctf_rfft
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
-from cryoemgan.engine.limit import Limit, Poses, _log_density, of_simulation
-from cryoemgan.engine.phantom import claw
+from cryoemgan.engine.imaging.ctf import ctf_rfft
+from cryoemgan.engine.imaging.phantom import claw
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores.limit import Limit, Poses, _log_density, of_simulation
 from cryoemgan.engine.settings import Simulate
-from cryoemgan.engine.table import ParticleTable
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,7 @@ import mpmath
 import pytest
 import torch
 
-from cryoemgan.engine import losses
+from cryoemgan.engine.training import losses
 
 PAIRS = [
     (0, 0), (1, 1), (0.5, 0.5), (-0.5, -0.5), (-1, -1), (1, -1), (-1, 1), (0.5, -0.5), (0.1, -0.1), (0,

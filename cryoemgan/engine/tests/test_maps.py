@@ -4,8 +4,8 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryoemgan.engine import maps
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.imaging import maps
 
 
 def write(path, data, voxel_size=2.0):

@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from cryoemgan.engine import fsc
 from cryoemgan.engine.__main__ import main
-from cryoemgan.engine.alternatives import MIRROR
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, matrix_to_euler
-from cryoemgan.engine.pairs import AGREEMENT, open_pairs, outlying
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import fsc
+from cryoemgan.engine.scores.alternatives import MIRROR
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.table import ParticleTable
 from cryoemgan.engine.tests.blobs import Blobs
 from cryoemgan.engine.tests.test_project import BOX, PIXEL, project, write_map, write_particles
+from cryoemgan.engine.training.pairs import AGREEMENT, open_pairs, outlying
 
 COUNT = 40
 ANGLES = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')
@@ -187,7 +187,7 @@ def test_fsc_of_known_signal_and_noise():
 
 def test_fsc_is_relions(shared_data):
     """RELION's postprocess-free curve: its refinement says 11.1 A within its mask, the unmasked maps a little less."""
-    from cryoemgan.engine.maps import read_map
+    from cryoemgan.engine.imaging.maps import read_map
 
     halves = [read_map(shared_data / 'relion_refined' / f'run_half{i}_class001_unfil.mrc') for i in (1, 2)]
     found = fsc.half_map_resolution(halves[0].data, halves[1].data, halves[0].pixel_size)

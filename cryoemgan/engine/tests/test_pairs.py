@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ..errors import InputError
-from ..pairs import Pairs
-from ..table import ParticleTable
+from ..particles.table import ParticleTable
+from ..training.pairs import Pairs
 from . import toypairs
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
-from cryoemgan.engine.phantom import Phantom, claw
+from cryoemgan.engine.imaging.phantom import Phantom, claw
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +61,7 @@ def test_states_differ_in_the_jaw_only_and_fit_the_box(states):
 
 def test_fourier_projector_reaches_the_closed_form(states):
     """Independent truth for the projector: error of cubic interpolation at most 5e-4."""
-    from cryoemgan.engine.projection import FourierProjector
+    from cryoemgan.engine.imaging.projection import FourierProjector
 
     matrices, shifts = random_matrices(8, seed=3), np.random.default_rng(0).normal(0, 2, (8, 2))
     exact = states[2].project(64, matrices, shifts)

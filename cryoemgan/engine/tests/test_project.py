@@ -6,11 +6,12 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryoemgan.engine import agreement, geometry
+from cryoemgan.engine import geometry
 from cryoemgan.engine.__main__ import main
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.stacks import StackWriter
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.stacks import StackWriter
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores import agreement
 from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 BOX, PIXEL = 32, 3.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.resample import plan, resample, resize
+from cryoemgan.engine.imaging.resample import plan, resample, resize
 from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 # Wide enough for the coarsest sampling.

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from .. import checkpoints
 from ..__main__ import run
 from ..errors import InputError
 from ..settings.train import Train
+from ..training import checkpoints
 from . import toypairs
 from .test_train import rows, weights
 
@@ -121,7 +121,7 @@ def test_checkpoint_that_would_execute_code_is_refused(tmp_path):
 
 
 def test_out_of_memory_halves_the_batch(tmp_path, data, monkeypatch):
-    from ..training import Training
+    from ..training.algorithm import Training
 
     iterate = Training.iterate
 

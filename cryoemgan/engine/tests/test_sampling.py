@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from .. import sampling
-from ..augmentation import augment, move, turn
-from ..feeding import Feed
+from ..training import sampling
+from ..training.augmentation import augment, move, turn
+from ..training.feeding import Feed
 from . import toypairs
 
 

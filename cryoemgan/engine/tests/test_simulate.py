@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from cryoemgan.engine import simulation
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.ctf import ctf_rfft
-from cryoemgan.engine.density import density, read_models
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.frc import ring_index, ring_sizes
 from cryoemgan.engine.geometry import euler_to_matrix
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.phantom import claw
+from cryoemgan.engine.imaging import simulation
+from cryoemgan.engine.imaging.ctf import ctf_rfft
+from cryoemgan.engine.imaging.density import density, read_models
+from cryoemgan.engine.imaging.phantom import claw
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores.frc import ring_index, ring_sizes
 from cryoemgan.engine.settings import Simulate
-from cryoemgan.engine.table import ParticleTable
 
 
 def simulate(folder, **options):

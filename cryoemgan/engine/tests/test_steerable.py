@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from .. import networks, uncertainty
-from ..augmentation import turn
-from ..model import Model, save_model
+from .. import networks
+from ..models import uncertainty
+from ..models.model import Model, save_model
 from ..networks import equivariant
 from ..networks.components import Components, principal_components
+from ..training.augmentation import turn
 from . import toypairs
 
 pytestmark = pytest.mark.usefixtures('one_thread')

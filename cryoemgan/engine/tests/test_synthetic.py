@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from .. import maps
 from ..__main__ import run
 from ..errors import InputError
-from ..pairs import Pairs
+from ..imaging import maps
+from ..particles.stacks import StackWriter
+from ..particles.table import ParticleTable
 from ..settings.train import Train
-from ..stacks import StackWriter
-from ..synthetic import Synthetic, coloured_noise, radial_power
-from ..table import ParticleTable
-from ..training import noise_level
+from ..training.algorithm import noise_level
+from ..training.pairs import Pairs
+from ..training.synthetic import Synthetic, coloured_noise, radial_power
 from . import toypairs
 from .test_train import weights
 
@@ -40,9 +40,9 @@ def coloured(rng, count):
 
 def write_data(folder, with_ctf, states=1):
     """particles.star and references.star by this test's own image formation, and maps."""
-    from ..ctf import ctf_rfft
     from ..geometry import matrix_to_euler, random_matrices
-    from ..projection import FourierProjector
+    from ..imaging.ctf import ctf_rfft
+    from ..imaging.projection import FourierProjector
 
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -232,7 +232,7 @@ def test_trains_on_fresh_pairs_and_resumes_exactly(tmp_path, bare):
     class Killed(BaseException):
         pass
 
-    from ..trainingrun import TrainingRun
+    from ..training.loop import TrainingRun
 
     original = TrainingRun._save
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.matching import match
-from cryoemgan.engine.table import ParticleTable
+from cryoemgan.engine.particles.matching import match
+from cryoemgan.engine.particles.table import ParticleTable
 
 V31 = """
 data_optics

@@ -9,9 +9,9 @@ import torch
 
 from ..__main__ import run
 from ..errors import InputError, WorkError
-from ..model import Model
+from ..models.model import Model
 from ..settings.train import Train, preset_values
-from ..validation import Validation
+from ..training.validation import Validation
 from . import toypairs
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -7,14 +7,16 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from cryoemgan.engine import blindspot, noisyassessment, noisypairs, whitening
 from cryoemgan.engine.__main__ import main, run
-from cryoemgan.engine.frc import ring_index
-from cryoemgan.engine.model import Model
+from cryoemgan.engine.auditing import noisyassessment
+from cryoemgan.engine.models import whitening
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.scores.frc import ring_index
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.table import ParticleTable
-from cryoemgan.engine.validation import NoisyValidation
+from cryoemgan.engine.training import blindspot, noisypairs
+from cryoemgan.engine.training.validation import NoisyValidation
 
 from . import toypairs
 

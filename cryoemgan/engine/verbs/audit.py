@@ -5,17 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import agreement, card, crossfitting, inference
 from ..auditing import empties, examine, lights, opinion, report
 from ..auditing.empties import Empties
 from ..auditing.opinion import Second
-from ..committee import Committee, cut_of
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
 from ..job import atomic, write_json
-from ..matching import match
-from ..model import Model
-from ..table import ParticleTable
+from ..models import card, inference
+from ..models.committee import Committee, cut_of
+from ..models.model import Model
+from ..particles.matching import match
+from ..particles.table import ParticleTable
+from ..scores import agreement
+from ..training import crossfitting
 
 COLUMNS = ('particle', 'member', 'leaked', 'correlation', 'denoised_correlation', 'rank', 'uncertainty')
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import clustering
-from ..ctf import ctf_rfft
+from ..clustering import embedding as clustering
+from ..clustering.variability import Modes, Slices
 from ..errors import InputError
+from ..imaging.ctf import ctf_rfft
 from ..job import atomic
-from ..table import ParticleTable
-from ..variability import Modes, Slices
+from ..particles.table import ParticleTable
 
 TABLE, POINTS, PICTURE = 'clusters.star', 'embedding.csv', 'embedding.png'
 

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import belonging, card, crossfitting, inference, shown
-from ..belonging import FLAG, SURE
-from ..committee import Committee, cut_of
+from ..auditing.noisein import ACCEPTED
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
-from ..model import Model
-from ..noisein import ACCEPTED
+from ..guided import belonging
+from ..guided.belonging import FLAG, SURE
+from ..models import card, inference
+from ..models.committee import Committee, cut_of
+from ..models.model import Model
+from ..particles.stacks import StackWriter
+from ..particles.table import ParticleTable
+from ..scores import shown
 from ..settings.guided import degrees
-from ..stacks import StackWriter
-from ..table import ParticleTable
+from ..training import crossfitting
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'

@@ -13,11 +13,11 @@ import numpy as np
 
 from ... import figures
 from ...figures.gallery import particle_labels
-from .. import frc, metrics
 from ..errors import InputError
 from ..job import atomic
-from ..matching import match
-from ..table import ParticleTable
+from ..particles.matching import match
+from ..particles.table import ParticleTable
+from ..scores import frc, metrics
 
 COLUMNS = [*metrics.NAMES, *(f'{name}_affine' for name in metrics.NAMES), 'gain', 'offset']
 # Title of the references in the gallery.

@@ -9,10 +9,10 @@ from torch_ctf import calculate_ctf_1d
 
 from .. import classical
 from ..classical.base import Batch, corner_noise, profile_frequencies
-from ..ctf import ctf_rfft
 from ..errors import InputError
-from ..stacks import StackWriter
-from ..table import ParticleTable
+from ..imaging.ctf import ctf_rfft
+from ..particles.stacks import StackWriter
+from ..particles.table import ParticleTable
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 KNOW_THE_CTF = ('cwf', 'wiener')

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..errors import InputError
-from ..matching import match
-from ..table import ParticleTable
+from ..particles.matching import match
+from ..particles.table import ParticleTable
 
 TABLE = 'originals.star'
 

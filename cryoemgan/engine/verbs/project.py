@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import agreement, alternatives, classes, fsc, maps, resample
 from ..devices import choose_device
 from ..errors import InputError
-from ..pairs import AGREEMENT
-from ..rendering import Renderer, prepared_map
-from ..stacks import StackWriter
-from ..table import ParticleTable
+from ..imaging import classes, maps, resample
+from ..imaging.rendering import Renderer, prepared_map
+from ..particles.stacks import StackWriter
+from ..particles.table import ParticleTable
+from ..scores import agreement, alternatives, fsc
+from ..training.pairs import AGREEMENT
 
 STACK, TABLE = 'references.mrcs', 'references.star'
 

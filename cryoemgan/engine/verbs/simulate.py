@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import simulation
-from ..density import check_size, density, read_models
 from ..errors import InputError
 from ..geometry import euler_to_matrix
-from ..maps import read_map, write_map
-from ..phantom import claw
-from ..resample import plan
-from ..stacks import Images, StackWriter
-from ..table import ParticleTable
-from ..truth import write_tables
+from ..imaging import simulation
+from ..imaging.density import check_size, density, read_models
+from ..imaging.maps import read_map, write_map
+from ..imaging.phantom import claw
+from ..imaging.resample import plan
+from ..imaging.truth import write_tables
+from ..particles.stacks import Images, StackWriter
+from ..particles.table import ParticleTable
 
 PHANTOM_PIXEL, DEFAULT_B = 4.0, 14.0
 
@@ -154,7 +154,7 @@ def _volume(s, prepared, state):
 
 
 def _slices(volume, interpolation, scale, device):
-    from ..projection import FourierProjector
+    from ..imaging.projection import FourierProjector
 
     projector = FourierProjector(volume, interpolation=interpolation, device=device)
     return lambda a, t: projector.project(a, t, scale).cpu().numpy()
@@ -202,7 +202,7 @@ def _with_ctf(images, columns, rows, pixel_size):
         return images
     import torch
 
-    from ..ctf import apply_ctf, ctf_rfft
+    from ..imaging.ctf import apply_ctf, ctf_rfft
 
     box = images.shape[-1]
     ctf = ctf_rfft(box, pixel_size, {name: values[rows] for name, values in columns['ctf'].items()})

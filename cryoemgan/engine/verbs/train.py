@@ -6,19 +6,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .. import assessment, checkpoints, crossfitting, guiding, networks, noisyassessment, sampling, shown
-from ..background import open_background
-from ..card import ASSUMPTIONS
+from .. import networks
+from ..auditing import assessment, noisyassessment
 from ..devices import keep_freed_memory
 from ..errors import InputError
 from ..job import file_identity
-from ..launching import launch, plan
-from ..model import Model, amend_card
-from ..noisypairs import open_noisy
-from ..pairs import open_pairs
+from ..models.card import ASSUMPTIONS
+from ..models.model import Model, amend_card
+from ..scores import shown
 from ..settings.train import LENGTHS
-from ..synthetic import Synthetic, read_volumes
-from ..trainingrun import SCORES, Member, TrainingRun
+from ..training import checkpoints, crossfitting, guidedpairs, sampling
+from ..training.background import open_background
+from ..training.launching import launch, plan
+from ..training.loop import SCORES, Member, TrainingRun
+from ..training.noisypairs import open_noisy
+from ..training.pairs import open_pairs
+from ..training.synthetic import Synthetic, read_volumes
 
 # Settings in which a resumed run may differ from the interrupted one.
 FREE = {'output', 'settings', 'threads', 'device', 'resume', 'overwrite', 'keep', 'patience', *LENGTHS}
@@ -41,10 +44,10 @@ def check(settings, job):
     plan(s)
     start = Model.load(job.input(s.init)) if s.init else None
     if s.network == 'guided':
-        guiding.check_settings(s)
+        guidedpairs.check_settings(s)
     pairs = open_pairs(s, job) if s.target == 'references' else open_noisy(s, job)
     if s.network == 'guided':
-        guiding.check(s, pairs, job)
+        guidedpairs.check(s, pairs, job)
     networks.create(s.network, pairs.box)
     if start is not None:
         _check_start(start, s, pairs)
@@ -209,7 +212,7 @@ def _train(job, member, fabric, precision):
         job.say(f'member {member.name}: {len(member.training)} training pairs')
     checkpoint = member.checkpoint
     if member.settings.network == 'guided':
-        member.pairs = guiding.build(job, member)
+        member.pairs = guidedpairs.build(job, member)
         member.training = np.append(member.training, member.pairs.empty)
     batch_size = checkpoint['batch_size'] if checkpoint else member.settings.batch_size
     while True:

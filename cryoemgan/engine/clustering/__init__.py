@@ -1,0 +1,1 @@
+"""Conformations: features, embeddings, clusters, averages."""

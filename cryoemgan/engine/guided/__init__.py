@@ -1,0 +1,1 @@
+"""The network that is guided by projections of the map."""

@@ -1,0 +1,1 @@
+"""How a particle comes about: map, orientation, projection, CTF, noise; and images in bases of their own."""

@@ -1,0 +1,125 @@
+"""Density maps and masks: read with every check, filtered."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from scipy import fft
+
+from ..errors import InputError
+from ..job import atomic
+from ..particles.stacks import stack_info
+
+
+@dataclass(frozen=True)
+class Map:
+    """A cubic density: data float32[N, N, N] (z, y, x), pixel size in A."""
+
+    data: np.ndarray
+    pixel_size: float
+    path: Path
+
+    @property
+    def box(self):
+        """px"""
+        return self.data.shape[0]
+
+
+def read_map(path, pixel_size=None):
+    """Read an MRC map. pixel_size (A) replaces the header's.
+
+    InputError when it is missing, truncated, not cubic, holds NaN or nothing but a constant, or has no pixel size.
+    """
+    data, header_size = _read(path, 'map')
+    if data.min() == data.max():
+        raise InputError(f'{path}: the map is constant ({data.flat[0]:g}): there is nothing to project')
+    pixel_size = pixel_size or header_size
+    if not (np.isfinite(pixel_size) and 0.05 < pixel_size < 100):
+        raise InputError(
+            f'{path}: the header has no usable pixel size ({pixel_size:g} A); give it with --volume-pixel-size'
+        )
+    return Map(data, float(pixel_size), Path(path))
+
+
+def write_map(path, data, pixel_size):
+    """Write float32[N, N, N] with its pixel size (A); the file appears when it is complete."""
+    with atomic(path) as partial, mrcfile.new(partial, overwrite=True) as mrc:
+        mrc.set_data(np.ascontiguousarray(data, np.float32))
+        mrc.voxel_size = pixel_size
+        mrc.set_volume()
+
+
+def beside(name):
+    """File name of a map as ``project`` leaves it beside the references. name: half1, half2, class3, volume."""
+    return f'map_{name}.mrc'
+
+
+def read_mask(path, like):
+    """Read a mask for a map: float32[N, N, N], values 0 to 1. InputError for another box or other values."""
+    data, _ = _read(path, 'mask')
+    if data.shape != like.data.shape:
+        raise InputError(
+            f'{path}: the mask has {data.shape[0]} px, the map {like.path} has {like.box} px; '
+            'make the mask from this map'
+        )
+    # Soft edges overshoot by rounding.
+    if data.min() < -1e-3 or data.max() > 1 + 1e-3:
+        raise InputError(f'{path}: mask values go from {data.min():g} to {data.max():g}; a mask lies between 0 and 1')
+    if data.max() < 1e-3:
+        raise InputError(f'{path}: the mask is empty: it would remove the whole map')
+    return data.clip(0, 1)
+
+
+def lowpass(data, pixel_size, resolution, axes=None):
+    """Low-pass by a raised cosine; grey values and mean are kept.
+
+    data: float[...], pixel_size and resolution in A, axes: those to filter over, default all (a volume or one image;
+    (-2, -1) for a batch of images).
+    """
+    axes = tuple(axes or range(-data.ndim, 0))
+    shape = [data.shape[a] for a in axes]
+    spectrum = fft.rfftn(data, axes=axes) * raised_cosine(shape, pixel_size, resolution)
+    return fft.irfftn(spectrum, s=shape, axes=axes).astype(data.dtype)
+
+
+def raised_cosine(shape, pixel_size, resolution, width=0.1):
+    """Filter float32 on the rfftn grid of ``shape``: 1/2 at ``resolution`` (A), from 1 to 0 over ``width`` of it."""
+    grids = [fft.fftfreq(n) for n in shape[:-1]] + [fft.rfftfreq(shape[-1])]
+    squared = sum(np.square(g.astype(np.float32)) for g in np.meshgrid(*grids, indexing='ij', sparse=True))
+    # Position in the edge: -1/2 where it starts, 1/2 where it ends.
+    edge = ((np.sqrt(squared) * (resolution / pixel_size) - 1) / width).clip(-0.5, 0.5)
+    return (0.5 - 0.5 * np.sin(np.pi * edge)).astype(np.float32)
+
+
+def _read(path, kind):
+    """(data float32[N, N, N], pixel size of the header) of an MRC volume."""
+    info = stack_info(path)
+    if info.count == 1 or len({info.count, *info.shape}) != 1:
+        raise InputError(f'{path}: a cubic {kind} is needed, this is {info.count} x {info.shape[0]} x {info.shape[1]}')
+    with warnings.catch_warnings():
+        # mrcfile complains of harmless deviations of old headers; what matters was checked above.
+        warnings.simplefilter('ignore', RuntimeWarning)
+        with mrcfile.open(path, permissive=True) as mrc:
+            _standard_axes(path, mrc.header)
+            data = np.array(mrc.data, dtype=np.float32).reshape(info.count, *info.shape)
+    if not np.isfinite(data).all():
+        raise InputError(f'{path}: the {kind} holds {np.count_nonzero(~np.isfinite(data))} NaN or infinite values')
+    return data, info.pixel_size
+
+
+def _standard_axes(path, header):
+    order = tuple(int(header[k]) for k in ('mapc', 'mapr', 'maps'))
+    if order not in ((1, 2, 3), (0, 0, 0)):
+        raise InputError(
+            f'{path}: axes are stored in the order {order}, not x, y, z; rewrite the map '
+            '(relion_image_handler or e2proc3d.py do) before it is used'
+        )
+
+
+def soft_circle(box, edge=0.05):
+    """Weight float32[box, box]: 1 inside a circle that touches the border less ``edge`` of the box, cosine edge."""
+    x = np.arange(box) - box // 2
+    radius = np.hypot(x, x[:, None]) / box
+    return (0.5 - 0.5 * np.sin(np.pi * ((radius - 0.5 + edge) / edge).clip(-0.5, 0.5))).astype(np.float32)

@@ -1,0 +1,1 @@
+"""A trained denoiser: its folder, its card, its use."""

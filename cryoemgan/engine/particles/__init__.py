@@ -1,0 +1,1 @@
+"""Particles on disk: tables, stacks, identity."""

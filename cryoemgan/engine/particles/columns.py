@@ -1,0 +1,126 @@
+"""Columns of a particle table: of the particles themselves, else of their optics group."""
+
+import re
+
+import gemmi
+import numpy as np
+
+from ..errors import InputError
+
+# Words that STAR needs no quotes for.
+PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)[A-Za-z0-9/.@+-][\w/.@:+=-]+')
+
+
+class Columns:
+    """Cells of a gemmi document by label; only the columns that are asked for become numbers.
+
+    Needs ``_document`` and ``path`` (for messages).
+    """
+
+    def _find_blocks(self):
+        self._particles = next((b for b in self._document if b.find_loop('_rlnImageName')), None)
+        self._optics = self._document.find_block('optics')
+
+    def __len__(self):
+        return self._loop.length()
+
+    @property
+    def _loop(self):
+        return self._particles.find_loop('_rlnImageName').get_loop()
+
+    def labels(self):
+        """Labels of the particle columns, without the leading underscore."""
+        return [tag[1:] for tag in self._loop.tags]
+
+    def has(self, label):
+        """Whether particles or their optics groups have this column."""
+        return self._column(label) is not None or self._optics_column(label) is not None
+
+    def strings(self, label):
+        """Column as a list of text; InputError when it is not there."""
+        column = self._column(label)
+        if column is None:
+            column = self._optics_column(label)
+            if column is None:
+                raise InputError(f'{self.path}: column _{label} is missing')
+            text = [gemmi.cif.as_string(c) for c in column]
+            return [text[g] for g in self._group_of_row()]
+        return [gemmi.cif.as_string(c) for c in column]
+
+    def floats(self, label, default=None):
+        """float64 [n]: the particle's value, else that of its optics group, else ``default``, else InputError."""
+        column, of_group = self._column(label), False
+        if column is None:
+            column, of_group = self._optics_column(label), True
+        if column is None:
+            if default is None:
+                raise InputError(f'{self.path}: column _{label} is missing')
+            return np.full(len(self), float(default))
+        try:
+            values = np.array(column, dtype=np.float64)
+        except ValueError as e:
+            raise InputError(f'{self.path}: column _{label}: {self._first_bad(column)}') from e
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise InputError(f'{self.path}: column _{label}, row {row + 1}: {column[row]} is not a finite number')
+        return values[self._group_of_row()] if of_group else values
+
+    def ints(self, label, default=None):
+        """int64 [n], as ``floats``."""
+        return self.floats(label, default).astype(np.int64)
+
+    def set(self, label, values):
+        """Add or replace a column of the particles; values [n] (text is quoted where STAR needs it)."""
+        values = cells(values)
+        if len(values) != len(self):
+            raise ValueError(f'{len(values)} values for {len(self)} rows')
+        loop = self._loop
+        if '_' + label not in loop.tags:
+            loop.add_columns(['_' + label], '.')
+        column = self._particles.find_loop('_' + label)
+        for row, value in enumerate(values):
+            column[row] = value
+
+    def _column(self, label):
+        column = self._particles.find_loop('_' + label)
+        return column if column and len(column) else None
+
+    def _optics_column(self, label):
+        if self._optics is None:
+            return None
+        column = self._optics.find_loop('_' + label)
+        return column if column and len(column) else None
+
+    def _group_of_row(self):
+        """Row of the optics table that each particle belongs to."""
+        groups = {gemmi.cif.as_string(g): i for i, g in enumerate(self._optics.find_loop('_rlnOpticsGroup'))}
+        column = self._column('rlnOpticsGroup')
+        if column is None:
+            if len(groups) > 1:
+                raise InputError(f'{self.path}: several optics groups but no column _rlnOpticsGroup')
+            return np.zeros(len(self), np.int64)
+        try:
+            return np.array([groups[g] for g in column])
+        except KeyError as e:
+            raise InputError(f'{self.path}: optics group {e.args[0]} is used by particles but not described') from e
+
+    @staticmethod
+    def _first_bad(column):
+        for row, cell in enumerate(column):
+            try:
+                float(cell)
+            except ValueError:
+                return f'row {row + 1}: {cell!r} is not a number'
+        return 'not numbers'
+
+
+def cells(values):
+    """Values as STAR text: floats with 6 decimals as RELION writes them, text quoted where needed."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == 'f':
+        return [f'{v:.6f}' for v in values]
+    return [f'{v:.6f}' if isinstance(v, float) else quoted(v) if isinstance(v, str) else str(v) for v in values]
+
+
+def quoted(text):
+    """Text as one STAR word; unlike gemmi.cif.quote only where needed: RELION keeps quotes as part of a name."""
+    return text if PLAIN.fullmatch(text) else gemmi.cif.quote(text)

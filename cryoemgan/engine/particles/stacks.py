@@ -1,0 +1,213 @@
+"""Image stacks on disk: checked when opened, read row by row, written in chunks and complete or not there.
+
+Nothing holds a stack in memory: a million particles of 256 px are 262 GB.
+"""
+
+import contextlib
+import os
+import shutil
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from ..errors import InputError
+
+OPEN_FILES = 64
+# Enough for the largest real box, far from what a forged header could make us allocate.
+LARGEST_BOX = 8192
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """What the header of a stack says, checked against its file: shape (count, y, x), data type, byte offset."""
+
+    path: Path
+    count: int
+    shape: tuple
+    dtype: np.dtype
+    offset: int
+    pixel_size: float
+
+
+def stack_info(path):
+    """Read and check the header of an MRC stack; InputError when missing, not MRC, truncated or absurd."""
+    path = Path(path)
+    try:
+        with mrcfile.open(path, header_only=True) as mrc:
+            header = mrc.header
+            count, ny, nx = (int(header[k]) for k in ('nz', 'ny', 'nx'))
+            dtype = mrcfile.utils.data_dtype_from_header(header)
+            offset = HEADER_DTYPE.itemsize + int(header.nsymbt)
+            pixel_size = float(mrc.voxel_size.x)
+    except FileNotFoundError as e:
+        raise InputError(f'{path}: no such image stack') from e
+    except IsADirectoryError as e:
+        raise InputError(f'{path} is a folder, not an image stack') from e
+    except (ValueError, EOFError) as e:
+        raise InputError(f'{path}: not a readable MRC stack ({e})') from e
+    if min(count, ny, nx) < 1 or max(ny, nx) > LARGEST_BOX or offset < HEADER_DTYPE.itemsize or dtype.kind not in 'iuf':
+        raise InputError(f'{path}: the header is not that of real-valued images ({count} x {ny} x {nx}, {dtype})')
+    there, needed = path.stat().st_size - offset, count * ny * nx * dtype.itemsize
+    if there < needed:
+        whole = max(there, 0) // (ny * nx * dtype.itemsize)
+        raise InputError(
+            f'{path}: truncated: the header promises {count} images of {nx} px, the file holds {whole}. '
+            'Copy the file again, or leave out the particles it lacks'
+        )
+    return StackInfo(path, count, (ny, nx), dtype, offset, pixel_size)
+
+
+class Images:
+    """The images of a set of particles, which may be spread over many stacks.
+
+    files: the stacks. file_of_row [n]: which of them. index [n]: position in it, from 0. describe: row -> name of
+    the particle, for messages. InputError for anything missing, truncated or of mixed box.
+    """
+
+    def __init__(self, files, file_of_row, index, describe=str):
+        self._infos = [stack_info(f) for f in files]
+        self._file, self._index = np.asarray(file_of_row), np.asarray(index)
+        self._describe, self._handles = describe, OrderedDict()
+        self._check_rows()
+
+    def _check_rows(self):
+        shapes = {i.shape for i in self._infos}
+        if len(shapes) > 1:
+            a, b = (next(i for i in self._infos if i.shape == s) for s in sorted(shapes)[:2])
+            raise InputError(
+                f'images of different boxes in one set: {a.path} has {a.shape[1]} px, {b.path} '
+                f'{b.shape[1]} px. Extract or resample the particles to one box'
+            )
+        ny, nx = shapes.pop()
+        if ny != nx:
+            raise InputError(f'{self._infos[0].path}: images of {nx} x {ny} px; particles must be square')
+        counts = np.array([i.count for i in self._infos])
+        bad = np.flatnonzero((self._index < 0) | (self._index >= counts[self._file]))
+        if len(bad):
+            info = self._infos[self._file[bad[0]]]
+            raise InputError(
+                f'{self._describe(bad[0])}: {info.path} holds only {info.count} images '
+                f'({len(bad)} particles point outside their stack)'
+            )
+        self.box = nx
+
+    def __len__(self):
+        return len(self._index)
+
+    def read(self, rows):
+        """float32 [len(rows), box, box], any rows in any order. InputError names a particle with NaN or infinity."""
+        rows = np.asarray(rows, dtype=np.int64)
+        out = np.empty((len(rows), self.box, self.box), np.float32)
+        order = np.lexsort((self._index[rows], self._file[rows]))
+        files, index = self._file[rows[order]], self._index[rows[order]]
+        # A run of neighbours in one file is one read: single images are ten times slower than the disk.
+        cuts = np.flatnonzero((np.diff(files) != 0) | (np.diff(index) != 1)) + 1
+        for run in np.split(np.arange(len(rows)), cuts):
+            if len(run):
+                out[order[run]] = self._read_run(files[run[0]], index[run[0]], len(run))
+        finite = np.isfinite(out).all(axis=(1, 2))
+        if not finite.all():
+            row = rows[np.flatnonzero(~finite)[0]]
+            raise InputError(
+                f'{self._describe(row)}: the image holds NaN or infinite values; leave it out '
+                f'({np.count_nonzero(~finite)} such images in this batch)'
+            )
+        return out
+
+    def _read_run(self, file, start, count):
+        info = self._infos[file]
+        size = count * self.box**2 * info.dtype.itemsize
+        buffer = np.empty(count * self.box**2, info.dtype)
+        view, position = (
+            memoryview(buffer).cast('B'),
+            info.offset + int(start) * self.box**2 * info.dtype.itemsize,
+        )
+        done = 0
+        while done < size:
+            got = os.preadv(self._handle(file), [view[done:]], position + done)
+            if got == 0:
+                raise InputError(f'{info.path}: the file became shorter while it was read')
+            done += got
+        return buffer.reshape(count, self.box, self.box)
+
+    def _handle(self, file):
+        if file in self._handles:
+            self._handles.move_to_end(file)
+        else:
+            if len(self._handles) >= OPEN_FILES:
+                os.close(self._handles.popitem(last=False)[1])
+            self._handles[file] = os.open(self._infos[file].path, os.O_RDONLY)
+        return self._handles[file]
+
+    def __del__(self):
+        for handle in getattr(self, '_handles', {}).values():
+            with contextlib.suppress(OSError):
+                os.close(handle)
+
+
+class StackWriter:
+    """Write an MRC stack (float32) chunk by chunk; it appears under its name only when all images are in.
+
+    path: target (.mrcs). count: number of images. box: px. pixel_size: A. Use as a context manager; ``append``
+    takes [n, box, box]. The disk is asked for the space before the first byte is written (OSError).
+    """
+
+    def __init__(self, path, count, box, pixel_size):
+        self.path, self.count, self.box, self.pixel_size = Path(path), count, box, pixel_size
+        self.partial = self.path.with_name(self.path.name + '.partial')
+        self.written = 0
+        self._low, self._high, self._sum, self._square = np.inf, -np.inf, 0.0, 0.0
+
+    def __enter__(self):
+        size = 4 * self.count * self.box**2
+        free = shutil.disk_usage(self.path.parent).free
+        if free < size:
+            raise OSError(
+                28,
+                f'the disk has {free / 1e9:.1f} GB free, this stack needs {size / 1e9:.1f} GB',
+                str(self.path),
+            )
+        # mrcfile writes the header (and a sparse file of the final size); chunks then go in by plain writes.
+        with mrcfile.new_mmap(self.partial, shape=(self.count, self.box, self.box), mrc_mode=2, overwrite=True) as mrc:
+            mrc.set_image_stack()
+            mrc.voxel_size = self.pixel_size
+        self._file = open(self.partial, 'r+b')
+        self._file.seek(HEADER_DTYPE.itemsize)
+        return self
+
+    def append(self, images):
+        """Add images [n, box, box]; ValueError for another box or more than promised."""
+        images = np.ascontiguousarray(images, dtype='<f4')
+        if images.shape[1:] != (self.box, self.box) or self.written + len(images) > self.count:
+            raise ValueError(
+                f'{images.shape} does not fit a stack of {self.count} x {self.box} px after {self.written}'
+            )
+        self._file.write(memoryview(images).cast('B'))
+        self.written += len(images)
+        self._low, self._high = min(self._low, float(images.min())), max(self._high, float(images.max()))
+        flat = images.reshape(-1)
+        self._sum += float(flat.sum(dtype=np.float64))
+        self._square += float(np.einsum('i,i->', flat, flat, dtype=np.float64))
+
+    def __exit__(self, kind, error, trace):
+        self._file.close()
+        if kind is not None:
+            self.partial.unlink(missing_ok=True)
+            return
+        if self.written != self.count:
+            self.partial.unlink(missing_ok=True)
+            raise ValueError(f'{self.path}: {self.written} of {self.count} images were written')
+        self._write_statistics()
+        os.replace(self.partial, self.path)
+
+    def _write_statistics(self):
+        n = self.count * self.box**2
+        mean = self._sum / n
+        header = np.memmap(self.partial, HEADER_DTYPE, 'r+', shape=())
+        header['dmin'], header['dmax'], header['dmean'] = self._low, self._high, mean
+        header['rms'] = max(self._square / n - mean**2, 0.0) ** 0.5
+        header.flush()

@@ -1,0 +1,1 @@
+"""From pairs to a model: data, losses, Algorithm 1, checkpoints."""

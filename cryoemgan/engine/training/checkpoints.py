@@ -1,0 +1,140 @@
+"""What survives a killed training run: its checkpoint, its table of metrics, its best generators.
+
+Every file is replaced in one step. A checkpoint holds tensors and plain values only and is loaded as such
+(``weights_only``): reading one executes nothing.
+"""
+
+import csv
+import io
+import os
+import pickle
+
+import torch
+
+from ..errors import InputError
+from ..job import atomic
+
+LAST = 'last.pt'
+FORMAT = 1
+COLUMNS = (
+    'member',
+    'iteration',
+    'epoch',
+    'seconds',
+    'reconstruction',
+    'adversary',
+    'score_real',
+    'score_fake',
+    'penalty',
+    'gradient_generator',
+    'gradient_discriminator',
+    'd_real',
+    'd_fake',
+    'mse',
+    'psnr',
+    'ssim',
+    'learning_rate_generator',
+    'learning_rate_discriminator',
+)
+
+
+def save(folder, state):
+    """Write the checkpoint of a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(folder / LAST) as partial:
+        torch.save({'format': FORMAT, **state}, partial)
+
+
+def load(folder):
+    """The checkpoint in a folder, or None when there is none yet. InputError when it is damaged or of another kind."""
+    path = folder / LAST
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        raise InputError(
+            f'--resume: {path} is not a readable checkpoint ({str(e).splitlines()[0]}); start again with --overwrite'
+        ) from e
+    if not isinstance(state, dict) or state.get('format') != FORMAT:
+        raise InputError(f'--resume: {path} was written by another version of this program')
+    return state
+
+
+def check_same(saved, now):
+    """InputError naming the first setting or data digest in which a resumed run differs from the interrupted one."""
+    for key in sorted(saved.keys() | now.keys()):
+        if saved.get(key) != now.get(key):
+            raise InputError(
+                f'--resume: {key.replace("_", "-")} was {saved.get(key)!r} in the interrupted run and is '
+                f'{now.get(key)!r} now; a resumed run may only become longer. To train on from a model '
+                'with other settings or data, start a new run with --init'
+            )
+
+
+class MetricsLog:
+    """metrics.csv: a row an evaluation of one member, on disk when `append` returns."""
+
+    def __init__(self, path, iteration=0, member='main', others=()):
+        """Start the table, or keep what an interrupted run wrote: this member's rows up to ``iteration`` and those of
+        ``others``, the members that the run has started already."""
+        self.path, self.member = path, member
+        rows = []
+        if (iteration or others) and path.exists():
+            with path.open(newline='', encoding='utf-8') as f:
+                # A line cut short by a killed run has empty cells.
+                rows = [
+                    r
+                    for r in csv.DictReader(f)
+                    if r['learning_rate_discriminator']
+                    and (r['member'] in others or (r['member'] == member and int(r['iteration']) <= iteration))
+                ]
+        with atomic(path) as partial:
+            partial.write_text(_lines([dict(zip(COLUMNS, COLUMNS)), *rows]), encoding='utf-8')
+
+    def append(self, row):
+        """Add a row (column -> value; what is missing stays empty, numbers with 7 digits)."""
+        row = {'member': self.member, **row}
+        text = {k: f'{v:.7g}' if isinstance(v, float) else v for k, v in row.items()}
+        with self.path.open('a', encoding='utf-8', newline='') as f:
+            f.write(_lines([text]))
+            f.flush()
+            os.fsync(f.fileno())
+
+
+def _lines(rows):
+    text = io.StringIO()
+    csv.DictWriter(text, COLUMNS, restval='', lineterminator='\n').writerows(rows)
+    return text.getvalue()
+
+
+class Best:
+    """The k best generators by validation error: their scores, and their weights in the folder."""
+
+    def __init__(self, folder, keep, scores=(), writes=True):
+        """scores: those of an interrupted run; other weight files in the folder are later than it, and removed.
+        writes: off in all processes but one."""
+        self.folder, self.keep, self.scores, self.writes = folder, keep, list(scores), writes
+        self._tidy()
+
+    def add(self, score, weights):
+        """Offer weights with their score {iteration, mse, psnr, ssim}; True when they are the best so far."""
+        ranked = sorted([*self.scores, score], key=lambda s: s['mse'])[: self.keep]
+        if score in ranked and self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic(self._path(score)) as partial:
+                torch.save(weights, partial)
+        self.scores = ranked
+        self._tidy()
+        return ranked[0] == score
+
+    def _path(self, score):
+        return self.folder / f'iteration_{score["iteration"]:08d}.pt'
+
+    def _tidy(self):
+        if not self.writes:
+            return
+        kept = {self._path(s) for s in self.scores}
+        for path in self.folder.glob('iteration_*.pt'):
+            if path not in kept:
+                path.unlink()

@@ -13,8 +13,8 @@ from cryoemgan.engine.particles.table import ParticleTable
 STATES = ('00', '05', '10', '15', '20')
 # --minutes counts CPU seconds of the process, so that other load of the machine does not matter.
 ENGINE = (
-    'import sys, time; from cryoemgan.engine import __main__, trainingrun; trainingrun.clock = time.process_time; '
-    'sys.exit(__main__.main())'
+    'import sys, time; from cryoemgan.engine import __main__; from cryoemgan.engine.training import loop; '
+    'loop.clock = time.process_time; sys.exit(__main__.main())'
 )
 
 

@@ -164,7 +164,10 @@ class Runner:
     def _refined(self, work, place):
         from tables_refined import refined
 
-        return refined(self, work, place, SHARED / 'relion_refined')
+        source = SHARED / 'relion_refined'
+        if not source.is_dir():
+            raise SystemExit(f'no {source}: set CRYOEMGAN_SHARED_DATA')
+        return refined(self, work, place, source)
 
     def model(self, name, data):
         """Folder of the model of a row of Table 1 (first seed) for such data, trained if it is not there."""

@@ -271,6 +271,15 @@ def blind(args, data):
     return scored(folder, data, summary)
 
 
+def record(args, name, found):
+    """Add what a cell found to WORK/guided.json, and print it."""
+    path = args.work / 'guided.json'
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results.setdefault(f'snr {args.snr:g}, {args.iterations} iterations', {})[name] = found
+    path.write_text(json.dumps(results, indent=1))
+    print(name, json.dumps(found), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
@@ -282,13 +291,9 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    data, path = data_set(args), args.work / 'guided.json'
+    data = data_set(args)
     for name in args.cells:
-        found = globals()[name](args, data)
-        results = json.loads(path.read_text()) if path.exists() else {}
-        results.setdefault(f'snr {args.snr:g}, {args.iterations} iterations', {})[name] = found
-        path.write_text(json.dumps(results, indent=1))
-        print(name, json.dumps(found), flush=True)
+        record(args, name, globals()[name](args, data))
 
 
 if __name__ == '__main__':

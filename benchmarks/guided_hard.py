@@ -11,7 +11,6 @@ Adds what it found to WORK/guided.json.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -104,13 +103,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    path = args.work / 'guided.json'
     for name in args.cells:
-        found = cell(args, name)
-        results = json.loads(path.read_text()) if path.exists() else {}
-        results.setdefault(f'snr {args.snr:g}, {args.iterations} iterations', {})[name] = found
-        path.write_text(json.dumps(results, indent=1))
-        print(name, json.dumps(found), flush=True)
+        g.record(args, name, cell(args, name))
 
 
 if __name__ == '__main__':

@@ -79,8 +79,9 @@ def main(argv=None):
         print(f'cryoemgan: {e}', file=sys.stderr)
         return 1
     except OSError as e:
+        # A write that fails (a full disk) does not know its file.
         print(
-            f'cryoemgan: {e.filename or ""}: {e.strerror or e}. Nothing complete was written; '
+            f'cryoemgan: {e.filename or settings.output}: {e.strerror or e}. Nothing complete was written; '
             'what was there before is unchanged.',
             file=sys.stderr,
         )

@@ -49,13 +49,22 @@ def _plain(value):
     raise TypeError(f'{type(value).__name__} cannot be written as JSON')
 
 
+def file_digest(path):
+    """sha256 of a file, in hexadecimal; read a piece at a time."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while piece := file.read(2**22):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def file_identity(path):
     """Path with sha256, or size and time of change for large files (hashing a 100 GB stack helps nobody)."""
     path = Path(path)
     stat = path.stat()
     record = {'path': str(path.resolve()), 'size': stat.st_size}
     if path.is_file() and stat.st_size <= DIGEST_LIMIT:
-        record['sha256'] = hashlib.sha256(path.read_bytes()).hexdigest()
+        record['sha256'] = file_digest(path)
     else:
         record['mtime'] = stat.st_mtime
     return record
@@ -81,11 +90,12 @@ class Job:
     def warn(self, sentence):
         """A sentence for a person: shown now, and kept in the summary."""
         self.warnings.append(sentence)
-        tqdm.write(f'warning: {sentence}')
+        self.say(f'warning: {sentence}')
 
     def say(self, sentence):
-        """A line of progress."""
-        tqdm.write(sentence)
+        """A line of progress; of several processes only the first speaks."""
+        if leader():
+            tqdm.write(sentence)
 
     def input(self, path):
         """Record an input file in the summary; gives the path back."""
@@ -100,7 +110,9 @@ class Job:
 
     def progress(self, total, description, initial=0):
         """A progress bar that behaves in log files (an update every few seconds)."""
-        return tqdm(total=total, desc=description, initial=initial, mininterval=2, dynamic_ncols=True)
+        return tqdm(
+            total=total, desc=description, initial=initial, mininterval=2, dynamic_ncols=True, disable=not leader()
+        )
 
     @contextlib.contextmanager
     def alone(self):

@@ -91,6 +91,7 @@ class Bank:
         source = torch.arange(len(volumes), device=device).repeat_interleave(count)
 
         def read(rows):
+            rows = rows.to(device)
             images = torch.empty(len(rows), *volumes[0].shape[1:], device=device)
             for k, projector in enumerate(projectors):
                 mine = torch.nonzero(source[rows] == k)[:, 0]

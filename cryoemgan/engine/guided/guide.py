@@ -101,6 +101,11 @@ class Guide:
         self.search, self.options = search or Search(), options or Options()
         self.threshold = None
 
+    @property
+    def device(self):
+        """Where it computes, and wants its particles."""
+        return self.spectrum.device
+
     def __call__(self, images, context, own=None):
         """Opinion on particles float32[n, N, N] in particle grey."""
         with torch.no_grad():
@@ -143,7 +148,7 @@ class Guide:
         white = torch.fft.rfft2(torch.randn(count, n, n, generator=rng))
         kx, ky = torch.fft.rfftfreq(n) * n, torch.fft.fftfreq(n) * n
         ring = torch.hypot(kx, ky[:, None]).round().long().clamp(1, len(self.spectrum) - 1)
-        return torch.fft.irfft2(white * self.spectrum.cpu()[ring].sqrt(), s=(n, n)).to(self.spectrum.device)
+        return torch.fft.irfft2(white * self.spectrum.cpu()[ring].sqrt(), s=(n, n)).to(self.device)
 
     def _ring(self):
         return self.plane.r.round().long()
@@ -198,20 +203,20 @@ class Guide:
         """The CTF that the particles carry, on the rfft2 grid [n, N, N//2+1], or None for none."""
         if context.ctf is None:
             return None
-        ctf = ctf_rfft(self.plane.box, context.pixel_size, context.ctf, self.spectrum.device)
+        ctf = ctf_rfft(self.plane.box, context.pixel_size, context.ctf, self.device)
         return ctf.abs() if self.options.ctf == 'phase-flip' else ctf
 
     def ctf(self, context, count):
         grid = self._ctf_grid(context)
         if grid is None:
-            return torch.ones(count, len(self.plane), device=self.spectrum.device)
+            return torch.ones(count, len(self.plane), device=self.device)
         return grid.flatten(1)[:, self.plane.index]
 
     def _shown(self, context, count):
         """CTF of the output: on the half plane [n, P], and at k = 0 [n]."""
         grid = None if self.options.ctf == 'none' else self._ctf_grid(context)
         if grid is None:
-            one = torch.ones(count, device=self.spectrum.device)
+            one = torch.ones(count, device=self.device)
             return one[:, None], one
         return grid.flatten(1)[:, self.plane.index], grid[:, 0, 0]
 

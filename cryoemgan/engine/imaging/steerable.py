@@ -11,6 +11,7 @@ components of a set of images together with all their rotations have the form g(
 
 import math
 
+import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from torch.nn.functional import grid_sample
@@ -85,8 +86,7 @@ class SteerableBasis:
 
     def __init__(self, plane, order, profiles):
         self.plane, self.order, self.profiles = plane, order, profiles
-        knots = torch.arange(profiles.shape[1]) * STEP
-        spline = CubicSpline(knots, profiles.double().cpu(), axis=1)
+        spline = CubicSpline(np.arange(profiles.shape[1]) * STEP, profiles.double().cpu(), axis=1)
         g = torch.as_tensor(spline(plane.r.cpu()), dtype=torch.float32, device=profiles.device)
         wave = torch.polar(torch.ones_like(plane.theta), plane.theta)
         wave = torch.stack([wave**m for m in range(int(order.max()) + 1)])[order]

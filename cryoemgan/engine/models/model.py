@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from .. import networks
 from ..errors import InputError
 from ..guided.belonging import Belonging
 from ..guided.guide import Guide
-from ..job import write_json
+from ..job import file_digest, write_json
 from . import whitening
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
+from .tensors import open_tensors, write_tensors
 
 # What a safetensors file may need beside its numbers.
 HEADER_ROOM = 2**20
@@ -132,8 +131,7 @@ def save_model(folder, card, generators, trained_names, about=None, kept=(), gui
     folder.mkdir(parents=True, exist_ok=True)
     members = []
     for name, generator in generators.items():
-        tensors = {k: v.detach().cpu().contiguous() for k, v in generator.state_dict().items()}
-        weights, digest = _save(folder, name, '', tensors)
+        weights, digest = _save(folder, name, '', generator.state_dict())
         hashes = torch.from_numpy(np.unique(name_hashes(trained_names[name])))
         ids, ids_digest = _save(folder, name, '.ids', {'ids': hashes})
         members.append(
@@ -177,8 +175,8 @@ def _save(folder, member, kind, tensors):
     """Write tensors as ``<member>-<digest>[.ids].safetensors``; (file name, sha256)."""
     partial = folder / f'{member}{kind}.safetensors.partial'
     try:
-        save_file(tensors, partial)
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+        write_tensors(tensors, partial)
+        digest = file_digest(partial)
         # The name changes with the content, so the card on disk never points to other weights than its own.
         name = f'{member}-{digest[:12]}{kind}.safetensors'
         os.replace(partial, folder / name)
@@ -191,7 +189,7 @@ def _save_guide(folder, member, guide):
     """The entry of a member's guide in the card, its bank written; empty without a guide."""
     if guide is None:
         return {}
-    bank, digest = _save(folder, member, '.bank', {k: v.contiguous().cpu() for k, v in guide.tensors().items()})
+    bank, digest = _save(folder, member, '.bank', guide.tensors())
     return {'guide': {'bank': bank, 'sha256': digest, 'bytes': (folder / bank).stat().st_size, **guide.description()}}
 
 
@@ -209,7 +207,7 @@ def _load_member(folder, card, member):
     expected = generator.state_dict()
     size = sum(v.numel() * v.element_size() for v in expected.values())
     path = _checked_file(folder / member['weights'], member['sha256'], size)
-    with _opened(path) as file:
+    with open_tensors(path) as file:
         slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
         _compare_shapes(path, expected, {k: (tuple(s.get_shape()), s.get_dtype()) for k, s in slices.items()})
         tensors = {key: file.get_tensor(key) for key in slices}
@@ -224,7 +222,7 @@ def _load_member(folder, card, member):
 def _load_guide(folder, card, entry, device):
     """The Guide that the entry of a member describes."""
     path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
-    with _opened(path) as file:
+    with open_tensors(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     for key in ('coefficients', 'profiles', 'order', 'matrices', 'source', 'background', 'spectrum'):
         # Poses are NaN where nobody knows them.
@@ -246,7 +244,7 @@ def _compare_shapes(path, expected, found):
 
 def _read_ids(folder, member):
     path = _checked_file(folder / member['ids'], member['ids_sha256'], 8 * member['particles'])
-    with _opened(path) as file:
+    with open_tensors(path) as file:
         if list(file.keys()) != ['ids'] or file.get_slice('ids').get_dtype() != 'I64':
             raise InputError(f'{path}: does not hold the list of training particles')
         return file.get_tensor('ids').numpy()
@@ -258,16 +256,10 @@ def _checked_file(path, digest, size):
         raise InputError(f'{path}: missing; copy the whole model folder again')
     if path.stat().st_size > size + HEADER_ROOM:
         raise InputError(f'{path}: {path.stat().st_size} bytes, the network of the card has only {size}')
-    data = path.read_bytes()
-    if data[:2] == b'PK' or data[:1] == b'\x80':
+    with path.open('rb') as file:
+        start = file.read(2)
+    if start == b'PK' or start[:1] == b'\x80':
         raise InputError(f'{path}: this is a pickle, which can execute code; only safetensors files are read')
-    if hashlib.sha256(data).hexdigest() != digest:
+    if file_digest(path) != digest:
         raise InputError(f'{path}: damaged or exchanged (its sha256 is not that in {CARD}); copy the model again')
     return path
-
-
-def _opened(path):
-    try:
-        return safe_open(path, framework='pt')
-    except SafetensorError as e:
-        raise InputError(f'{path}: not a readable safetensors file ({e})') from e

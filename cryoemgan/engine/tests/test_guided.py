@@ -6,9 +6,7 @@ import torch
 from scipy.stats import norm
 
 from cryoemgan.engine import networks
-from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.auditing import measures
-from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
 from cryoemgan.engine.guided import groups
 from cryoemgan.engine.guided.bank import Bank
@@ -21,11 +19,6 @@ from cryoemgan.engine.imaging.maps import soft_circle
 from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.imaging.steerable import FourierPlane, principal_basis
 from cryoemgan.engine.models import uncertainty
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.settings.denoise import Denoise
-from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.tests import toypairs
 from cryoemgan.engine.training.calibration import Sample, calibrate
 
 BOX, SIZE, COUNT = 32, 300, 24
@@ -298,36 +291,19 @@ def test_contrast_is_measured(bank):
     assert found[0.2] == 0.2
 
 
-GUIDED = dict(network='guided', iterations=4, evaluations=2, batch_size=8, threads=1, precision='float32')
-
-
-@pytest.fixture(scope='module')
-def toys(tmp_path_factory):
-    particles, references = toypairs.pairs(tmp_path_factory.mktemp('toys'), count=60, noise=0.5)
-    return dict(particles=str(particles), references=str(references))
-
-
-def test_train_and_denoise_end_to_end(tmp_path, toys):
-    run('train', Train(output=str(tmp_path / 't'), cross_fit='none', **GUIDED, **toys))
-    model = Model.load(tmp_path / 't' / 'model')
-    assert 'cryoemganFit' in model.card['statement']
-    assert list(model.members) == ['main']
-    settings = Denoise(output=str(tmp_path / 'd'), particles=toys['particles'], model=str(model.folder), cut='none')
-    run('denoise', settings)
-    table = ParticleTable.read(tmp_path / 'd' / 'denoised.star')
-    truth = toypairs.GAIN * toypairs.blobs(60, 32, 0)[0] + toypairs.OFFSET
-    found = table.images().read(np.arange(60))
-    again = model.ask(ParticleTable.read(toys['particles']).images().read(np.arange(60)), Context(3.0))
-    np.testing.assert_allclose(table.floats('cryoemganEvidence'), again.evidence.numpy(), rtol=1e-3, atol=1e-2)
-    # What was written is what the bank shows, not the safe answer of a network that was never asked.
-    correlation = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, truth)]
-    assert np.median(correlation) > 0.5
-
-
-@pytest.mark.parametrize('other', [{'fresh_fraction': 0.5}, {'devices': 2}, {'exchange_noise': 0.5}])
-def test_what_a_guided_network_cannot_do_is_refused(tmp_path, toys, other):
-    with pytest.raises(InputError, match='guided'):
-        run('train', Train(output=str(tmp_path / 't'), **{**GUIDED, **toys, **other}))
+def test_every_tensor_is_made_where_the_guide_computes(particles, monkeypatch):
+    """A stand-in for a GPU: what does not say where it belongs lands on the meta device, and a sum of both fails."""
+    _, images, sd, matrices = particles
+    volumes = [torch.as_tensor(state.volume(BOX), dtype=torch.float32) for state in phantom.claw(2)]
+    flat = torch.ones(COUNT, BOX, BOX // 2 + 1)
+    # torch-ctf moves its input to the default device.
+    monkeypatch.setattr('cryoemgan.engine.guided.guide.ctf_rfft', lambda *_: flat)
+    context, spectrum = Context(4.0, {}, matrices, np.zeros((COUNT, 2))), torch.full((BOX // 2,), sd**2)
+    options = Options('full', shift_range=1.0, shift_sd=1.0, pose_prior=20.0)
+    guide = Guide(Bank.from_maps(volumes, SIZE), 1.0, spectrum, Search(**SEARCH), options)
+    with torch.device('meta'):
+        opinion = guide.calibrate(images, context, rounds=1)(images, context)
+    assert {v.device.type for v in vars(opinion).values()} == {'cpu'}
 
 
 def test_bank_of_several_maps_is_read_in_chunks(monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 import struct
 import time
 import zipfile
@@ -123,6 +124,19 @@ def test_interrupted_replacement_leaves_the_old_model(folder, monkeypatch):
     with pytest.raises(OSError, match='killed'):
         save_model(folder, card(), {'all': networks.create('residual', 32, width=8).generator}, {'all': NAMES})
     assert Model.load(folder).digest == before.digest
+
+
+def test_full_disk_leaves_the_old_model(folder):
+    """safetensors has an error of its own for it. A limit on the size of files stands for the full disk."""
+    before, limits = {p.name: p.read_bytes() for p in folder.iterdir()}, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, limits[1]))
+    try:
+        with pytest.raises(OSError, match='too large') as error:
+            save_model(folder, card(), {'all': trained()}, {'all': NAMES})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(folder) in error.value.filename
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
 def test_diverged_weights_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """A run killed at any moment and resumed ends bit for bit like the unbroken one; damaged or other input is refused."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from . import toypairs
 from .test_train import rows, weights
 
 ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
 # Everything that has a state: a GAN with two optimisers, averaging, schedule, augmentation, batches across epochs.
 OPTIONS = dict(
     cross_fit='none',
@@ -54,15 +56,16 @@ def train(folder, data, **options):
         torch.set_num_threads(before)
 
 
+def command(folder, data):
+    """The same run from a shell."""
+    options = {**OPTIONS, **data, 'output': folder}.items()
+    words = [x for k, v in options for x in ('--' + k.replace('_', '-'), str(v))]
+    return [sys.executable, '-m', 'cryoemgan.engine', 'train', *words]
+
+
 def killed(folder, data, evaluations):
     """Start a run in another process and kill it (SIGKILL) after so many evaluations."""
-    options = [
-        x for k, v in {**OPTIONS, **data, 'output': folder}.items() for x in ('--' + k.replace('_', '-'), str(v))
-    ]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'cryoemgan.engine', 'train', *options], env=environment, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command(folder, data), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     metrics, deadline = folder / 'metrics.csv', time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if metrics.exists() and len(metrics.read_text().splitlines()) > evaluations:
@@ -85,6 +88,24 @@ def test_killed_and_resumed_equals_unbroken(tmp_path, data, unbroken, evaluation
     for row in (one := rows(folder)) + (other := rows(unbroken)):
         del row['seconds']
     assert one == other
+
+
+def test_full_disk_is_told_in_one_sentence(tmp_path, data):
+    """torch has an error of its own for it. A limit on the size of files stands for the full disk."""
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
+
+    process = subprocess.run(
+        command(tmp_path / 'o', data), env=ENVIRONMENT, preexec_fn=limited, capture_output=True, text=True, check=False
+    )
+    last = process.stderr.strip().splitlines()[-1]
+    assert process.returncode == 1
+    assert 'Traceback' not in process.stderr
+    assert last.startswith(f'cryoemgan: {tmp_path / "o/checkpoints"}')
+    assert 'disk full' in last
+    assert not (tmp_path / 'o/summary.json').exists()
+    assert not list((tmp_path / 'o').rglob('*.partial'))
 
 
 def test_resume_only_makes_longer(tmp_path, data):

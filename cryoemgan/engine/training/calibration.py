@@ -34,8 +34,9 @@ class Sample:
     def of(cls, guided, training):
         """Up to 200 training particles of GuidedPairs, spread over the set."""
         chosen = training[np.linspace(0, len(training) - 1, min(len(training), COUNT)).round().astype(int)]
-        noisy, clean = torch.from_numpy(guided.pairs.raw(chosen)[0]), torch.from_numpy(references(guided.pairs, chosen))
-        own = None if guided.own is None else torch.from_numpy(guided.own[chosen])
+        own = None if guided.own is None else guided.own[chosen]
+        found = guided.pairs.raw(chosen)[0], references(guided.pairs, chosen), own
+        noisy, clean, own = (x if x is None else torch.from_numpy(x).to(guided.guide.device) for x in found)
         return cls(noisy, clean, guided.context(chosen), own)
 
     def part(self, rows):

@@ -5,6 +5,7 @@ Every file is replaced in one step. A checkpoint holds tensors and plain values 
 """
 
 import csv
+import errno
 import io
 import os
 import pickle
@@ -41,8 +42,16 @@ COLUMNS = (
 def save(folder, state):
     """Write the checkpoint of a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic(folder / LAST) as partial:
-        torch.save({'format': FORMAT, **state}, partial)
+    _write(folder / LAST, {'format': FORMAT, **state})
+
+
+def _write(path, state):
+    with atomic(path) as partial:
+        try:
+            torch.save(state, partial)
+        except RuntimeError as e:
+            # torch tells a full disk as an "unexpected pos".
+            raise OSError(errno.EIO, 'cannot be written; is the disk full?', str(path)) from e
 
 
 def load(folder):
@@ -122,8 +131,7 @@ class Best:
         ranked = sorted([*self.scores, score], key=lambda s: s['mse'])[: self.keep]
         if score in ranked and self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic(self._path(score)) as partial:
-                torch.save(weights, partial)
+            _write(self._path(score), weights)
         self.scores = ranked
         self._tidy()
         return ranked[0] == score

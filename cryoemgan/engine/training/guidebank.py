@@ -18,25 +18,26 @@ SAMPLE = 32
 LEAST_CORRELATION = 0.8
 
 
-def bank_of(settings, pairs, member, job):
+def bank_of(settings, pairs, member, job, device):
     """(Bank, template of each pair int64[len(pairs)] or None, where it comes from) for a Member of a run."""
-    found = maps_of(settings, pairs, member.name, job)
+    found, size = maps_of(settings, pairs, member.name, job), settings.bank_size
     if found:
-        return _of_maps(found, settings.bank_size, pairs, member.training), None, ', '.join(v.path.name for v in found)
-    return *_of_references(settings.bank_size, pairs, member.training), 'the references in training'
+        names = ', '.join(v.path.name for v in found)
+        return _of_maps(found, size, pairs, member.training, device), None, names
+    return *_of_references(size, pairs, member.training, device), 'the references in training'
 
 
-def _of_maps(found, size, pairs, training):
+def _of_maps(found, size, pairs, training, device):
     """Bank of projections of maps, in the grey scale of the references."""
     volumes, residual = [], 1.0
     for volume in found:
         plan = resample.plan(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
         volumes.append(torch.from_numpy(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size)))
         residual = plan.residual
-    return Bank.from_maps(volumes, size, scale=residual, grey=_grey(found, pairs, training))
+    return Bank.from_maps(volumes, size, device, scale=residual, grey=_grey(found, pairs, training))
 
 
-def _of_references(size, pairs, training):
+def _of_references(size, pairs, training, device):
     """(Bank of references, template of each pair)."""
     chosen = training[np.linspace(0, len(training) - 1, min(len(training), size)).round().astype(int)]
     own = np.full(len(pairs), -1)
@@ -46,7 +47,7 @@ def _of_references(size, pairs, training):
 
     def read(rows):
         images = torch.from_numpy(references(pairs, chosen[rows.numpy()]))
-        return images if shifts is None else _centred(images, shifts[rows.numpy()])
+        return (images if shifts is None else _centred(images, shifts[rows.numpy()])).to(device)
 
     matrices = None if context.matrices is None else torch.from_numpy(context.matrices)
     # They lie far apart: the finest detail of the nearest ones is not the particle's (0.78e-3 against 0.85e-3).

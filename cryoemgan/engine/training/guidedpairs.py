@@ -9,18 +9,20 @@ import json
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ..errors import InputError
 from ..guided.guide import Context, Guide, Options
 from ..guided.posterior import Search
 from ..job import atomic, write_json
+from ..models.tensors import write_tensors
 from ..settings.base import flag
 from .calibration import Sample, calibrate, threshold
 from .guidebank import bank_of, maps_of
 
 EMPTY_FRACTION = 0.1
 CHUNK = 64
+SCORES = 5  # of Opinion.scores
 DONE, BANK, OPINIONS = 'guide.json', 'guide.safetensors', 'opinions.npy'
 
 
@@ -47,25 +49,30 @@ class GuidedPairs:
     def __len__(self):
         return len(self.pairs)
 
-    def prepare(self, progress):
-        """Ask the guide about every wanted particle and every empty image; written to disk as they come."""
-        count, n = len(self.wanted), self.pairs.box
-        self._opinions = np.lib.format.open_memmap(self._path, 'w+', np.float16, (count, 2, n, n))
-        self.present, scores = np.zeros(count, np.float32), []
-        for start in range(0, count, CHUNK):
-            rows = np.arange(start, min(start + CHUNK, count))
-            found = self._ask(self.wanted[rows])
-            s = self.pairs.scale
-            channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
-            self._opinions[rows] = channels[:, :2].cpu().numpy()
-            self.present[rows] = found.present.cpu()
-            scores.append(found.scores())
-            progress.update(len(rows))
-        self.scores = np.concatenate(scores)
-        self._opinions.flush()
+    def prepare(self, job, fabric):
+        """Ask the guide about every wanted particle and every empty image; written to disk as they come. Each process
+        asks about its share and knows all in the end."""
+        count, n, s = len(self.wanted), self.pairs.box, self.pairs.scale
+        if fabric.is_global_zero:
+            np.lib.format.open_memmap(self._path, 'w+', np.float16, (count, 2, n, n)).flush()
+        fabric.barrier()
+        opinions = np.lib.format.open_memmap(self._path, 'r+')
+        present, scores = torch.zeros(count), torch.zeros(count, SCORES)
+        share = np.array_split(np.arange(count), fabric.world_size)[fabric.global_rank]
+        with job.progress(len(share), 'asking the bank') as bar:
+            for rows in np.array_split(share, range(CHUNK, len(share), CHUNK)):
+                found = self._ask(self.wanted[rows])
+                channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
+                opinions[rows] = channels[:, :2].cpu().numpy()
+                present[rows], scores[rows] = found.present.cpu(), torch.from_numpy(found.scores())
+                bar.update(len(rows))
+        opinions.flush()
+        # What the other processes found is zero here. Once all have it, all have written their opinions.
+        present, scores = (fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores))
+        self.recall({'present': present, 'scores': scores})
 
     def recall(self, tensors):
-        """Opinions of an earlier run, from disk."""
+        """Opinions that lie on disk, of this run or an earlier one."""
         self._opinions = np.load(self._path, mmap_mode='r')
         self.present, self.scores = tensors['present'].numpy(), tensors['scores'].numpy()
 
@@ -74,9 +81,10 @@ class GuidedPairs:
         return self.scores[self._place[positions]]
 
     def _ask(self, positions):
-        noisy = torch.from_numpy(self._particles(positions))
-        own = None if self.own is None else torch.from_numpy(np.append(self.own, -np.ones(len(self.empty), int)))
-        return self.guide(noisy, self.context(positions), None if own is None else own[positions])
+        noisy, own = torch.from_numpy(self._particles(positions)).to(self.guide.device), None
+        if self.own is not None:
+            own = torch.from_numpy(np.append(self.own, -np.ones(len(self.empty), int))[positions]).to(noisy.device)
+        return self.guide(noisy, self.context(positions), own)
 
     def context(self, positions):
         """Context of particles; an empty image borrows that of a particle."""
@@ -89,7 +97,7 @@ class GuidedPairs:
         if real.any():
             out[real] = self.pairs.raw(positions[real])[0]
         for i in np.flatnonzero(~real):
-            out[i] = self.guide.noise(1, self.seed * 1000003 + int(positions[i]))[0]
+            out[i] = self.guide.noise(1, self.seed * 1000003 + int(positions[i]))[0].cpu()
         out[~real] += self.pairs.scale.gain * self.guide.bank.background + self.pairs.scale.offset
         return out
 
@@ -109,17 +117,17 @@ class GuidedPairs:
         return np.stack([noisy, opinions[:, 0], opinions[:, 1], present], 1).astype(np.float32), clean
 
 
-def build(job, member):
+def build(job, member, fabric):
     """GuidedPairs of a member: its guide, calibrated on its training particles only, and the opinions. Those of an
-    interrupted run are taken up again."""
+    interrupted run are taken up again. All processes of the run call it."""
     settings, pairs = member.settings, member.pairs
     folder = job.output(member.place or '.')
     folder.mkdir(parents=True, exist_ok=True)
-    bank, own, source = bank_of(settings, pairs, member, job)
+    bank, own, source = bank_of(settings, pairs, member, job, fabric.device)
     guide = Guide(
         bank,
         pairs.scale.gain,
-        torch.ones(bank.plane.radius + 1),
+        torch.ones(bank.plane.radius + 1, device=fabric.device),
         Search(),
         _options(settings, pairs, member.training),
     )
@@ -127,8 +135,13 @@ def build(job, member):
     guided = GuidedPairs(pairs, guide, folder / OPINIONS, settings.seed, wanted, own)
     job.say(f'bank of {len(bank)} projections ({source}), {len(bank.basis)} components')
     identity = _identity(member, bank)
-    if not _recalled(folder, identity, guided):
-        _ask_everything(job, member, guided, folder, identity)
+    kept = fabric.broadcast(_kept(folder, identity))
+    if kept:
+        tensors = load_file(folder / BANK)
+        guide.recall(kept, tensors['spectrum'].to(fabric.device))
+        guided.recall(tensors)
+    else:
+        _ask_everything(job, member, guided, folder, identity, fabric)
     found = guided.guide.threshold
     if found['false_acceptance'] > 0.01:
         job.warn(
@@ -138,42 +151,40 @@ def build(job, member):
     return guided
 
 
-def _ask_everything(job, member, guided, folder, identity):
+def _ask_everything(job, member, guided, folder, identity, fabric):
     """Calibrate the guide, let it look at every particle, and keep what it found."""
-    settings, search = member.settings, guided.guide.search
-    calibrate(guided.guide, Sample.of(guided, member.training), settings.candidates, settings.contrast_spread)
+    settings, guide = member.settings, guided.guide
+    if fabric.is_global_zero:
+        calibrate(guide, Sample.of(guided, member.training), settings.candidates, settings.contrast_spread)
+    description, spectrum = fabric.broadcast((guide.description(), guide.spectrum.cpu()))
+    guide.recall(description, spectrum.to(fabric.device))
     job.say(
-        f'guide calibrated: gain {guided.guide.gain:.3g}, contrast spread {search.contrast:g}, '
-        f'{search.candidates} candidates, temperature {search.temperature:g}'
+        f'guide calibrated: gain {guide.gain:.3g}, contrast spread {guide.search.contrast:g}, '
+        f'{guide.search.candidates} candidates, temperature {guide.search.temperature:g}'
     )
-    with job.progress(len(guided.wanted), 'asking the bank') as bar:
-        guided.prepare(bar)
-    guided.guide.threshold = threshold(guided, member.training)
-    kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
-    with atomic(folder / BANK) as partial:
-        save_file({**kept, 'spectrum': guided.guide.spectrum.contiguous()}, partial)
-    write_json(folder / DONE, {'identity': identity, 'guide': guided.guide.description()})
+    guided.prepare(job, fabric)
+    guide.threshold = threshold(guided, member.training)
+    if fabric.is_global_zero:
+        kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
+        with atomic(folder / BANK) as partial:
+            write_tensors({**kept, 'spectrum': guide.spectrum}, partial)
+        write_json(folder / DONE, {'identity': identity, 'guide': guide.description()})
 
 
-def _recalled(folder, identity, guided):
-    """Take up the opinions of an interrupted run with the same identity; False when there are none."""
+def _kept(folder, identity):
+    """Description of the guide of an interrupted run with the same identity; None when there is none."""
     try:
         kept = json.loads((folder / DONE).read_text(encoding='utf-8'))
     except (OSError, ValueError):
-        return False
-    if kept.get('identity') != identity:
-        return False
-    tensors = load_file(folder / BANK)
-    guided.guide.recall(kept['guide'], tensors['spectrum'])
-    guided.recall(tensors)
-    return True
+        return None
+    return kept['guide'] if kept.get('identity') == identity else None
 
 
 def _identity(member, bank):
     """What opinions depend on: the member's data and settings, and the bank."""
     tensors = bank.tensors()
     parts = [json.dumps(member.identity, sort_keys=True, default=str).encode()]
-    parts += [tensors[k].contiguous().numpy().tobytes() for k in sorted(tensors)]
+    parts += [tensors[k].contiguous().cpu().numpy().tobytes() for k in sorted(tensors)]
     return hashlib.sha256(b''.join(parts)).hexdigest()
 
 
@@ -182,8 +193,6 @@ def check_settings(settings):
     for name in ('fresh_fraction', 'noise_curriculum', 'exchange_noise'):
         if getattr(settings, name):
             raise InputError(f'{flag(name)} cannot be used with --network guided: the opinion belongs to one noise')
-    if (settings.devices or 1) > 1 or settings.nodes > 1:
-        raise InputError('--network guided trains in one process: leave out --devices and --nodes')
 
 
 def check(settings, pairs, job):

@@ -1,6 +1,5 @@
 """``project``: the refined map at every particle's angles and shifts."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ..devices import choose_device
 from ..errors import InputError
 from ..imaging import classes, maps, resample
 from ..imaging.rendering import Renderer, prepared_map
+from ..job import file_digest
 from ..particles.stacks import StackWriter
 from ..particles.table import ParticleTable
 from ..scores import agreement, alternatives, fsc
@@ -270,7 +270,7 @@ def _provenance(settings, p, lowpass, best):
     for name, path in named.items():
         if path:
             files[name] = Path(path).name
-            files[f'{name}_sha256'] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            files[f'{name}_sha256'] = file_digest(path)
     return {
         'verb': 'project',
         'ctf': settings.ctf,

@@ -188,8 +188,6 @@ def run(settings, job, prepared):
     """Train every member; returns the summary's results. WorkError when a loss term is no longer a number."""
     keep_freed_memory()
     fabric, precision = launch(settings)
-    if settings.network == 'guided' and fabric.world_size > 1:
-        raise InputError('--network guided trains in one process: start it without torchrun or several tasks')
     found = {member.name: _train(job, member, fabric, precision) for member in prepared.members}
     results = _merged(found)
     results['cross_fit'] = {'mode': prepared.mode, 'members': list(found)}
@@ -212,7 +210,7 @@ def _train(job, member, fabric, precision):
         job.say(f'member {member.name}: {len(member.training)} training pairs')
     checkpoint = member.checkpoint
     if member.settings.network == 'guided':
-        member.pairs = guidedpairs.build(job, member)
+        member.pairs = guidedpairs.build(job, member, fabric)
         member.training = np.append(member.training, member.pairs.empty)
     batch_size = checkpoint['batch_size'] if checkpoint else member.settings.batch_size
     while True:

@@ -1,0 +1,44 @@
+"""A guided network from pairs to denoised particles, through the verbs."""
+
+import numpy as np
+import pytest
+
+from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.guided.guide import Context
+from cryoemgan.engine.models.model import Model
+from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.settings.denoise import Denoise
+from cryoemgan.engine.settings.train import Train
+from cryoemgan.engine.tests import toypairs
+
+GUIDED = dict(network='guided', iterations=4, evaluations=2, batch_size=8, threads=1, precision='float32')
+
+
+@pytest.fixture(scope='module')
+def toys(tmp_path_factory):
+    particles, references = toypairs.pairs(tmp_path_factory.mktemp('toys'), count=60, noise=0.5)
+    return dict(particles=str(particles), references=str(references))
+
+
+def test_train_and_denoise_end_to_end(tmp_path, toys):
+    run('train', Train(output=str(tmp_path / 't'), cross_fit='none', **GUIDED, **toys))
+    model = Model.load(tmp_path / 't' / 'model')
+    assert 'cryoemganFit' in model.card['statement']
+    assert list(model.members) == ['main']
+    settings = Denoise(output=str(tmp_path / 'd'), particles=toys['particles'], model=str(model.folder), cut='none')
+    run('denoise', settings)
+    table = ParticleTable.read(tmp_path / 'd' / 'denoised.star')
+    truth = toypairs.GAIN * toypairs.blobs(60, 32, 0)[0] + toypairs.OFFSET
+    found = table.images().read(np.arange(60))
+    again = model.ask(ParticleTable.read(toys['particles']).images().read(np.arange(60)), Context(3.0))
+    np.testing.assert_allclose(table.floats('cryoemganEvidence'), again.evidence.numpy(), rtol=1e-3, atol=1e-2)
+    # What was written is what the bank shows, not the safe answer of a network that was never asked.
+    correlation = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, truth)]
+    assert np.median(correlation) > 0.5
+
+
+@pytest.mark.parametrize('other', [{'fresh_fraction': 0.5}, {'exchange_noise': 0.5}])
+def test_what_a_guided_network_cannot_do_is_refused(tmp_path, toys, other):
+    with pytest.raises(InputError, match='guided'):
+        run('train', Train(output=str(tmp_path / 't'), **{**GUIDED, **toys, **other}))

@@ -15,14 +15,13 @@ noise, bank of the maps); junk (evidence and fit of noise and of three other mol
 """
 
 import argparse
-import gzip
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from verbs import verb
+from verbs import STATES, images, rnap_models, verb
 
 from cryoemgan.engine.auditing import measures, probes
 from cryoemgan.engine.geometry import random_matrices
@@ -35,26 +34,14 @@ from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.models.model import Model
 from cryoemgan.engine.particles.table import ParticleTable
 
-STATES = ('00', '05', '10', '15', '20')
 TRAINING, TEST, BOX, PIXEL = 3000, 300, 64, 3.1
-TAIL = range(159, 453)
 GUIDED = dict(network='guided', cross_fit='none')
 CELLS = ('cwf', 'guided', 'maps', 'bank', 'limit', 'junk', 'withheld', 'contaminated', 'blind')
 
 
 def models(args):
     """Atomic models without the tail, which would reach out of the box."""
-    folder = args.work / 'models'
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for state in STATES:
-        path = folder / f'open{state}.pdb'
-        paths.append(path)
-        if not path.exists():
-            with gzip.open(args.data / 'rnap_4xln' / f'rnap_4xln_clamp_open{state}.pdb.gz', 'rt') as f:
-                kept = [x for x in f if not (x.startswith('ATOM') and x[21] == 'D' and int(x[22:26]) in TAIL)]
-            path.write_text(''.join(kept))
-    return paths
+    return rnap_models(args.data, cut_in=args.work)
 
 
 def simulated(args, name, **options):
@@ -68,12 +55,6 @@ def simulated(args, name, **options):
 
 def data_set(args):
     return simulated(args, f'set{args.snr:g}', scale='unit')
-
-
-def images(table, rows=None):
-    """float32[n, N, N] of the rows of a STAR file."""
-    table = ParticleTable.read(table)
-    return table.images().read(np.arange(len(table)) if rows is None else rows)
 
 
 def error(found, truth):

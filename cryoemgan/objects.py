@@ -1,5 +1,6 @@
 """What the plugin adds to Scipion's objects."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class DenoiserModel(EMObject):
     def __init__(self, folder=None, **kwargs):
         super().__init__(**kwargs)
         self._folder = String(folder)
+        self._digest = String()
         self._network = String()
         self._box = Integer()
         self._pixelSize = Float()
@@ -33,6 +35,7 @@ class DenoiserModel(EMObject):
         """The model in a folder written by ``train``; ValueError when it is not one."""
         card = read_card(folder)
         model = cls(folder=str(folder))
+        model._digest.set(_digest(folder))
         model._network.set(_name(card['network']))
         model._box.set(int(card['box']))
         model._pixelSize.set(float(card['pixel_size']))
@@ -46,6 +49,16 @@ class DenoiserModel(EMObject):
     def getFolder(self):
         """Folder of the model, relative to the project."""
         return self._folder.get()
+
+    def getDigest(self):
+        """What identifies the model: sha256 of its card; None in projects of earlier versions."""
+        return self._digest.get()
+
+    def isReplaced(self):
+        """Whether the folder holds another model by now, or none: its training was started again."""
+        if not (Path(self.getFolder()) / CARD).exists():
+            return True
+        return self._digest.hasValue() and self.getDigest() != _digest(self.getFolder())
 
     def getBox(self):
         """Box at which it was trained, px."""
@@ -90,6 +103,11 @@ def read_card(folder):
     if missing:
         raise ValueError(f'{path} lacks {", ".join(missing)}: it was not written by this program')
     return card
+
+
+def _digest(folder):
+    """Of the card, which names all other files with theirs."""
+    return hashlib.sha256((Path(folder) / CARD).read_bytes()).hexdigest()
 
 
 def _name(network):

@@ -6,7 +6,7 @@ from pwem.objects import SetOfParticles
 
 from ..engine.auditing.lights import LIMITS
 from .base import CryoEMGANProtBase
-from .model_choice import ModelChoice
+from .model_choice import ModelChoice, describe_replaced
 from .pair_checks import check_pairs
 
 PAGE = 'audit.html'
@@ -84,6 +84,8 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
         if not all(isinstance(s, SetOfParticles) for s in (particles, references)):
             return errors
         second, empty = self.inputSecondModel.get(), self.inputNoiseParticles
+        if second is not None:
+            errors += describe_replaced(second)
         if not errors and second is not None and second.getFolder() == self.getModel().getFolder():
             errors.append('The second opinion is the audited model itself: it would agree with everything.')
         if empty.get() is not None and empty.getUniqueId() == self.inputParticles.getUniqueId():

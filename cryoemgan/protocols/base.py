@@ -17,6 +17,7 @@ from pyworkflow.protocol import STEPS_SERIAL
 from .. import constants
 from ..convert import write_particles
 from ..engine.job import SUMMARY, write_json
+from ..objects import DenoiserModel
 from ..plugin import Plugin
 from ..results import fill_particles
 from .form import OURS, SettingsForm
@@ -45,11 +46,12 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _input_identity(self):
-        """Ids and sizes of the input objects."""
+        """Ids of the input objects, with their sizes or, of models, digests."""
         found = []
         for name, attribute in self.iterInputAttributes():
             item = attribute.get()
-            found.append([name, attribute.getUniqueId(), item.getSize() if hasattr(item, 'getSize') else str(item)])
+            more = item.getDigest() if isinstance(item, DenoiserModel) else getattr(item, 'getSize', item.__str__)()
+            found.append([name, attribute.getUniqueId(), more])
         return found
 
     # --------------------------- STEPS functions -----------------------------
@@ -149,7 +151,7 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
         # Import problems of the engine are told by Plugin.validateInstallation.
-        return self._check_settings()
+        return self._check_settings() + describe_unfinished_inputs(self)
 
     def _summary(self):
         summary = self.readSummary()
@@ -202,6 +204,20 @@ class CryoEMGANProtBase(SettingsForm, EMProtocol):
     def _engine_path(self, name):
         """Absolute path of a file in the extra folder (a queue job may start elsewhere)."""
         return os.path.abspath(self._getExtraPath(name))
+
+
+def describe_unfinished_inputs(protocol):
+    """Sentences on inputs whose makers, protocols of ours, are running or about to.
+
+    Until a protocol that runs again has finished, its output object is the old one while its files are already
+    exchanged. A scheduled protocol (Continue or Restart of a workflow) starts as soon as this list is empty.
+    """
+    makers = (pointer.getObjValue() for _, pointer in protocol.iterInputAttributes())
+    active = [m for m in makers if isinstance(m, CryoEMGANProtBase) and m.isActive()]
+    return [
+        f'"{name}" is {status}: its results are about to be replaced. Wait until it has finished, or stop it.'
+        for name, status in {m.getRunName(): m.getStatus() for m in active}.items()
+    ]
 
 
 def describe_alignment_error(particles):

@@ -1,13 +1,21 @@
 """The model of a form: of this project, or a folder on disk."""
 
-import os
-
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..objects import DenoiserModel
 
 FROM_PROJECT, FROM_DISK = 0, 1
+
+
+def describe_replaced(model):
+    """What is wrong with a DenoiserModel whose folder holds another one by now, as a list of sentences."""
+    if not model.isReplaced():
+        return []
+    return [
+        f'{model.getFolder()} does not hold this model any more: its training was started again and has not come to '
+        'its end, or the folder was removed. Continue or restart the training.'
+    ]
 
 
 class ModelChoice:
@@ -55,8 +63,7 @@ class ModelChoice:
             return [*errors, str(e)]
         if not isinstance(model, DenoiserModel):
             return [*errors, '*Model* is empty: select the output of "train denoiser", or a folder on disk.']
-        if not os.path.isdir(model.getFolder()):
-            errors.append(f'The model folder {model.getFolder()} is no longer there.')
+        errors += describe_replaced(model)
         particles = self.inputParticles.get()
         if isinstance(particles, SetOfParticles):
             width, of_model = particles.getXDim() * particles.getSamplingRate(), model.getBox() * model.getPixelSize()

@@ -8,6 +8,7 @@ from pwem.protocols import EMProtocol
 from pyworkflow import BETA
 
 from ..results import different_particle, original_identity
+from .base import describe_unfinished_inputs
 
 
 class outputs(Enum):
@@ -83,6 +84,9 @@ class CryoEMGANProtOriginals(EMProtocol):
         selection, particles = self.inputSelection.get(), self.inputParticles.get()
         if selection is None or not isinstance(particles, SetOfParticles):
             return []
+        unfinished = describe_unfinished_inputs(self)
+        if unfinished:
+            return unfinished
         if self.inputSelection.getUniqueId() == self.inputParticles.getUniqueId():
             return ['Selected and original particles are the same set: there is nothing to look up.']
         first = next(iter(self._selected().items()), None)

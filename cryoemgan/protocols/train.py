@@ -10,6 +10,7 @@ from ..figures.style import read_columns
 from ..objects import DenoiserModel
 from .base import CryoEMGANProtBase
 from .map_input import has_half_sets, write_map
+from .model_choice import describe_replaced
 from .pair_checks import check_pairs
 from .train_form import TrainForm
 
@@ -77,9 +78,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         if self._noise() is not None and not self._form_values().get('fresh_fraction'):
             errors.append('Images of noise are used for fresh pairs only: give "Fresh pairs" a fraction (e.g. 0.5).')
         model = self._start_model()
-        if model is not None and not os.path.isdir(model.getFolder()):
-            errors.append(f'The model folder {model.getFolder()} is no longer there.')
-        return errors
+        return errors if model is None else errors + describe_replaced(model)
 
     def _check_partner(self, setting, pointer):
         """Errors of the set that particles are paired with."""

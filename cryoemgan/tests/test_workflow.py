@@ -1,11 +1,13 @@
 """The protocols, headless, on tiny data, through real Scipion runs."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
+from pyworkflow.protocol import STATUS_FINISHED, STATUS_RUNNING
 
 from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings.train import Train
@@ -148,6 +150,41 @@ class TestWorkflow(ProjectTest):
         lines = self.evaluation.summary()
         assert any(line.startswith('raw: MSE') for line in lines), lines
         assert any(line.startswith('denoised: MSE') for line in lines), lines
+
+    def another_denoising(self):
+        return self.make(
+            'CryoEMGANProtDenoise',
+            {'inputParticles': (self.particles, 'outputParticles'), 'inputModel': (self.training, 'outputModel')},
+        )
+
+    def test_results_that_are_made_anew_are_waited_for(self):
+        """Seen in a workflow that was continued with another network: denoising began with half of the new model,
+        since the old output of the training was still there."""
+        denoising = self.another_denoising()
+        assert denoising.validate() == []
+        self.training.setStatus(STATUS_RUNNING)
+        try:
+            assert 'its results are about to be replaced' in ' '.join(denoising.validate())
+        finally:
+            self.training.setStatus(STATUS_FINISHED)
+
+    def test_model_that_was_trained_again_is_not_taken_for_the_old_one(self):
+        """A training that runs again and is stopped leaves its old output object and half of a new model."""
+        model, card = self.training.outputModel, Path(self.training.getModelDir()) / 'card.json'
+        denoising = self.another_denoising()
+        before, identity = card.read_bytes(), denoising._input_identity()
+        try:
+            card.write_bytes(before + b'\n')
+            assert 'does not hold this model any more' in ' '.join(denoising.validate())
+            again = type(model).fromFolder(model.getFolder())
+            assert not again.isReplaced()
+            assert str(again) == str(model)
+            assert again.getDigest() not in str(identity)
+            assert model.getDigest() in str(identity)
+            card.unlink()
+            assert 'does not hold this model any more' in ' '.join(denoising.validate())
+        finally:
+            card.write_bytes(before)
 
     def test_model_of_another_project(self):
         """By its folder, absolute."""

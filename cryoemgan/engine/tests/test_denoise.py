@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.imaging.resample import resample
-from cryoemgan.engine.models.model import Model, save_model
+from cryoemgan.engine.models.model import Model, amend_card, save_model
 from cryoemgan.engine.particles.matching import match
 from cryoemgan.engine.particles.table import ParticleTable
 
@@ -96,6 +97,18 @@ def test_batch_size_does_not_matter(tmp_path, model):
         results.append(read(tmp_path / size)[1])
     for other in results[1:]:
         np.testing.assert_allclose(results[0], other, rtol=1e-5, atol=1e-5 * results[0].std())
+
+
+def test_model_of_a_training_that_has_not_ended_is_told(tmp_path, model):
+    """From its first evaluation on there is a model, of one member, with nothing measured."""
+    star = particles(tmp_path / 'in')
+    denoise(star, model, tmp_path / 'early')
+    assert any('has not come to its end' in w for w in summary(tmp_path / 'early')['warnings'])
+    ended = tmp_path / 'model'
+    shutil.copytree(model, ended)
+    amend_card(ended, cross_fit={'mode': 'none'})
+    denoise(star, ended, tmp_path / 'ended')
+    assert not any('has not come to its end' in w for w in summary(tmp_path / 'ended')['warnings'])
 
 
 def test_leakage_is_counted(tmp_path, model):

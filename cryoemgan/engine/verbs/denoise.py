@@ -166,6 +166,11 @@ def _warn_before(job, prepared):
             f'the model was trained on {routing.leakage} of these {len(table)} particles: their images look better '
             'than the denoiser is; judge it on the others, or train with cross-fitting'
         )
+    if 'cross_fit' not in model.card:
+        job.warn(
+            f'the training that writes {model.folder} has not come to its end: members may be missing, and neither its '
+            'resolution nor its uncertainty has been measured; go on with it (--resume)'
+        )
     blank = shown.warning(model.card)
     if blank:
         job.warn(blank)

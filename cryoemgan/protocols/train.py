@@ -134,8 +134,12 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             lines.append(
                 f'Best at iteration {best.get("iteration")}, on particles kept out of training: '
                 + ', '.join(
-                    f'{label} {best[key]:.{digits}f}'
-                    for key, label, digits in (('mse', 'MSE', 5), ('psnr', 'PSNR (dB)', 2), ('ssim', 'SSIM', 3))
+                    f'{label} {best[key]:{digits}}'
+                    for key, label, digits in (
+                        ('mse', 'MSE', '.3g'),
+                        ('psnr', 'PSNR (dB)', '.2f'),
+                        ('ssim', 'SSIM', '.3f'),
+                    )
                     if best.get(key) is not None
                 )
                 + '.'
@@ -143,8 +147,8 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         top = (next(iter(summary.get('members', {}).values()), summary)).get('top', [])
         if len(top) > 1:
             lines.append(
-                f'The best {len(top)} evaluations: mean MSE {summary["top_mse_mean"]:.5f}, '
-                f'standard deviation {summary["top_mse_sd"]:.5f}.'
+                f'The best {len(top)} evaluations: mean MSE {summary["top_mse_mean"]:.3g}, '
+                f'standard deviation {summary["top_mse_sd"]:.2g}.'
             )
         if len(members) > 1:
             lines.append(

@@ -84,11 +84,13 @@ def options_of(data, name):
 
 
 def cell(args, data, name, seed):
-    """Train and test one network; gives a row of the table and its curve [(CPU seconds, validation MSE)]."""
-    folder = args.work / f'{data.name}_{args.cpu:g}_{name}{part_of(args)}_{seed}'
+    """Train and test one network, for --cpu seconds or (None) as long as its preset says; gives a row of the table and
+    its curve [(CPU seconds, validation MSE)]."""
+    folder = args.work / f'{data.name}_{"own" if args.cpu is None else f"{args.cpu:g}"}_{name}{part_of(args)}_{seed}'
+    length = {} if args.cpu is None else {'minutes': args.cpu / 60}
     found = verb(
         'train', folder, particles=training_particles(args, data), references=data / 'clean_1.star', seed=seed,
-        cross_fit='none', minutes=args.cpu / 60, evaluations=args.evaluations, keep=1, **options_of(data, name),
+        cross_fit='none', evaluations=args.evaluations, keep=1, **length, **options_of(data, name),
     )  # fmt: skip
     verb('denoise', folder / 'denoised', particles=data / 'noisy_2.star', model=folder / 'model')
     # Back to the references' grey values; the scores count their range as 1.

@@ -1,6 +1,7 @@
 """The guided network against CWF, a blind network and its own bank: five-state RNA polymerase, one thread, resumable.
 
     python benchmarks/guided.py --data ../shared/data --work WORK [--cells NAME ...] [--iterations 3000] [--snr 0.1]
+                                [--seed 1]
 
 The set: 4XLN without its tail (beta' 159-452), five clamp states, 64 px of 3.1 A, each clean image in [0, 1], white
 noise; 2,700 references for training and bank, 300 for validation, 300 test images that no network and no bank saw.
@@ -46,9 +47,9 @@ def models(args):
 
 def simulated(args, name, **options):
     """Folder of noisy_1.star (training), noisy_2.star (test) and their clean partners."""
-    folder = args.work / name
+    folder = args.work / (name if args.seed == 1 else f'{name}_seed{args.seed}')
     common = dict(model=models(args), count=(TRAINING + TEST) // len(STATES), box=BOX, pixel_size=PIXEL,
-                  split=[TRAINING, TEST], snr=args.snr, seed=1)  # fmt: skip
+                  split=[TRAINING, TEST], snr=args.snr, seed=args.seed)  # fmt: skip
     verb('simulate', folder, **{**common, **options})
     return folder
 
@@ -80,7 +81,7 @@ def trained(args, data, name, **options):
     """(folder, summary) of a training on a set."""
     folder = args.work / f'{name}_{data.name}_{args.iterations}'
     given = dict(particles=data / 'noisy_1.star', references=data / 'clean_1.star', iterations=args.iterations,
-                 evaluations=12)  # fmt: skip
+                 evaluations=12, seed=args.seed)  # fmt: skip
     return folder, verb('train', folder, **{**given, **options})
 
 
@@ -256,7 +257,7 @@ def record(args, name, found):
     """Add what a cell found to WORK/guided.json, and print it."""
     path = args.work / 'guided.json'
     results = json.loads(path.read_text()) if path.exists() else {}
-    results.setdefault(f'snr {args.snr:g}, {args.iterations} iterations', {})[name] = found
+    results.setdefault(f'snr {args.snr:g}, {args.iterations} iterations, seed {args.seed}', {})[name] = found
     path.write_text(json.dumps(results, indent=1))
     print(name, json.dumps(found), flush=True)
 
@@ -268,6 +269,7 @@ def main():
     parser.add_argument('--iterations', type=int, default=3000)
     parser.add_argument('--snr', type=float, default=0.1)
     parser.add_argument('--bank-size', type=int, default=8000)
+    parser.add_argument('--seed', type=int, default=1, help='of data, noise and weights')
     parser.add_argument('--cells', nargs='+', choices=CELLS, default=CELLS)
     args = parser.parse_args()
     torch.set_num_threads(1)

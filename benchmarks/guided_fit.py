@@ -52,7 +52,7 @@ def main():
     parser.add_argument('--work', type=Path, required=True)
     parser.add_argument('--snr', type=float, default=0.1)
     args = parser.parse_args()
-    args.__dict__ |= dict(iterations=20, bank_size=8000)
+    args.__dict__ |= dict(iterations=20, bank_size=8000, seed=1)
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     model, found = scores(args)

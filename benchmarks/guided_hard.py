@@ -120,6 +120,7 @@ def main():
     parser.add_argument('--iterations', type=int, default=20)
     parser.add_argument('--snr', type=float, default=0.1)
     parser.add_argument('--bank-size', type=int, default=16000)
+    parser.add_argument('--seed', type=int, default=1, help='of data, noise and weights')
     parser.add_argument('--limit-size', type=int, default=80000, help='templates of the limit')
     parser.add_argument('--cells', nargs='+', choices=SETS, default=tuple(SETS))
     args = parser.parse_args()

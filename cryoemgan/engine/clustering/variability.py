@@ -3,9 +3,8 @@
 Probabilistic PCA of volumes seen through their projections (Tagare et al., J. Struct. Biol. 191 (2015) 245; Punjani and
 Fleet, J. Struct. Biol. 213 (2021) 107702): image_i = g_i CTF_i P_i (U_0 + sum_j z_ij U_j) + noise, z ~ N(0, 1).
 Expectation maximisation in Fourier space: given the volumes, each z_i is a small linear system; given the z, each voxel
-is one. The contrast g_i of a particle is fitted to the mean map and drawn towards that of the set by as much as noise
-lets it scatter (empirical Bayes): where all particles have one grey scale nothing changes. The mean of an image is
-not looked at.
+is one. The contrast g_i of a particle and what is left of its shift are fitted to the mean map first (levelling.py).
+The mean of an image is not looked at.
 
 From the tenth round on the volumes are cut to the particle and its surroundings (half of Otsu's threshold of the
 mean map, grown): outside it a mode is noise, which every particle would be measured by.
@@ -18,9 +17,10 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from skimage.filters import threshold_otsu
 
+from .levelling import Levelling
+
 OVERSAMPLING = 2
-GAIN_ROUNDS = 3
-LEAST_CONTRAST = 0.2
+LEVELLED = 3
 # Earlier a mode may still be lost to the mask before it is found. Margin and soft edge in parts of the box.
 MASKED_FROM = 10
 MARGIN, EDGE = 0.05, 0.06
@@ -62,8 +62,7 @@ class Modes:
     def __init__(self, slices, count, seed=0):
         self.slices, self.count = slices, count
         self.noise = None
-        # Mean and variance of the particles' contrast.
-        self._contrast = (1.0, 0.0)
+        self._levelling = Levelling(slices)
         self._generator = torch.Generator().manual_seed(seed)
         self.volumes, self._mask = None, None
 
@@ -74,9 +73,9 @@ class Modes:
         spread = torch.eye(self.count).expand(total, -1, -1) * 0.1
         power = sum(float((b[0].abs() ** 2).sum()) for b in batches) / sum(b[0].numel() for b in batches)
         given = batches
-        for _ in range(GAIN_ROUNDS):
+        for _ in range(LEVELLED):
             self.volumes = self._volumes(batches, torch.zeros_like(z), torch.zeros_like(spread), power)
-            self._fit_contrast(given)
+            self._levelling.fit([(b[0], self._mean(*b[1:])) for b in given])
             batches = [(self._levelled(*b), *b[1:]) for b in given]
         for number in range(rounds):
             if number == MASKED_FROM:
@@ -101,31 +100,14 @@ class Modes:
         """(h [n, count], L [n, count, count]): log p(particle | z) = h z - z L z / 2, up to what does not hang on z."""
         return self._seen(self._levelled(coefficients, matrices, ctf), matrices, ctf)[:2]
 
-    def _fit_contrast(self, batches):
-        """Mean and variance of the contrast over particles, less the variance that noise alone gives."""
-        gain, error = (torch.cat(x) for x in zip(*(self._contrasts(*b) for b in batches)))
-        self._contrast = float(gain.mean()), max(0.0, float(gain.var() - error.mean()))
-
-    def _contrasts(self, coefficients, matrices, ctf):
-        """Least-squares contrast of particles to the mean map [n], and its variance from noise."""
+    def _mean(self, matrices, ctf):
+        """The mean map as each particle sees it, complex64 [n, m]."""
         mean = self._project(matrices, slice(0, 1))[:, 0]
-        if ctf is not None:
-            mean = mean * ctf
-        power = (mean.abs() ** 2).sum(1).clamp_min(1e-12)
-        gain = (mean.conj() * coefficients).real.sum(1) / power
-        left = (coefficients - gain[:, None] * mean).abs().square().mean(1)
-        # Of the complex noise only the part along the mean counts.
-        return gain, left / (2 * power)
+        return mean if ctf is None else mean * ctf
 
     def _levelled(self, coefficients, matrices, ctf):
-        """Coefficients with the particles' contrasts taken out."""
-        centre, variance = self._contrast
-        if variance == 0:
-            return coefficients
-        gain, error = self._contrasts(coefficients, matrices, ctf)
-        likely = (centre * error + gain * variance) / (error + variance)
-        # A particle of no or of inverted contrast is junk: it is left as weak as it is.
-        return coefficients / (likely / centre).clamp_min(LEAST_CONTRAST)[:, None]
+        """Coefficients with the particles' contrasts and shifts taken out."""
+        return self._levelling(coefficients, self._mean(matrices, ctf))
 
     def _latent(self, coefficients, matrices, ctf):
         """Posterior mean and covariance of z, and the mean squared residual, summed over particles."""

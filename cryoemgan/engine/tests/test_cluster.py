@@ -14,8 +14,10 @@ from sklearn.neighbors import kneighbors_graph
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.clustering import embedding as clustering
+from cryoemgan.engine.clustering.levelling import Levelling
 from cryoemgan.engine.clustering.variability import Modes, Slices
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.imaging.phantom import claw
 from cryoemgan.engine.particles.matching import match
 from cryoemgan.engine.particles.table import ParticleTable
@@ -102,6 +104,26 @@ def test_volumes_are_cut_to_the_particle(claws):
     assert inside.mean() < 0.35
 
 
+def test_shift_left_to_a_particle_is_taken_out():
+    """The oracle is the phantom's exact projection at the true centre; its shifts are those of a RELION table."""
+    rng, state, matrices = np.random.default_rng(0), claw(2)[0], random_matrices(200, 1)
+    shifts = 0.6 * rng.normal(size=(200, 2))
+    slices = Slices(32, 8)
+    centred, moved = (slices.of(state.project(32, matrices, s), np.zeros((200, 2))) for s in (None, shifts))
+    noise = float(centred.abs().square().mean().sqrt()) * 0.2
+    noisy = moved + noise * torch.view_as_complex(torch.randn(*moved.shape, 2, generator=torch.manual_seed(0)))
+    levelling = Levelling(slices)
+    levelling.fit([(noisy, centred)])
+    assert levelling.shift_variance**0.5 == pytest.approx(0.6, rel=0.1)
+    left = (levelling(noisy, centred) - centred).abs().square().mean()
+    floor, before = (noisy - moved).abs().square().mean(), (noisy - centred).abs().square().mean()
+    assert before > 1.2 * floor
+    assert left < floor + 0.1 * (before - floor)
+    # Where nothing is shifted nothing is moved.
+    levelling.fit([(noisy - moved + centred, centred)])
+    assert levelling.shift_variance**0.5 < 0.1
+
+
 def test_agreement_ignores_names_and_knows_chance():
     truth = np.repeat([4, 7, 9], 40)
     renamed = np.repeat([2, 1, 3], 40)
@@ -155,6 +177,18 @@ def test_three_states_at_random_views(claws, tmp_path):
         rows = list(csv.DictReader(file))
     assert [int(r['cluster']) for r in rows] == found.ints('rlnClassNumber').tolist()
     assert [int(r['truth']) for r in rows] == source.ints('rlnClassNumber').tolist()
+
+
+def test_three_states_with_the_shifts_of_a_refinement(claws, tmp_path):
+    """Off centre by 0.7 px: before it was taken out, the mode that was found was the shift."""
+    table = ParticleTable.read(claws / 'noisy.star')
+    moved = table.shifts() + 0.7 * np.random.default_rng(5).normal(size=(len(table), 2))
+    for axis, values in zip('XY', moved.T):
+        table.set(f'rlnOrigin{axis}Angst', values * table.pixel_size)
+    table.write(claws / 'moved.star')
+    summary = cluster(tmp_path / 'v', particles=str(claws / 'moved.star'), clusters='3', truth='rlnClassNumber',
+                      detail=7)  # fmt: skip
+    assert summary['adjusted_rand_index'] > 0.85
 
 
 def test_each_particle_on_a_grey_scale_of_its_own(claws, tmp_path):

@@ -11,6 +11,7 @@ from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests import toypairs
+from cryoemgan.engine.training.guidedpairs import reserve
 
 GUIDED = dict(network='guided', iterations=4, evaluations=2, batch_size=8, threads=1, precision='float32')
 
@@ -19,6 +20,16 @@ GUIDED = dict(network='guided', iterations=4, evaluations=2, batch_size=8, threa
 def toys(tmp_path_factory):
     particles, references = toypairs.pairs(tmp_path_factory.mktemp('toys'), count=60, noise=0.5)
     return dict(particles=str(particles), references=str(references))
+
+
+def test_opinions_have_their_space_before_the_first_is_written(tmp_path):
+    """A memory map is a sparse file: on a full disk the process would die of a bus error hours later."""
+    path = tmp_path / 'opinions.npy'
+    np.lib.format.open_memmap(path, 'w+', np.float16, (64, 2, 64, 64)).flush()
+    assert 512 * path.stat().st_blocks < 2**19
+    reserve(path)
+    assert 512 * path.stat().st_blocks >= path.stat().st_size > 2**20
+    assert not np.load(path, mmap_mode='r').any()
 
 
 def test_train_and_denoise_end_to_end(tmp_path, toys):

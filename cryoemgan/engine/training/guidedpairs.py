@@ -6,6 +6,7 @@ shifts of a pair move its opinion along.
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class GuidedPairs:
         count, n, s = len(self.wanted), self.pairs.box, self.pairs.scale
         if fabric.is_global_zero:
             np.lib.format.open_memmap(self._path, 'w+', np.float16, (count, 2, n, n)).flush()
+            reserve(self._path)
         fabric.barrier()
         opinions = np.lib.format.open_memmap(self._path, 'r+')
         present, scores = torch.zeros(count), torch.zeros(count, SCORES)
@@ -115,6 +117,17 @@ class GuidedPairs:
         present = np.broadcast_to(self.present[places][:, None, None], shape)
         opinions = self._opinions[places].astype(np.float32)
         return np.stack([noisy, opinions[:, 0], opinions[:, 1], present], 1).astype(np.float32), clean
+
+
+def reserve(path):
+    """Give a sparse file its space on disk now: where it is missing later, writing to a memory map kills the process
+    without a word. OSError when there is too little."""
+    with open(path, 'r+b') as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as e:
+            raise OSError(e.errno, f'{size / 1e9:.1f} GB are needed: {e.strerror}', str(path)) from e
 
 
 def build(job, member, fabric):

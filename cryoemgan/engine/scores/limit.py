@@ -1,7 +1,8 @@
-"""The Bayes-optimal denoiser for known maps and known white noise: no method has a smaller expected squared error.
+"""The Bayes-optimal denoiser for known maps and known noise: no method has a smaller expected squared error.
 
 E[x | y] = sum_t w_t t / sum_t w_t, w_t = exp(-|y - c_t|^2 / (2 sigma^2)), over templates t of every conformation, view,
 in-plane angle and shift drawn from the prior; c_t is the template as the image shows it, with the image's own CTF.
+Where the noise is coloured, y and c_t are whitened first.
 An oracle for benchmarks: it is told what no denoiser may know. A finite bank approaches the limit from above, so the
 search is refined around the candidates of the coarse bank until the answer stops changing.
 """
@@ -18,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft
 from ..imaging.projection import FourierProjector
+from ..imaging.simulation import noise_power
 
 # Shifts looked at in the coarse search reach to so many s.d.; so many of them at once.
 REACH, TOGETHER = 3.0, 64
@@ -47,7 +49,8 @@ class Poses:
 class Limit:
     """Posterior mean over maps float [n, n, n], one a conformation, all equally likely, seen from everywhere.
 
-    noise_sd: of the white noise. views: orientations of the coarse bank of each map. rank: principal components in
+    noise_sd: of the noise. noise_power: float [n, n // 2 + 1], of coloured noise on the grid of rfft2, its mean over
+    the whole plane 1; None: white. views: orientations of the coarse bank of each map. rank: principal components in
     which the bank is searched. kept: candidates refined. What the data set did to projections: gain and offset of all,
     or ``unit``, each scaled to [0, 1] (with CTF: after it). shift_sd: particles lie off the centre by Gaussian shifts
     of this s.d. (px) in x and in y, unknown. clean_ctf: 'full', the truth carries the CTF as the image does; 'none',
@@ -56,12 +59,14 @@ class Limit:
     """
 
     def __init__(self, volumes, noise_sd, views=8000, rank=96, kept=64, seed=0, gain=1.0, offset=0.0, unit=False,
-                 shift_sd=0.0, clean_ctf='full'):  # fmt: skip
+                 shift_sd=0.0, clean_ctf='full', noise_power=None):  # fmt: skip
         if clean_ctf not in ('full', 'none'):
             raise ValueError(f"clean_ctf: 'full' or 'none', not {clean_ctf!r}")
         self.projectors = [FourierProjector(v, interpolation='linear') for v in volumes]
         self.noise_sd, self.kept, self.gain, self.offset, self.unit = noise_sd, kept, gain, offset, unit
         self.shift_sd, self.clean_ctf = shift_sd, clean_ctf
+        # Brings the noise to white noise of noise_sd.
+        self._whitening = None if noise_power is None else torch.as_tensor(noise_power).float().rsqrt()
         self.box = self.projectors[0].box
         self.effective = np.empty(0)
         self._seed, self._rng = seed, np.random.default_rng(seed)
@@ -86,11 +91,14 @@ class Limit:
 
     def _seen(self, plain, ctf):
         if ctf is None:
-            return plain, plain
+            return plain, self._whitened(plain)
         seen = self._filtered(plain, ctf)
         # A range of [0, 1] before the CTF and after it, or after it only, is the same.
         seen = _to_unit(seen) if self._ranged else seen
-        return (seen if self.clean_ctf == 'full' else plain), seen
+        return (seen if self.clean_ctf == 'full' else plain), self._whitened(seen)
+
+    def _whitened(self, images):
+        return images if self._whitening is None else self._filtered(images, self._whitening)
 
     @property
     def _ranged(self):
@@ -139,17 +147,20 @@ class Limit:
     def _coarse(self, moved, ctf):
         """Inner products [bank, shifts] of bank and moved images as a function of the rows of ``moved``, and half the
         squared norms [bank, 1]; both up to what is the same for all of the bank."""
+        own, ranged = ctf, self._ranged and ctf is not None
+        if self._whitening is not None:
+            ctf = self._whitening if ctf is None else ctf * self._whitening
         if ctf is None:
             weights, level = (moved - self._mean) @ self._axes, (moved - moved[0]) @ self._mean
             return lambda rows: self._bank @ weights[rows].T + level[rows], self._norms[:, None] / 2
         mean, axes = self._filtered(self._mean[None], ctf)[0], self._filtered(self._axes.T, ctf)
-        if self._ranged:
+        if ranged:
             mean, axes, moved = (x - x.mean(-1, keepdim=True) for x in (mean, axes, moved))
         norms = ((self._bank @ (axes @ axes.T)) * self._bank).sum(1) + 2 * self._bank @ (axes @ mean) + mean @ mean
         gain = torch.ones(())
-        if self._ranged:
+        if ranged:
             # The range of a template with CTF is not known before it is drawn; its s.d. in parts of it hardly varies.
-            some = self._draw(Poses(self.rotations, self.state, None)[:64], ctf)[1]
+            some = self._draw(Poses(self.rotations, self.state, None)[:64], own)[1]
             gain = some.std(1).mean() * self.box / norms.clamp_min(1e-12).sqrt()
         weights, level = axes @ moved.T, mean @ moved.T
         return lambda rows: (
@@ -166,7 +177,7 @@ class Limit:
         [n, box, box // 2 + 1], the CTF of every image on the grid of rfft2; without it images have none. With unknown
         shifts there is more to search: 5 rounds of 480, 960 draws, and a look at ``effective``.
         """
-        images = torch.as_tensor(images, dtype=torch.float32).flatten(1)
+        images = self._whitened(torch.as_tensor(images, dtype=torch.float32).flatten(1))
         each = [None] * len(images) if ctf is None else torch.as_tensor(ctf, dtype=torch.float32)
         found = [self._one(y, c, rounds, samples, start_degrees, draws) for y, c in zip(images, each, strict=True)]
         self.effective = np.array([f[1] for f in found])
@@ -255,13 +266,14 @@ def of_simulation(folder, table, **options):
     """
     summary = json.loads((Path(folder) / 'summary.json').read_text())
     made = summary['settings']
-    for name, known in (('noise', 'white'), ('snr_per', 'set'), ('clip', False), ('view_spread', None)):
+    for name, known in (('snr_per', 'set'), ('clip', False), ('view_spread', None)):
         if made[name] != known:
             raise InputError(f'{folder}: simulated with {name} {made[name]}; the limit is known for {known} only')
     maps = [mrcfile.read(p) for p in sorted(Path(folder).glob('volume_*.mrc'), key=lambda p: (len(p.name), p.name))]
     ctf = None
     if made['ctf'] or made['ctf_table']:
         ctf = ctf_rfft(table.box, table.pixel_size, table.ctf()).numpy()
+    power = noise_power(table.box) if made['noise'] == 'coloured' else None
     limit = Limit(maps, summary['noise_variance'] ** 0.5, unit=made['scale'] == 'unit', shift_sd=made['shift_sd'],
-                  clean_ctf=made['clean_ctf'], **options)  # fmt: skip
+                  clean_ctf=made['clean_ctf'], noise_power=power, **options)  # fmt: skip
     return limit, ctf

@@ -12,6 +12,7 @@ from cryoemgan.engine.imaging.phantom import claw
 from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.scores.limit import Limit, Poses, _log_density, of_simulation
 from cryoemgan.engine.settings import Simulate
+from cryoemgan.engine.training.synthetic import coloured_noise
 
 
 @pytest.fixture(scope='module')
@@ -100,6 +101,34 @@ def test_unknown_shifts_and_a_known_ctf_against_enumeration(unit, clean_ctf):
     assert away(limit, None) > 4 * found
 
 
+@pytest.mark.parametrize('ctf', [None, one_ctf()])
+def test_coloured_noise_against_enumeration(ctf):
+    """Whitened by hand here. What takes the noise for white is far from the answer."""
+    volumes, count = [s.volume(BOX) for s in claw(2)], 6
+    power = 1 / (0.02 + np.square(np.fft.rfftfreq(BOX)) + np.square(np.fft.fftfreq(BOX))[:, None])
+    power /= np.concatenate([power, power[:, 1:-1]], 1).mean()
+    white = Limit(volumes, 1.0, views=1500, shift_sd=SHIFT)
+    _, seen = white._draw(drawn(count, 1), ctf)
+    truths, templates = white._draw(drawn(40_000, 7), ctf)
+    sd = float(seen.std(1).mean() / 0.05**0.5)
+    noise = sd * torch.from_numpy(coloured_noise(np.random.default_rng(3), count, power)).flatten(1)
+
+    def whitened(images):
+        spectrum = np.fft.rfft2(images.view(-1, BOX, BOX).numpy()) / np.sqrt(power)
+        return torch.from_numpy(np.fft.irfft2(spectrum, s=(BOX, BOX)).astype(np.float32)).flatten(1)
+
+    mean, variance = enumerated(whitened(seen + noise), truths, whitened(templates), sd)
+
+    def away(limit):
+        limit.noise_sd, every = sd, None if ctf is None else ctf.expand(count, -1, -1)
+        found = limit.denoise((seen + noise).view(-1, BOX, BOX), draws=4000, start_degrees=36.0, ctf=every)
+        return float((((torch.as_tensor(found).flatten(1) - mean) ** 2).sum(1) / variance).mean())
+
+    found = away(Limit(volumes, 1.0, views=1500, shift_sd=SHIFT, noise_power=power))
+    assert found < 0.1
+    assert away(white) > 2 * found
+
+
 def test_ctf_of_one_and_no_shift_change_nothing(problem):
     _, noisy, limit = problem
     plain, same = (Limit([s.volume(32) for s in claw(2)], 2.0, views=500, gain=limit.gain) for _ in range(2))
@@ -124,8 +153,8 @@ def test_limit_of_a_simulation(tmp_path):
 
 def test_what_the_limit_does_not_know_is_refused(tmp_path):
     folder = tmp_path / 'set'
-    settings = Simulate(output=str(folder), phantom=2, box=16, count=5, noise='coloured', pixel_size=8.0)
+    settings = Simulate(output=str(folder), phantom=2, box=16, count=5, snr_per='image', pixel_size=8.0)
     settings.validate()
     run('simulate', settings)
-    with pytest.raises(InputError, match='coloured'):
+    with pytest.raises(InputError, match='snr_per image'):
         of_simulation(folder, ParticleTable.read(folder / 'noisy.star'))

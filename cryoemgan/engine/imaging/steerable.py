@@ -9,6 +9,7 @@ Steerable principal components (Zhao, Shkolnisky and Singer, IEEE Trans. Comput.
 components of a set of images together with all their rotations have the form g(|k|) exp(i m theta).
 """
 
+import functools
 import math
 
 import numpy as np
@@ -19,6 +20,9 @@ from torch.nn.functional import grid_sample
 # Distance of the rings on which radial profiles are known. Images as wide as their box oscillate with period 2
 # along |k|.
 STEP = 0.25
+# Variance of what a basis cannot show, over the mean power of a coefficient. A tenth of it and ten times as much turn
+# images as well or nearly so (RNA polymerase, 64 px).
+NOISE = 1e-5
 
 
 class FourierPlane:
@@ -81,11 +85,12 @@ class SteerableBasis:
     """K functions g(|k|) exp(i m theta), m >= 0, on a FourierPlane.
 
     order: int64[K], m; profiles: float32[K, J], g at |k| = j * STEP. Coefficients are complex [..., K] (imaginary part
-    without meaning where m = 0). A rotation of the image by d (from x to y) multiplies them by exp(-i m d).
+    without meaning where m = 0). A rotation of the image by d (from x to y) multiplies them by exp(-i m d). power:
+    float[K], of the coefficients of the images it was made for, up to a factor; needed to find coefficients only.
     """
 
-    def __init__(self, plane, order, profiles):
-        self.plane, self.order, self.profiles = plane, order, profiles
+    def __init__(self, plane, order, profiles, power=None):
+        self.plane, self.order, self.profiles, self.power = plane, order, profiles, power
         spline = CubicSpline(np.arange(profiles.shape[1]) * STEP, profiles.double().cpu(), axis=1)
         g = torch.as_tensor(spline(plane.r.cpu()), dtype=torch.float32, device=profiles.device)
         wave = torch.polar(torch.ones_like(plane.theta), plane.theta)
@@ -101,8 +106,6 @@ class SteerableBasis:
         functions[order == 0, 1] = 0
         # Rows 2j and 2j+1 belong to the real and imaginary part of coefficient j.
         self.matrix = functions.flatten(0, 1)
-        gram = self.matrix.double() @ self.matrix.double().T
-        self._inverse = torch.linalg.pinv(gram, hermitian=True).float()
 
     def __len__(self):
         return len(self.order)
@@ -114,9 +117,25 @@ class SteerableBasis:
         return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
 
     def coefficients(self, vectors):
-        """complex64[..., K] of the best approximation (least squares) of vectors [..., P]."""
-        b = torch.view_as_real(self.products(vectors)).flatten(-2) @ self._inverse
-        return torch.view_as_complex(b.unflatten(-1, (-1, 2)).contiguous())
+        """complex64[..., K], the most likely ones of vectors [..., P]: each is expected to have its power, and what the
+        functions cannot show is noise.
+
+        Least squares alone would show as much, but near k = 0, where a ring has few points, by functions of orders that
+        these points cannot tell apart: turned, the image then came out wrong (by 0.4 % of its power, 2 % near k = 0).
+        """
+        flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ self._towards
+        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
+
+    @functools.cached_property
+    def _towards(self):
+        """float32[2 P, 2 K]: vectors to coefficients."""
+        rows = self.matrix.double()
+        there = rows.any(1).double()
+        expected = (self.power / self.power.sum()).double().repeat_interleave(2)
+        # In units of the mean power of a coefficient.
+        ridge = NOISE / (len(expected) * expected) * there
+        inverse = torch.linalg.pinv(rows @ rows.T + torch.diag(ridge), hermitian=True)
+        return (rows.T @ inverse).float()
 
     def synthesise(self, coefficients):
         """complex64[..., P]: vectors of coefficients [..., K] (or of the first few functions)."""
@@ -157,7 +176,8 @@ def principal_basis(plane, vectors, energy=0.999, most=400):
     flat = torch.tensor([float(e[1] == 0) for e in kept], device=profiles.device)
     profiles[:, 0] = flat * (4 * profiles[:, 1] - profiles[:, 2]) / 3
     order = torch.tensor([e[1] for e in kept], device=profiles.device)
-    return SteerableBasis(plane, order, profiles)
+    power = torch.tensor([e[0] for e in kept], device=profiles.device)
+    return SteerableBasis(plane, order, profiles, power)
 
 
 def _polar(plane, vectors, chunk=64):

@@ -198,7 +198,7 @@ def test_model_folder_holds_the_basis(tmp_path):
 
 def test_turned_images_are_right_in_every_ring():
     """Oracle: exact projections of the phantom at the other in-plane angle. Near k = 0 a ring has few points, and least
-    squares shows them by functions of orders that they cannot tell apart: unturned all is well (turned, 1e-3 before)."""
+    squares shows them by functions of orders that they cannot tell apart: fine as they are, wrong when turned."""
     box, count = 48, 300
     matrices, angles = random_matrices(count, 1), np.random.default_rng(2).uniform(0, 2 * np.pi, count)
     spin = Rotation.from_euler('z', angles).as_matrix()

@@ -50,8 +50,7 @@ def _of_references(size, pairs, training, device):
         return (images if shifts is None else _centred(images, shifts[rows.numpy()])).to(device)
 
     matrices = None if context.matrices is None else torch.from_numpy(context.matrices)
-    # They lie far apart: the finest detail of the nearest ones is not the particle's (0.78e-3 against 0.85e-3).
-    return Bank.made(read, len(chosen), matrices, energy=0.999), own
+    return Bank.made(read, len(chosen), matrices), own
 
 
 def references(pairs, positions):

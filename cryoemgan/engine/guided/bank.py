@@ -1,6 +1,6 @@
 """A bank of reference projections in a steerable basis: every in-plane rotation of a template is a phase.
 
-10,000 templates of 64 px take 80 MB and stand, with 72 turns, for 720,000 images.
+10,000 templates of 64 px take 90 MB and stand, with 72 turns, for 720,000 images.
 """
 
 import math
@@ -55,7 +55,7 @@ class Bank:
         return cls.made(lambda rows: images[rows], len(images), matrices, **options)
 
     @classmethod
-    def made(cls, read, count, matrices=None, source=None, energy=0.99999, most=1000):
+    def made(cls, read, count, matrices=None, source=None, energy=0.99999, most=2000):
         """Bank of ``count`` images, centred. read: int64[n] -> float32[n, N, N]; a chunk is held at a time. The basis
         and the background are found on at most 500 of them. matrices, source: as in the bank."""
         sample = read(torch.linspace(0, count - 1, min(SAMPLE, count)).long())

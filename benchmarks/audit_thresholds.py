@@ -18,10 +18,10 @@ import mrcfile
 import numpy as np
 
 from cryoemgan.engine.__main__ import main as cryoemgan
-from cryoemgan.engine.auditing.lights import judge
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.training import loop as trainingrun
+from cryoemgan.engine.trust.thresholds import judge
 
 BOX, PIXEL = 32, 8.0
 SNR = (0.1, 0.05, 0.03)
@@ -107,7 +107,7 @@ def lacking(half, folder, name):
 
 def planted(folder, particles, references, seed, count):
     """{failure: (particles, references)} of those that need no other training."""
-    from cryoemgan.engine.auditing.probes import foreign_projections, like, mirrored
+    from cryoemgan.engine.trust.negative_controls import foreign_projections, like, mirrored
 
     rng = np.random.default_rng(seed)
     clean_references, images = stack(references), stack(particles)

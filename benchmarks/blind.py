@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from verbs import images, rnap_models, verb
 
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import metrics
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.metrics import image_metrics
 
 STATES = 5
 TRAINING, TEST = 4445, 500  # a tenth of the first is validation
@@ -104,7 +104,7 @@ def cell(args, data, name, seed):
 
 def scores(denoised, data):
     """Errors of the denoised test images, over all and by state."""
-    found = metrics.compare(denoised, images(data / 'clean_2.star'), 1.0)
+    found = image_metrics.compare(denoised, images(data / 'clean_2.star'), 1.0)
     state = ParticleTable.read(data / 'clean_2.star').ints('rlnClassNumber')
     means = {k: found[k].mean() for k in ('mse', 'mse_affine', 'ssim')}
     return means | {f'state{k}': found['mse'][state == k].mean() for k in range(1, STATES + 1)}

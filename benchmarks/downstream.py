@@ -20,14 +20,14 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
 from verbs import verb
 
-from cryoemgan.engine.auditing.measures import own
-from cryoemgan.engine.auditing.probes import foreign_projections, like
 from cryoemgan.engine.classical.base import corner_noise
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging import ctf, maps
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import fsc
+from cryoemgan.engine.metrics import fsc
+from cryoemgan.engine.metrics.resemblance import own
+from cryoemgan.engine.trust.negative_controls import foreign_projections, like
 
 BOX, PIXEL, GOOD, JUNK = 48, 6.0, 1200, 200
 RESULTS = Path(__file__).parent / 'results'

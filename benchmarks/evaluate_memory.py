@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 
 DISTINCT = 2000
 

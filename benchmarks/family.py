@@ -22,8 +22,8 @@ import torch
 from family_members import MEMBERS
 from verbs import images, rnap_models, verb
 
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.scores import metrics
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.metrics import image_metrics
 
 RESULTS = Path(__file__).parent / 'results'
 TRAINING, VALIDATION, TEST, BOX, FIELD = 3000, 150, 300, 64, 288.0  # field of view in A
@@ -58,7 +58,7 @@ def data_set(args):
 
 def measure(denoised, truth):
     """Mean scores of test images in the references' grey values, clean images in [0, 1]."""
-    found = metrics.compare(denoised, truth, 1.0)
+    found = image_metrics.compare(denoised, truth, 1.0)
     return {k: float(found[k].mean()) for k in ('mse', 'mse_affine', 'ssim_affine', 'ncc')}
 
 

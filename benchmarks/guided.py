@@ -24,16 +24,17 @@ import numpy as np
 import torch
 from verbs import STATES, images, rnap_models, verb
 
-from cryoemgan.engine.auditing import measures, probes
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.geometry import random_matrices
-from cryoemgan.engine.guided.bank import Bank
-from cryoemgan.engine.guided.belonging import FLAG, SURE
-from cryoemgan.engine.guided.guide import Context, Guide
 from cryoemgan.engine.imaging import resample
 from cryoemgan.engine.imaging.maps import read_map
 from cryoemgan.engine.imaging.projection import FourierProjector
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.metrics import resemblance
+from cryoemgan.engine.posterior.library import TemplateLibrary
+from cryoemgan.engine.posterior.map_prior import Context, MapPrior
+from cryoemgan.engine.posterior.p_value import FLAG, SURE
+from cryoemgan.engine.trust import negative_controls
 
 TRAINING, TEST, BOX, PIXEL = 3000, 300, 64, 3.1
 GUIDED = dict(network='guided', cross_fit='none')
@@ -164,7 +165,9 @@ def limit(args, data):
             x = projector.project(rows)
             low, high = x.amin((1, 2), keepdim=True), x.amax((1, 2), keepdim=True)
             parts.append((x - low) / (high - low))
-    larger = Guide(Bank.from_images(torch.cat(parts)), guide.gain, guide.spectrum, guide.search, guide.options)
+    larger = MapPrior(
+        TemplateLibrary.from_images(torch.cat(parts)), guide.gain, guide.spectrum, guide.search, guide.options
+    )
     noisy, truth, context = images(data / 'noisy_2.star'), images(data / 'clean_2.star'), test_context(data)
     found = {}
     for temperature in (1.5, 2.5, 4.0):
@@ -180,11 +183,11 @@ def junk(args, data):
     folder, _ = trained(args, data, f'maps{args.bank_size}', **GUIDED, volume=volumes(data), bank_size=args.bank_size)
     model, context = Model.load(folder / 'model'), test_context(data)
     noisy, clean = images(data / 'noisy_2.star'), images(data / 'clean_2.star')
-    noise, rng = probes.NoiseModel(noisy - clean), np.random.default_rng(4)
+    noise, rng = negative_controls.NoiseModel(noisy - clean), np.random.default_rng(4)
     groups = {'particles': noisy, 'noise': noise.draw(TEST, rng)}
-    others = {'blobs': probes.foreign_projections(TEST, BOX, rng)}
+    others = {'blobs': negative_controls.foreign_projections(TEST, BOX, rng)}
     others |= {name: _projections(args.data / 'maps' / name) for name in ('emd_1883.map.mrc', 'emd_5625.map')}
-    groups |= {k: probes.like(v, clean) + noise.draw(TEST, rng) for k, v in others.items()}
+    groups |= {k: negative_controls.like(v, clean) + noise.draw(TEST, rng) for k, v in others.items()}
     fits, found = {}, {}
     for name, particles in groups.items():
         opinions = [model.ask(part, context.part(slice(0, len(part)))) for part in np.array_split(particles, 6)]
@@ -195,7 +198,7 @@ def junk(args, data):
             'passes_evidence': float((scores[:, 0] > model.evidence_threshold('main')).mean()),
             'flagged_at_5_percent': float((fits[name] < FLAG).mean()),
             'flagged_at_1_percent': float((fits[name] < SURE).mean()),
-            'particle_fits_better': float(measures.separation(fits['particles'], fits[name])),
+            'particle_fits_better': float(resemblance.separation(fits['particles'], fits[name])),
         }
     return found
 
@@ -203,7 +206,7 @@ def junk(args, data):
 def _projections(path):
     """Random projections float32[TEST, BOX, BOX] of a map at the set's pixel size."""
     volume = read_map(path)
-    plan = resample.plan(volume.box, volume.pixel_size, BOX, volume.box * volume.pixel_size / BOX)
+    plan = resample.plan_resampling(volume.box, volume.pixel_size, BOX, volume.box * volume.pixel_size / BOX)
     projector = FourierProjector(plan.apply(volume.data))
     return projector.project(random_matrices(TEST, 3), scale=PIXEL / plan.pixel_size).numpy()
 

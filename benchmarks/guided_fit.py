@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from verbs import verb
 
-from cryoemgan.engine.guided.belonging import FLAG, SURE, Belonging
-from cryoemgan.engine.guided.guide import Context
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.posterior.map_prior import Context
+from cryoemgan.engine.posterior.p_value import FLAG, SURE, PValueCalibration
 
 COUNT, SCALED, DRAWS, SEED = 2000, 300, 200, 77
 
@@ -61,7 +61,7 @@ def main():
     for _ in range(DRAWS):
         order = rng.permutation(COUNT)
         scaled, judged = found[order[:SCALED]], found[order[SCALED:]]
-        drawn.append(alarms(Belonging.of(scaled[:, 4], scaled[:, 3]), judged))
+        drawn.append(alarms(PValueCalibration.of(scaled[:, 4], scaled[:, 3]), judged))
     print(f'scale set on {SCALED} of them: mean {np.mean(drawn, 0)}, s.d. {np.std(drawn, 0)}')
 
 

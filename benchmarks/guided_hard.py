@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from relion_refined import error
 
-from cryoemgan.engine.guided.bank import Bank
-from cryoemgan.engine.guided.guide import Context, Guide, Options
-from cryoemgan.engine.guided.posterior import Search
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.maps import read_map
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.training.guidebank import to_unit
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.posterior.library import TemplateLibrary
+from cryoemgan.engine.posterior.map_prior import Context, MapPrior, Options
+from cryoemgan.engine.posterior.posterior import Search
+from cryoemgan.engine.posterior.sources import to_unit
 
 LIMITED = 150  # test images that the limit is asked for
 SETS = {
@@ -70,10 +70,10 @@ def _limit(args, data, truth, unit, options):
     table, rows = ParticleTable.read(data / 'noisy_2.star'), np.arange(len(truth))
     noisy = g.images(data / 'noisy_2.star', rows)
     volumes, start = [torch.from_numpy(read_map(path).data) for path in g.volumes(data)], time.process_time()
-    bank = Bank.from_maps(volumes, args.limit_size, grey=to_unit if unit else None)
+    bank = TemplateLibrary.from_maps(volumes, args.limit_size, grey=to_unit if unit else None)
     context = Context.of(table, rows, truth.shape[-1])
     print(f'limit: {len(bank)} templates in {time.process_time() - start:.0f} CPU s', flush=True)
-    guide = Guide(bank, 1.0, None, Search(candidates=384, survivors=256, contrast=0.01, temperature=1.0), Options())
+    guide = MapPrior(bank, 1.0, None, Search(candidates=384, survivors=256, contrast=0.01, temperature=1.0), Options())
     guide.spectrum = _noise(guide, noisy, truth, context)
     moves = torch.from_numpy(np.zeros((len(rows), 2)) if context.shifts is None else context.shifts).float()
     # Known shifts are undone, and done again to what is found: origins, as in RELION's tables.

@@ -21,12 +21,12 @@ import guided as g
 import numpy as np
 import torch
 
-from cryoemgan.engine.guided.bank import Bank
-from cryoemgan.engine.guided.groups import directions
-from cryoemgan.engine.guided.guide import Guide, Options
-from cryoemgan.engine.guided.posterior import Search
 from cryoemgan.engine.imaging.maps import read_map
-from cryoemgan.engine.training.guidebank import to_unit
+from cryoemgan.engine.posterior.library import TemplateLibrary
+from cryoemgan.engine.posterior.map_prior import MapPrior, Options
+from cryoemgan.engine.posterior.posterior import Search
+from cryoemgan.engine.posterior.sources import to_unit
+from cryoemgan.engine.posterior.view_clusters import directions
 
 COUNT = 60
 REPEATED = 10_000
@@ -43,8 +43,8 @@ def asked(guide, data, truth):
 
 
 def made(volumes, size):
-    """Bank of ``size`` templates; of more than WHOLE a repeated one."""
-    bank = Bank.from_maps(volumes, size if size <= WHOLE else REPEATED, grey=to_unit)
+    """TemplateLibrary of ``size`` templates; of more than WHOLE a repeated one."""
+    bank = TemplateLibrary.from_maps(volumes, size if size <= WHOLE else REPEATED, grey=to_unit)
     if size <= WHOLE:
         return bank
     coefficients = torch.empty(size, len(bank.basis), dtype=torch.complex64)
@@ -52,7 +52,7 @@ def made(volumes, size):
         coefficients[rows] = bank.coefficients[: len(rows)]
     each, count = size // len(volumes), len(volumes)
     source = torch.arange(count).repeat_interleave(each)
-    return Bank(bank.basis, coefficients, directions(each).repeat(count, 1, 1), bank.background, source)
+    return TemplateLibrary(bank.basis, coefficients, directions(each).repeat(count, 1, 1), bank.background, source)
 
 
 def measure(data, size):
@@ -67,11 +67,11 @@ def measure(data, size):
     found['with_reduced_seconds'] = time.process_time() - start
     spectrum = torch.full((bank.plane.radius + 1,), noise)
     for name, options in (('no moves', Options()), ('moves of 2 px', Options(shift_range=2.0, shift_sd=1.0))):
-        found[name] = asked(Guide(bank, 1.0, spectrum, Search(temperature=1.5), options), data, truth)
+        found[name] = asked(MapPrior(bank, 1.0, spectrum, Search(temperature=1.5), options), data, truth)
     found['peak_MiB'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if bank.groups is not None and size <= WHOLE:
         bank.groups, bank._reduced = None, {}
-        found['whole, no moves'] = asked(Guide(bank, 1.0, spectrum, Search(temperature=1.5)), data, truth)
+        found['whole, no moves'] = asked(MapPrior(bank, 1.0, spectrum, Search(temperature=1.5)), data, truth)
     return found
 
 

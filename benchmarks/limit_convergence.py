@@ -4,8 +4,8 @@
 
 SET: folder of a simulation with white noise in two parts; volumes, noisy_2.star (with the CTF of every particle, if it
 has one), clean_2.star and the s.d. of the shifts are read. --lines: which of the settings, counted from 1. Every line
-is the same test images under other settings of ``engine.limit.Limit``; "against the finest" is the root mean square of
-the difference from the last line's answer over the root of its error.
+is the same test images under other settings of ``metrics.bayes_bound.BayesBound``; "against the finest" is the root
+mean square of the difference from the last line's answer over the root of its error.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores.limit import of_simulation
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.metrics.bayes_bound import of_simulation
 
 DEFAULT = {'views': 8000, 'rank': 96, 'kept': 64, 'rounds': 3, 'samples': 240, 'start_degrees': 8.0, 'draws': 480}
 LINES = (

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import agreement
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.metrics import pair_agreement
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests import toypairs
 
@@ -35,7 +35,7 @@ def main():
         particles = toypairs.write(folder / 'particles.star', noisy[:COUNT], names)
         path = toypairs.write(folder / 'references.star', references, names)
         table = ParticleTable.read(path)
-        found = agreement.correlations(references, noisy[:COUNT], toypairs.PIXEL_SIZE)
+        found = pair_agreement.correlations(references, noisy[:COUNT], toypairs.PIXEL_SIZE)
         table.set('cryoemganCorrelation', found)
         table.write(path)
         for limit in (0.0, 4.0, 2.0):

@@ -20,8 +20,8 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.tests.blobs import Blobs
 
 PIXEL = 2.0

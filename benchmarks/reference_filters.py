@@ -24,10 +24,10 @@ from scipy.spatial.transform import Rotation
 
 from cryoemgan.engine.classical import METHODS, create
 from cryoemgan.engine.classical.base import Batch, corner_noise
+from cryoemgan.engine.commands.filter import radial_ctf
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.ctf import ctf_rfft
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.verbs.filter import radial_ctf
 
 BOX, COUNT = 64, 1200
 

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.fft
 from verbs import verb
 
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.stacks import Images
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import metrics
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.metrics import image_metrics
 
 TEST, SEED = 300, 0
 
@@ -34,7 +34,9 @@ def subset(table, rows, path):
 
 def error(images, truth):
     """MSE after an affine fit of each image, as a fraction of the truth's variance."""
-    return metrics.compare(images, truth, 1.0)['mse_affine'].mean() / truth.var(axis=(1, 2), dtype=np.float64).mean()
+    return (
+        image_metrics.compare(images, truth, 1.0)['mse_affine'].mean() / truth.var(axis=(1, 2), dtype=np.float64).mean()
+    )
 
 
 def best_radial_filter(noisy, truth):

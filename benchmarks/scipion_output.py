@@ -86,7 +86,7 @@ def write_table(folder, count):
 
 def derive(folder, count):
     """The table that a verb would write (the engine's own work; not counted)."""
-    from cryoemgan.engine.particles.table import ParticleTable
+    from cryoemgan.engine.data.table import ParticleTable
 
     def work():
         table = ParticleTable.read(f'{folder}/particles.star').derive('result.mrcs', box=BOX, pixel_size=PIXEL)

@@ -6,10 +6,10 @@ import time
 import numpy as np
 from relion_refined import SEED, TEST, subset
 
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.stacks import Images
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import metrics
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.metrics import image_metrics
 
 
 def refined(runner, work, place, source):
@@ -49,8 +49,8 @@ def _measure(place, test, found, projections, source):
     rows, truth_rows = match(test, truth_table)
     truth = stack.read(truth_rows)
     images, references, noisy = (_of(test, rows, t) for t in (found, projections, test))
-    scores = metrics.compare(images, truth, float(np.ptp(truth)))
-    against = metrics.compare(images, references, float(np.ptp(references)))
+    scores = image_metrics.compare(images, truth, float(np.ptp(truth)))
+    against = image_metrics.compare(images, references, float(np.ptp(references)))
     unit = truth.var((1, 2), dtype=np.float64).mean()
     np.savez(place / 'scores.npz', images=images[:8], truth=truth[:8], noisy=noisy[:8], references=references[:8])
     return {

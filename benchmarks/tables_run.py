@@ -13,11 +13,11 @@ from tables_cells import EMBEDDINGS, NETWORKS, Work, snr
 from cryoemgan.engine.__main__ import parse
 from cryoemgan.engine.__main__ import run as run_verb
 from cryoemgan.engine.clustering import embedding as clustering
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import WorkError
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import metrics
-from cryoemgan.engine.scores.limit import of_simulation
+from cryoemgan.engine.metrics import image_metrics
+from cryoemgan.engine.metrics.bayes_bound import of_simulation
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get('CRYOEMGAN_SHARED_DATA') or HERE.parents[1] / 'shared' / 'data')
@@ -242,6 +242,6 @@ def _models():
 
 def _compare(place, images, truth):
     # The images of the sets are in [0, 1], as the paper's: PSNR and SSIM have the range 1.
-    found = metrics.compare(images, truth, 1.0)
+    found = image_metrics.compare(images, truth, 1.0)
     np.savez(place / 'scores.npz', images=images[:SHOWN], truth=truth[:SHOWN], **{k: found[k] for k in METRICS})
     return {k: float(found[k].mean()) for k in METRICS}

@@ -1,4 +1,4 @@
-"""Does the disk slow training down? Pairs a second from windows read ahead, and from memory, in one run.
+"""Does the disk slow training down? ReferencePairs a second from windows read ahead, and from memory, in one run.
 
     python benchmarks/training_input.py --work WORK [--box 128] [--count 4000] [--steps 40] [--rounds 3]
 
@@ -17,17 +17,17 @@ import numpy as np
 import torch
 
 from cryoemgan.engine import networks
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.devices import choose_precision
-from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.tests import toypairs
-from cryoemgan.engine.training.feeding import Feed
-from cryoemgan.engine.training.pairs import Pairs
+from cryoemgan.engine.training.loading import PairLoader
+from cryoemgan.engine.training.pairs import ReferencePairs
 
 BATCH = 20
 
 
 class ColdPairs:
-    """Pairs whose files leave the page cache after every read."""
+    """ReferencePairs whose files leave the page cache after every read."""
 
     def __init__(self, pairs, paths):
         self._pairs, self._paths, self.box = pairs, paths, pairs.box
@@ -64,13 +64,13 @@ def main():
     paths = [given.work / f'{n}.star' for n in ('particles', 'references')]
     if not all(p.exists() for p in paths):
         toypairs.pairs(given.work, given.count, given.box)
-    pairs = Pairs(*(ParticleTable.read(p) for p in paths))
+    pairs = ReferencePairs(*(ParticleTable.read(p) for p in paths))
     pairs.measure()
     everything, all_bytes = np.arange(len(pairs)), 8 * len(pairs) * pairs.box**2
     feeds = {
-        'memory': Feed(pairs, everything, 1, window_bytes=all_bytes),
-        'windows': Feed(pairs, everything, 1, window_bytes=all_bytes // 8),
-        'disk': Feed(
+        'memory': PairLoader(pairs, everything, 1, window_bytes=all_bytes),
+        'windows': PairLoader(pairs, everything, 1, window_bytes=all_bytes // 8),
+        'disk': PairLoader(
             ColdPairs(pairs, [p.with_suffix('.mrcs') for p in paths]), everything, 1, window_bytes=all_bytes // 8
         ),
     }

@@ -16,15 +16,17 @@ from scipy.stats import spearmanr
 from verbs import verb
 from without_references import rows_of
 
-from cryoemgan.engine.auditing.measures import own, ring_covariance
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.maps import lowpass
-from cryoemgan.engine.models import uncertainty
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.stacks import Images
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores.frc import RingCorrelation, frequencies, resolution
-from cryoemgan.engine.training import augmentation, crossfitting
+from cryoemgan.engine.imaging.rings import frequencies
+from cryoemgan.engine.inference import uncertainty
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.inference.routing import route
+from cryoemgan.engine.metrics.frc import RingCorrelation, resolution
+from cryoemgan.engine.metrics.resemblance import own, ring_covariance
+from cryoemgan.engine.training import augmentation
 
 HALF = 'run_half{}_class001_unfil.mrc'
 
@@ -66,7 +68,7 @@ def main():
     references = model.card['grey']['gain'] * references + model.card['grey']['offset']
     chosen = np.linspace(0, len(table) - 1, given.sample).round().astype(int)
     particles, truth, references = table.images().read(chosen), truth[chosen], references[chosen]
-    routing = crossfitting.route(model, table)
+    routing = route(model, table)
     weights = routing.weights[chosen]
     parts = np.array_split(np.arange(len(chosen)), len(chosen) // 50)
     answers = np.concatenate([uncertainty.answers(model, particles[p]) for p in parts], axis=1)

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.table import ParticleTable
 
 STATES = ('00', '05', '10', '15', '20')
 # --minutes counts CPU seconds of the process, so that other load of the machine does not matter.

@@ -15,9 +15,9 @@ import numpy as np
 from relion_refined import error
 from verbs import rnap_models, verb
 
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.stacks import Images, StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.stacks import Images, StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 
 RNAP = {
     'references': dict(references='clean_1.star'),

@@ -13,11 +13,11 @@ import numpy as np
 from pwem.constants import NO_INDEX
 
 from .constants import CTF_FLIP, CTF_NONE
+from .engine.data.columns import quoted
+from .engine.data.image_names import split_image_name
+from .engine.data.table import PROVENANCE, ParticleTable
 from .engine.geometry import matrix_to_euler
 from .engine.job import atomic
-from .engine.particles.columns import quoted
-from .engine.particles.imagenames import split_image_name
-from .engine.particles.table import PROVENANCE, ParticleTable
 
 BLOCK = 4096
 # Columns of RELION's table that Scipion's importers keep as extra attributes, and that the engine uses or hands on.

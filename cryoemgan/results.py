@@ -11,9 +11,9 @@ from pyworkflow.object import Float, Integer, String
 
 from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_UNKNOWN
 from .convert import ORIGINAL, OURS
+from .engine.data.image_names import split_image_name
+from .engine.data.table import ParticleTable
 from .engine.errors import InputError
-from .engine.particles.imagenames import split_image_name
-from .engine.particles.table import ParticleTable
 
 
 class Result:

@@ -6,8 +6,8 @@ import numpy as np
 from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
 from pyworkflow.object import Integer
 
-from .engine.particles.imagenames import split_image_name
-from .engine.particles.table import ParticleTable
+from .engine.data.image_names import split_image_name
+from .engine.data.table import ParticleTable
 from .results import own_columns, put_attribute
 
 

@@ -7,7 +7,7 @@ import sys
 
 from .. import __version__
 from .errors import InputError, WorkError
-from .settings import VERBS
+from .settings import COMMANDS
 from .settings.base import add_options, read_settings_file
 
 
@@ -19,7 +19,7 @@ def build_parser():
     )
     parser.add_argument('--version', action='version', version=__version__)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
-    for name, cls in VERBS.items():
+    for name, cls in COMMANDS.items():
         verb = verbs.add_parser(name, help=cls.__doc__, description=cls.__doc__, allow_abbrev=False)
         verb.add_argument(
             '--settings',
@@ -34,7 +34,7 @@ def parse(argv=None):
     """(verb, validated settings) of a command line; the settings file fills what the command line leaves out."""
     given = vars(build_parser().parse_args(argv))
     verb, path = given.pop('verb'), given.pop('settings_file')
-    cls = VERBS[verb]
+    cls = COMMANDS[verb]
     settings = cls(**{**(read_settings_file(cls, path) if path else {}), **given})
     settings.validate()
     return verb, settings
@@ -56,12 +56,12 @@ def run(verb, settings):
 
     watch_parent()
     job = Job(verb, settings)
-    module = importlib.import_module(f'.verbs.{verb}', __package__)
+    module = importlib.import_module(f'.commands.{verb}', __package__)
     # Every check of input comes before the folder is touched.
-    prepared = module.check(settings, job)
+    inputs = module.load_inputs(settings, job)
     with job.alone():
         job.prepare()
-        results = module.run(settings, job, prepared)
+        results = module.run(settings, job, inputs)
         job.finish(results)
     return results
 

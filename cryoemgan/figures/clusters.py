@@ -3,7 +3,7 @@
 import mrcfile
 import numpy as np
 
-from ..engine.particles.table import ParticleTable
+from ..engine.data.table import ParticleTable
 from .style import COLOURS, GREY, new_figure, read_columns, tidy
 
 MOST = 20_000  # points drawn

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ..engine.particles.table import ParticleTable
+from ..engine.data.table import ParticleTable
 from .style import line_style, new_figure, read_columns, tidy
 
 # Raw above, after an affine fit below; correlation does not change, so the gain of the fit stands there.

@@ -4,8 +4,8 @@ import csv
 
 import numpy as np
 
-from ..engine.particles.matching import match
-from ..engine.particles.table import ParticleTable
+from ..engine.data.matching import match
+from ..engine.data.table import ParticleTable
 from .style import new_figure
 
 # Images across a page; sets of one particle stay together.

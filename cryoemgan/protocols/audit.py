@@ -4,7 +4,7 @@ import os
 
 from pwem.objects import SetOfParticles
 
-from ..engine.auditing.lights import LIMITS
+from ..engine.trust.thresholds import THRESHOLDS
 from .base import CryoEMGANProtBase
 from .model_choice import ModelChoice, describe_replaced
 from .pair_checks import check_pairs
@@ -94,7 +94,7 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
 
     def _summary_lines(self, summary):
         lines = [VERDICTS[summary['overall']]]
-        lines += [f'{colour}: {LIMITS[name].title}' for name, colour in summary['lights'].items()]
+        lines += [f'{colour}: {THRESHOLDS[name].title}' for name, colour in summary['lights'].items()]
         return [*lines, f'{summary["sample"]} particles were looked at. "Analyze results" opens the page.']
 
     def _methods(self):

@@ -10,9 +10,9 @@ from pyworkflow.object import Float
 
 from ..convert import write_particles
 from ..engine.clustering.averages import class_averages
+from ..engine.data.stacks import StackWriter
+from ..engine.data.table import ParticleTable
 from ..engine.job import write_json
-from ..engine.particles.stacks import StackWriter
-from ..engine.particles.table import ParticleTable
 from ..figures.style import read_columns
 from ..results import Result, put_attribute
 from .base import CryoEMGANProtBase

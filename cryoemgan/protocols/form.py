@@ -7,7 +7,7 @@ import re
 import pyworkflow.protocol.params as params
 
 from ..engine.errors import InputError
-from ..engine.settings import VERBS, Settings
+from ..engine.settings import COMMANDS, Settings
 from ..engine.settings.base import flag, value_type
 
 # Settings that the protocol gives itself.
@@ -52,7 +52,7 @@ class SettingsForm:
     # --------------------------- DEFINE param functions ----------------------
     @classmethod
     def _settings_class(cls):
-        return VERBS[cls._verb]
+        return COMMANDS[cls._verb]
 
     @classmethod
     def _form_fields(cls):

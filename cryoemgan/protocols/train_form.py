@@ -20,7 +20,7 @@ TARGET_ONLY = {
     'references': ('min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
                    'contaminate', 'contaminate_fraction', 'contaminate_noise'),
 }  # fmt: skip
-# Groups of the last page; a setting that is in none of them comes after them.
+# ViewClusters of the last page; a setting that is in none of them comes after them.
 DETAILS = {
     'Adversary': ('gradient_penalty', 'critic_scale', 'patch_reduction', 'discriminator_steps', 'generator_steps'),
     'Optimiser': (

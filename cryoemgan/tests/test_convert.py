@@ -8,9 +8,9 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import SetOfParticles
 
 from cryoemgan import convert, results
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix
-from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.table_import import read_particles
 from cryoemgan.tests import data
 

@@ -9,7 +9,7 @@ from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.protocol import params
 
 from cryoemgan import protocols
-from cryoemgan.engine.settings import VERBS
+from cryoemgan.engine.settings import COMMANDS
 from cryoemgan.protocols.form import OPEN_CHOICE, OURS, camel
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
@@ -21,7 +21,7 @@ VERB = [cls for cls in ALL if hasattr(cls, '_verb')]
 
 @pytest.mark.parametrize('cls', VERB)
 def test_every_setting_is_in_the_form_once(cls):
-    protocol, settings = cls(), VERBS[cls._verb]
+    protocol, settings = cls(), COMMANDS[cls._verb]
     for field in dataclasses.fields(settings):
         name = camel(field.name)
         if field.name in (*OURS, *cls._from_inputs):
@@ -37,7 +37,7 @@ def test_every_setting_is_in_the_form_once(cls):
 
 @pytest.mark.parametrize('cls', VERB)
 def test_untouched_form_gives_the_settings_own_defaults(cls):
-    values, settings = cls()._form_values(), VERBS[cls._verb]
+    values, settings = cls()._form_values(), COMMANDS[cls._verb]
     for field in dataclasses.fields(settings):
         if field.name in values:
             assert values[field.name] == field.default

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.tests.workflow import ProjectTest
 
 pytestmark = pytest.mark.workflow

@@ -50,7 +50,7 @@ import cryoemgan.figures
 print(json.dumps(names))
 """
     )
-    assert 'cryoemgan.engine.verbs.train' in in_clean_process(code)
+    assert 'cryoemgan.engine.commands.train' in in_clean_process(code)
 
 
 def test_scipion_side_needs_no_torch():

@@ -11,7 +11,7 @@ from pwem.objects import SetOfClasses3D, SetOfParticles, Volume
 from pwem.protocols import EMProtocol, ProtImportParticles, ProtImportVolumes
 
 from cryoemgan import viewers
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 

@@ -9,7 +9,7 @@ import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.protocol import STATUS_FINISHED, STATUS_RUNNING
 
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.objects import DenoiserModel, read_card
 from cryoemgan.tests import data

@@ -7,7 +7,7 @@ from pathlib import Path
 from pyworkflow.viewer import View
 
 from .. import figures
-from ..engine.auditing.lights import LIMITS
+from ..engine.trust.thresholds import THRESHOLDS
 from ..protocols.audit import PICTURES, VERDICTS, CryoEMGANProtAudit
 from .base import FigureView, RunViewer
 
@@ -52,7 +52,7 @@ class AuditViewer(RunViewer):
             return self._not_yet('The audit has not finished.')
         rows = []
         for name, colour in summary['lights'].items():
-            limit = LIMITS[name]
+            limit = THRESHOLDS[name]
             limits = f'green {limit.green:g}, red {limit.red:g}'
             rows.append((colour, limit.title, f'{summary["judged"][name]:.3g}', limits, limit.sentence(colour)))
         verdict = (summary['overall'], VERDICTS[summary['overall']].split(': ')[-1])

@@ -8,7 +8,7 @@ from pwem.viewers.mdviewer.viewer import MDView
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 
 from .. import figures
-from ..engine.particles.table import ParticleTable
+from ..engine.data.table import ParticleTable
 
 REFRESH_SECONDS = 3
 

@@ -17,7 +17,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from skimage.filters import threshold_otsu
 
-from .levelling import Levelling
+from .scale_and_shift import ScaleAndShift
 
 OVERSAMPLING = 2
 LEVELLED = 3
@@ -62,7 +62,7 @@ class Modes:
     def __init__(self, slices, count, seed=0):
         self.slices, self.count = slices, count
         self.noise = None
-        self._levelling = Levelling(slices)
+        self._levelling = ScaleAndShift(slices)
         self._generator = torch.Generator().manual_seed(seed)
         self.volumes, self._mask = None, None
 

@@ -8,9 +8,9 @@ import mrcfile
 import numpy as np
 from scipy import fft
 
+from ..data.stacks import stack_info
 from ..errors import InputError
 from ..job import atomic
-from ..particles.stacks import stack_info
 
 
 @dataclass(frozen=True)

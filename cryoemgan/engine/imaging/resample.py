@@ -47,7 +47,7 @@ def resize(data, box, axes=None):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Resampling:
     """How a map meets the particles: resampled to ``resampled`` px, cropped or padded to ``box`` px.
 
     pixel_size: A, of the map then. residual: pixel size of the particles / this; 1 or close to it, and handed to the
@@ -65,8 +65,8 @@ class Plan:
         return np.ascontiguousarray(resize(volume, self.box, axes=(-3, -2, -1)), dtype=np.float32)
 
 
-def plan(box_in, px_in, box_out, px_out):
-    """Plan to bring a map (box_in px, px_in A) to particles (box_out px, px_out A); InputError when they cannot meet.
+def plan_resampling(box_in, px_in, box_out, px_out):
+    """How to bring a map (box_in px, px_in A) to particles (box_out px, px_out A); InputError when they cannot meet.
 
     They cannot when the map is more than 3 times coarser or 16 times finer, when one field of view is more than 3.5
     times the other (one of the pixel sizes is wrong then), or when no whole number of pixels comes within 2 percent
@@ -95,4 +95,4 @@ def plan(box_in, px_in, box_out, px_out):
             f'{what} cannot meet: the nearest map of whole pixels has {resampled} px at {pixel_size:.4g} '
             f'A/px, {abs(residual - 1):.1%} off (at most {TOLERANCE:.0%}). {cure}'
         )
-    return Plan(resampled, box_out, pixel_size, residual)
+    return Resampling(resampled, box_out, pixel_size, residual)

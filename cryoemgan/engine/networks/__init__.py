@@ -21,13 +21,13 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from ..settings.networks import LARGEST_BOX, SMALLEST_BOX
-from .fitting import Fitted
+from .padding import Padded
 
 _BUILDERS = {}
 
 
 @dataclass
-class Pair:
+class Networks:
     """A generator and its discriminator."""
 
     generator: nn.Module
@@ -72,7 +72,7 @@ def names():
 
 
 def create(name, box, **options):
-    """The networks called ``name`` for images of ``box`` pixels, freshly initialised, as a Pair.
+    """The networks called ``name`` for images of ``box`` pixels, freshly initialised, as a Networks.
 
     Options and their defaults are the keyword arguments of the network's builder (`defaults`).
     Convolution weights are in channels-last order, the fastest on CPU and GPU. InputError: unknown name
@@ -95,7 +95,7 @@ def create(name, box, **options):
     if 'box' in inspect.signature(build).parameters:
         build = functools.partial(build, box)
     generator, discriminator = (m.to(memory_format=torch.channels_last) for m in build(**options))
-    return Pair(Fitted(generator, crop=True), Fitted(discriminator, crop=False))
+    return Networks(Padded(generator, crop=True), Padded(discriminator, crop=False))
 
 
 def defaults(name):
@@ -118,7 +118,7 @@ def options(name, gan):
 
 
 def outline(name, box, **options):
-    """The Pair of `create` on the meta device: shapes without numbers, in no time and memory however wide."""
+    """The Networks of `create` on the meta device: shapes without numbers, in no time and memory however wide."""
     with torch.device('meta'), _Unfilled():
         return create(name, box, **options)
 

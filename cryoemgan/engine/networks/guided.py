@@ -1,4 +1,4 @@
-"""A small residual network that corrects the opinion of a bank of projections (see engine/guided/guide.py).
+"""A small residual network that corrects the opinion of a bank of projections (see engine/posterior/map_prior.py).
 
 It sees the noisy image, the bank's posterior mean, its s.d. and the probability that there is a particle, and
 starts as the identity on the posterior mean: it learns what to keep from the particle and when not to trust the bank.

@@ -4,7 +4,7 @@ grow.
 Five stages, from a sixteenth of the box to the full box. A growing generator still gives, and a growing
 critic still takes, images of the full box: below the last stage the output is enlarged by pixel
 repetition, and the critic averages over the same pixels. Training therefore only has to call
-`Pair.set_stage`.
+`Networks.set_stage`.
 
 Of the original's devices, pixel normalisation and fading are here; minibatch statistics are not, because
 they couple the images of a batch.
@@ -39,7 +39,7 @@ class Growing(nn.Module):
         self.register_buffer('grown', torch.tensor(1000 * (STAGES - 1)))
 
     def set_stage(self, stage, alpha):
-        """See Pair.set_stage. Stage 0 has nothing to fade from."""
+        """See Networks.set_stage. Stage 0 has nothing to fade from."""
         self.grown.fill_(round(1000 * (stage - 1 + alpha)) if stage else 0)
 
     def stage(self):

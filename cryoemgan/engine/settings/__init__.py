@@ -11,7 +11,7 @@ from .project import Project
 from .simulate import Simulate
 from .train import Train
 
-VERBS = {
+COMMANDS = {
     'project': Project,
     'train': Train,
     'denoise': Denoise,
@@ -24,7 +24,7 @@ VERBS = {
 }
 
 __all__ = [
-    'VERBS',
+    'COMMANDS',
     'Audit',
     'Cluster',
     'Denoise',

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
-from .guided import POSE_PRIOR, degrees
+from .map_prior import POSE_PRIOR, degrees
 
 
 @dataclass

@@ -7,10 +7,10 @@ from pathlib import Path
 from ..errors import InputError
 from .adversary import Adversary
 from .base import Settings, flag, option
-from .guided import Guide, degrees
+from .map_prior import MapPriorSettings, degrees
 from .networks import NETWORKS
 from .optimisation import Optimisation
-from .pairing import Pairing
+from .pairs import Pairing
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
 LENGTHS = ('epochs', 'iterations', 'minutes')
@@ -146,7 +146,7 @@ class Inputs:
 
 
 @dataclass
-class Train(Guide, Pairing, Optimisation, Adversary, Inputs, Settings):
+class Train(MapPriorSettings, Pairing, Optimisation, Adversary, Inputs, Settings):
     """Train a denoiser on pairs (particle, reference)."""
 
     def validate(self):

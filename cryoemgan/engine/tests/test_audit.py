@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import main, run
-from cryoemgan.engine.auditing import lights, measures, probes
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores.frc import ring_index
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.imaging.rings import ring_index
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.metrics import resemblance
 from cryoemgan.engine.settings.audit import Audit
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
+from cryoemgan.engine.trust import negative_controls, thresholds
 
 from . import toypairs
 
@@ -30,11 +31,11 @@ def test_noise_model_has_the_spectrum_of_the_residuals():
     ring = ring_index(BOX)
     shape = 1 / (1 + ring / 4.0)
     residuals = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(400, BOX, BOX))) * shape, s=(BOX, BOX))
-    drawn = probes.NoiseModel(residuals.astype(np.float32)).draw(400, rng)
+    drawn = negative_controls.NoiseModel(residuals.astype(np.float32)).draw(400, rng)
     power = (np.abs(np.fft.rfft2(drawn)) ** 2).mean(0) / BOX**2
     for r in (2, 6, 12):
         assert power[ring == r].mean() == pytest.approx(shape[ring == r].mean() ** 2, rel=0.06)
-    assert abs(measures.own(drawn, residuals).mean()) < 0.02
+    assert abs(resemblance.own(drawn, residuals).mean()) < 0.02
 
 
 def test_bias_of_a_known_denoiser():
@@ -44,7 +45,7 @@ def test_bias_of_a_known_denoiser():
     e, o = (signal + 2 * rng.normal(size=signal.shape) for _ in range(2))
     gain, leak = 0.7, 0.1
     denoised = [gain * signal + 0.5 * fantasy + leak * (x - signal) for x in (e, o)]
-    found, power = measures.bias(*denoised, e, o)
+    found, power = resemblance.bias(*denoised, e, o)
     # Rings 0..N/2 hold this part of the plane.
     part = (np.bincount(ring_index(BOX).ravel(), minlength=BOX)[1 : BOX // 2 + 1].sum()) / ring_index(BOX).size
     assert power.sum() == pytest.approx(part, rel=0.03)
@@ -53,23 +54,23 @@ def test_bias_of_a_known_denoiser():
 
 def test_rank_is_one_for_the_truth_and_half_by_chance():
     images = np.random.default_rng(2).normal(size=(80, BOX, BOX)).astype(np.float32)
-    assert measures.rank(images, images).mean() == 1
-    assert measures.rank(np.roll(images, 7, 0), images).mean() == pytest.approx(0.5, abs=0.1)
+    assert resemblance.rank(images, images).mean() == 1
+    assert resemblance.rank(np.roll(images, 7, 0), images).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_separation():
-    assert measures.separation([3, 4], [1, 2]) == 1
-    assert measures.separation(np.arange(99), np.arange(99)) == pytest.approx(0.5, abs=0.01)
+    assert resemblance.separation([3, 4], [1, 2]) == 1
+    assert resemblance.separation(np.arange(99), np.arange(99)) == pytest.approx(0.5, abs=0.01)
 
 
 def test_nearest_finds_the_copy():
     images = np.random.default_rng(3).normal(size=(20, BOX, BOX)).astype(np.float32)
-    np.testing.assert_allclose(measures.nearest(3 * images[5:7] + 1, images), 1, rtol=1e-5)
+    np.testing.assert_allclose(resemblance.nearest(3 * images[5:7] + 1, images), 1, rtol=1e-5)
 
 
 def test_calibration_of_known_errors():
     expected = np.random.default_rng(4).uniform(1, 3, 500)
-    ratio, correlation = measures.calibration(expected, 1.5 * expected)
+    ratio, correlation = resemblance.calibration(expected, 1.5 * expected)
     assert (ratio, correlation) == (pytest.approx(1.5), pytest.approx(1))
 
 
@@ -77,16 +78,16 @@ def test_calibration_of_known_errors():
 def test_mirrored_keeps_the_origin(box):
     image = np.zeros((1, box, box), np.float32)
     image[0, box // 2 + 2, box // 2 - 1] = 1
-    mirrored = probes.mirrored(image)
+    mirrored = negative_controls.mirrored(image)
     assert mirrored[0, box // 2 + 2, box // 2 + 1] == 1
 
 
 def test_lights():
-    limit = lights.LIMITS['rank']
+    limit = thresholds.THRESHOLDS['rank']
     assert [limit.colour(v) for v in (1.0, (limit.green + limit.red) / 2, 0.5)] == ['green', 'yellow', 'red']
-    limit = lights.LIMITS['bias']
+    limit = thresholds.THRESHOLDS['bias']
     assert [limit.colour(v) for v in (0.2, (limit.green + limit.red) / 2, 1.1)] == ['green', 'yellow', 'red']
-    colours, overall = lights.judge({'leakage': 1.0, 'rank': 1.0, 'bias': None})
+    colours, overall = thresholds.judge({'leakage': 1.0, 'rank': 1.0, 'bias': None})
     assert (colours, overall) == ({'leakage': 'red', 'rank': 'green'}, 'red')
 
 
@@ -121,7 +122,7 @@ def good(data, model, tmp_path_factory):
 
 def test_a_good_model_is_green(good):
     folder, found = good
-    assert found['lights'] == dict.fromkeys(set(lights.LIMITS) - {'opinion'}, 'green')
+    assert found['lights'] == dict.fromkeys(set(thresholds.THRESHOLDS) - {'opinion'}, 'green')
     assert found['overall'] == 'green'
     summary = json.loads((folder / 'summary.json').read_text())
     assert summary['warnings'] == []
@@ -182,7 +183,7 @@ def pure_noise(particles, references):
 def another_molecule(particles, references):
     rng = np.random.default_rng(0)
     signal = toypairs.GAIN * references
-    foreign = probes.like(probes.foreign_projections(COUNT, BOX, rng), signal)
+    foreign = negative_controls.like(negative_controls.foreign_projections(COUNT, BOX, rng), signal)
     return particles - signal + foreign, references
 
 
@@ -191,7 +192,7 @@ def inverted(particles, references):
 
 
 def mirrored_map(particles, references):
-    return particles, probes.mirrored(references)
+    return particles, negative_controls.mirrored(references)
 
 
 @pytest.mark.parametrize('change', [shuffled, pure_noise, another_molecule, inverted, mirrored_map])

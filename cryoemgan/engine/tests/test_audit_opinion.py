@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import main, run
-from cryoemgan.engine.auditing import measures, opinion
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.metrics import resemblance
 from cryoemgan.engine.settings.train import Train
+from cryoemgan.engine.trust import second_opinion
 
 from . import toypairs
 from .test_audit import BOX, COUNT, audit
@@ -39,8 +40,8 @@ def test_weight_of_a_second_opinion(invented, added, expected):
     first, second = signal + invented * fantasy, signal + added * other
     target = signal + 3 * rng.normal(size=signal.shape)
     difference = second - first
-    found, power = (measures.ring_covariance(difference, x) for x in (target - first, difference))
-    made = opinion.Comparison(second, None, None, found, power)
+    found, power = (resemblance.ring_covariance(difference, x) for x in (target - first, difference))
+    made = second_opinion.Comparison(second, None, None, found, power)
     assert made.weight == pytest.approx(expected, abs=0.03)
     np.testing.assert_allclose(made.weights()[3:], expected, atol=0.15)
 

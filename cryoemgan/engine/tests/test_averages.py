@@ -5,9 +5,9 @@ import pytest
 
 from cryoemgan.engine import geometry
 from cryoemgan.engine.clustering.averages import class_averages
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
 
 BOX, PIXEL, COUNT = 48, 2.0, 40
 

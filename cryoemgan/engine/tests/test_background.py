@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from ..__main__ import run
+from ..data.table import ParticleTable
 from ..errors import InputError
-from ..particles.table import ParticleTable
 from ..settings.train import Train
-from ..training import background
-from ..training.background import Background
-from ..training.pairs import Pairs
-from ..training.synthetic import Synthetic
+from ..training import noise_images
+from ..training.fresh_pairs import FreshPairs
+from ..training.noise_images import NoiseImages
+from ..training.pairs import ReferencePairs
 from . import toypairs
 
 BOX, NOISE = 32, 1.5
@@ -27,18 +27,18 @@ def empty(path, count=40, box=BOX, seed=5, scale=1.0, **options):
 @pytest.fixture(scope='module')
 def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
-    pairs = Pairs(*(ParticleTable.read(p) for p in toypairs.pairs(folder, count=300, noise=NOISE)))
+    pairs = ReferencePairs(*(ParticleTable.read(p) for p in toypairs.pairs(folder, count=300, noise=NOISE)))
     pairs.measure()
     return pairs
 
 
 def source(pairs, path, seed=3, box=BOX):
-    return Background(ParticleTable.read(path), box, toypairs.PIXEL_SIZE, box, seed)
+    return NoiseImages(ParticleTable.read(path), box, toypairs.PIXEL_SIZE, box, seed)
 
 
 def noise_of(pairs, found, number=0, count=60):
     """Noise of a draw in the particles' grey values."""
-    synthetic = Synthetic(pairs, np.arange(len(pairs)), 3, (), found)
+    synthetic = FreshPairs(pairs, np.arange(len(pairs)), 3, (), found)
     return pairs.scale.sd * (synthetic.draw(number, count)[0] - synthetic.draw(number, count, level=0.0)[0])
 
 
@@ -71,7 +71,7 @@ def test_larger_images_are_cut_and_keep_their_spectrum(tmp_path, pairs):
 
 def test_draws_depend_on_seed_and_number_only(tmp_path, pairs, monkeypatch):
     """Also when the set is larger than what is kept in memory."""
-    monkeypatch.setattr(background, 'KEPT_PIXELS', 8 * BOX**2)
+    monkeypatch.setattr(noise_images, 'KEPT_PIXELS', 8 * BOX**2)
     path = empty(tmp_path / 'noise.star')
     one, two = source(pairs, path), source(pairs, path)
     noise_of(pairs, one, 0)

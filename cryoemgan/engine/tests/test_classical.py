@@ -10,10 +10,10 @@ from cryoemgan.engine.classical import METHODS, create
 from cryoemgan.engine.classical.base import Batch, corner_noise, profile_frequencies
 from cryoemgan.engine.classical.cwf import _shrunk
 from cryoemgan.engine.classical.ksvd import codes, learn
+from cryoemgan.engine.commands.filter import radial_ctf
 from cryoemgan.engine.imaging.ctf import ctf_rfft
 from cryoemgan.engine.imaging.fourierbessel import FourierBessel
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.verbs.filter import radial_ctf
 
 
 def whole(images, sd, transfer=None, profile=None):

@@ -14,13 +14,13 @@ from sklearn.neighbors import kneighbors_graph
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.clustering import embedding as clustering
-from cryoemgan.engine.clustering.levelling import Levelling
+from cryoemgan.engine.clustering.scale_and_shift import ScaleAndShift
 from cryoemgan.engine.clustering.variability import Modes, Slices
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings import Cluster, Simulate
 
 
@@ -112,7 +112,7 @@ def test_shift_left_to_a_particle_is_taken_out():
     centred, moved = (slices.of(state.project(32, matrices, s), np.zeros((200, 2))) for s in (None, shifts))
     noise = float(centred.abs().square().mean().sqrt()) * 0.2
     noisy = moved + noise * torch.view_as_complex(torch.randn(*moved.shape, 2, generator=torch.manual_seed(0)))
-    levelling = Levelling(slices)
+    levelling = ScaleAndShift(slices)
     levelling.fit([(noisy, centred)])
     assert levelling.shift_variance**0.5 == pytest.approx(0.6, rel=0.1)
     left = (levelling(noisy, centred) - centred).abs().square().mean()

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from ..__main__ import run
+from ..data.table import ParticleTable
 from ..errors import InputError
-from ..models import uncertainty
-from ..models.model import Model
-from ..particles.table import ParticleTable
+from ..inference import uncertainty
+from ..inference.model import Model
+from ..inference.routing import route
 from ..settings.denoise import Denoise
 from ..settings.train import Train
-from ..training import crossfitting
 from . import toypairs
 from .test_resume import ROOT
 
@@ -163,7 +163,7 @@ def test_leakage_is_what_every_member_has_seen(tmp_path, unbroken, inputs, halve
     known = model.trained_on
 
     model.trained_on = lambda names: {k: v | (halves == 1) for k, v in known(names).items()}
-    routing = crossfitting.route(model, table)
+    routing = route(model, table)
     assert routing.leakage == (halves == 1).sum()
     np.testing.assert_array_equal(routing.leaked, halves == 1)
     np.testing.assert_allclose(routing.weights.sum(1), 1)
@@ -173,7 +173,7 @@ def test_half_sets_count_although_the_particle_did_not_train(unbroken, inputs, h
     """Half map 1 holds the noise of all of half 1, also of particles that were left out of training."""
     table = ParticleTable.read(inputs['particles'])
     table.set('rlnImageOriginalName', [f'{i + 1:06d}@elsewhere.mrcs' for i in range(COUNT)])
-    routing = crossfitting.route(Model.load(unbroken / 'model'), table)
+    routing = route(Model.load(unbroken / 'model'), table)
     assert routing.labels() == ['half2' if h == 1 else 'half1' for h in halves]
 
 
@@ -187,7 +187,7 @@ def test_folds_where_there_are_no_half_sets(tmp_path, folds):
     unseen = ~np.stack(list(model.trained_on(table.names()).values()))
     assert (unseen.sum(0) == 1).all()
     assert set(unseen.sum(1)) == {COUNT // folds}
-    assert crossfitting.route(model, table).leakage == 0
+    assert route(model, table).leakage == 0
 
 
 def test_one_network_for_all_is_told_to_leak(tmp_path, inputs):
@@ -198,12 +198,12 @@ def test_one_network_for_all_is_told_to_leak(tmp_path, inputs):
 
 
 def test_minutes_are_shared_and_half_sets_are_needed(tmp_path, inputs, monkeypatch):
-    from ..verbs import train as verb
+    from ..commands import train as verb
 
     settings = Train(output=str(tmp_path / 'o'), minutes=1.0, **inputs)
     from ..job import Job
 
-    members = verb.check(settings, Job('train', settings)).members
+    members = verb.load_inputs(settings, Job('train', settings)).members
     assert [m.settings.minutes for m in members] == [0.5, 0.5]
     assert members[0].settings.seed != members[1].settings.seed
     with pytest.raises(InputError, match='_rlnRandomSubset'):
@@ -271,7 +271,7 @@ def test_turned_turns_about_the_origin(box):
 
 
 def test_cut_removes_detail_and_says_so(tmp_path, unbroken, inputs):
-    from ..scores.frc import ring_index
+    from ..imaging.rings import ring_index
 
     whole, cut = (denoise(tmp_path / c, inputs['particles'], unbroken / 'model', cut=c)[:2] for c in ('none', '18'))
     # 18 A of 3 A pixels: a third of the Nyquist frequency, ring 16 x 6 / 18 = 5.3 of 32 px.

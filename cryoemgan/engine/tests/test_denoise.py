@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import main
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.resample import resample
-from cryoemgan.engine.models.model import Model, amend_card, save_model
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.inference.model import Model, amend_card, save_model
 
 from .test_model import card, trained
 

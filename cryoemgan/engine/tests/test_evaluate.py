@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import main, run
+from cryoemgan.engine.commands.evaluate import Running
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import metrics
+from cryoemgan.engine.metrics import image_metrics
 from cryoemgan.engine.settings import Evaluate
-from cryoemgan.engine.verbs.evaluate import Running
 
 BOX, COUNT = 24, 30
 
@@ -86,18 +86,20 @@ def test_numbers_of_a_shuffled_set_are_those_of_its_pairs(data, both):
     assert list(summary['methods']) == ['raw', 'net']
     assert summary['data_range'] == pytest.approx(np.ptp(data['clean']), rel=1e-6)
     for name, images in (('raw', data['noisy_images']), ('net', data['better_images'])):
-        expected, got = metrics.compare(images, data['clean'], summary['data_range']), summary['methods'][name]
-        for metric in metrics.NAMES:
+        expected, got = image_metrics.compare(images, data['clean'], summary['data_range']), summary['methods'][name]
+        for metric in image_metrics.NAMES:
             for values, found in (
                 (expected[metric], got[metric]),
                 (expected[metric + '_affine'], got['affine'][metric]),
             ):
                 assert found['mean'] == pytest.approx(values.mean(), rel=1e-6)
                 assert found['sd'] == pytest.approx(values.std(), rel=1e-5)
-        assert got['psnr_of_mean_mse'] == pytest.approx(metrics.psnr(expected['mse'].mean(), summary['data_range']))
+        assert got['psnr_of_mean_mse'] == pytest.approx(
+            image_metrics.psnr(expected['mse'].mean(), summary['data_range'])
+        )
     assert summary['methods']['raw']['mse']['mean'] == pytest.approx(0.09, rel=0.03)
     # The images are 2 (clean + noise) - 1; the best gain is below 1/2 by the share of noise in their variance.
-    share = metrics.compare(data['better_images'], data['clean'], 1.0)['ncc'] ** 2
+    share = image_metrics.compare(data['better_images'], data['clean'], 1.0)['ncc'] ** 2
     assert summary['methods']['net']['affine']['gain']['mean'] == pytest.approx(share.mean() / 2, rel=0.01)
 
 
@@ -105,7 +107,7 @@ def test_table_has_a_row_a_particle_and_method(data, both):
     with open(both[0] / 'metrics.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * COUNT
-    expected = metrics.compare(data['noisy_images'], data['clean'], np.ptp(data['clean']))['ncc']
+    expected = image_metrics.compare(data['noisy_images'], data['clean'], np.ptp(data['clean']))['ncc']
     for row in rows:
         if row['method'] == 'raw':
             number = int(row['particle'].split('@')[0])
@@ -131,7 +133,7 @@ def test_perfect_set_reaches_nyquist(data, tmp_path):
 def test_only_shared_particles_are_compared_and_said_so(data, tmp_path):
     part = write_set(tmp_path, 'part', data['better_images'][[5, 3]], ['6@noisy.mrcs', '4@noisy.mrcs'])
     summary = evaluate(tmp_path, data['references'], f'raw={data["noisy"]}', f'part={part}')
-    expected = metrics.compare(data['noisy_images'][[3, 5]], data['clean'][[3, 5]], summary['data_range'])
+    expected = image_metrics.compare(data['noisy_images'][[3, 5]], data['clean'][[3, 5]], summary['data_range'])
     assert summary['particles'] == 2
     assert summary['methods']['raw']['mse']['mean'] == pytest.approx(expected['mse'].mean(), rel=1e-5)
     assert any('2 of its 30' in w for w in summary['warnings'])

@@ -9,12 +9,12 @@ import torch
 
 from .. import networks
 from ..__main__ import run
-from ..models.model import Model
-from ..networks import Pair
-from ..particles.table import ParticleTable
-from ..scores.shown import Shown, warning
+from ..data.table import ParticleTable
+from ..inference.collapse import CollapseCheck, warning
+from ..inference.model import Model
+from ..networks import Networks
 from ..settings.denoise import Denoise
-from ..training.algorithm import Training
+from ..training.step import Training
 from . import toypairs
 from .test_train import data, train  # noqa: F401  the first is a fixture
 
@@ -87,13 +87,13 @@ def test_pure_gan_runs_without_a_pull_to_the_references(tmp_path, data, monkeypa
 def test_growing_network_grows_and_ends_denoising(tmp_path, monkeypatch):
     particles, references = toypairs.pairs(tmp_path, count=400, noise=0.5)
     stages = []
-    set_stage = Pair.set_stage
+    set_stage = Networks.set_stage
 
     def spy(self, stage, alpha=1.0):
         stages.append((stage, alpha))
         set_stage(self, stage, alpha)
 
-    monkeypatch.setattr(Pair, 'set_stage', spy)
+    monkeypatch.setattr(Networks, 'set_stage', spy)
     found = train(tmp_path / 'o', dict(particles=str(particles), references=str(references)), network='pggan',
                   iterations=150, evaluations=5)  # fmt: skip
     counts = {k: len(list(g)) for k, g in itertools.groupby(stage for stage, _ in stages)}
@@ -143,7 +143,7 @@ def test_shown_is_independent_of_batches_and_of_the_mean_image():
     truth = rng.standard_normal((40, 16, 16))
     images = 0.5 * truth + 7 * rng.standard_normal((16, 16))
     images += truth.mean(0) - images.mean(0)
-    shown = Shown()
+    shown = CollapseCheck()
     for part in (slice(0, 7), slice(7, 40)):
         shown.add(images[part], truth[part])
     assert shown.measured() == pytest.approx({'variance': 0.25, 'error': 0.25})

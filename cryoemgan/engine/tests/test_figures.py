@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from cryoemgan import figures
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 
 
 def write_set(folder, name, images, originals=None):

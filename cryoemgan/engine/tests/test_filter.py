@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.settings import Filter, Simulate
 
 

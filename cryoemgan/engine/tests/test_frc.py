@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cryoemgan.engine.scores.frc import RingCorrelation, frequencies, resolution, ring_index, ring_sizes
+from cryoemgan.engine.imaging.rings import frequencies, ring_index, ring_sizes
+from cryoemgan.engine.metrics.frc import RingCorrelation, resolution
 
 
 @pytest.mark.parametrize('box', [32, 33, 64])

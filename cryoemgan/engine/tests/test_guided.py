@@ -1,4 +1,4 @@
-"""Bank, posterior and guide on a phantom whose projections are known exactly; planted failures must show."""
+"""TemplateLibrary, posterior and guide on a phantom whose projections are known exactly; planted failures must show."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,20 @@ import torch
 from scipy.stats import norm
 
 from cryoemgan.engine import networks
-from cryoemgan.engine.auditing import measures
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
-from cryoemgan.engine.guided import groups
-from cryoemgan.engine.guided.bank import Bank
-from cryoemgan.engine.guided.belonging import Belonging
-from cryoemgan.engine.guided.groups import directions
-from cryoemgan.engine.guided.guide import Context, Guide, Options
-from cryoemgan.engine.guided.posterior import Particles, Prior, Search, _expected, _other, infer
 from cryoemgan.engine.imaging import phantom
 from cryoemgan.engine.imaging.maps import soft_circle
 from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.imaging.steerable import FourierPlane, principal_basis
-from cryoemgan.engine.models import uncertainty
-from cryoemgan.engine.training.calibration import Sample, calibrate
+from cryoemgan.engine.inference import uncertainty
+from cryoemgan.engine.metrics import resemblance
+from cryoemgan.engine.posterior import view_clusters
+from cryoemgan.engine.posterior.calibration import Sample, calibrate
+from cryoemgan.engine.posterior.library import TemplateLibrary
+from cryoemgan.engine.posterior.map_prior import Context, MapPrior, MapPriorOptions
+from cryoemgan.engine.posterior.p_value import PValueCalibration
+from cryoemgan.engine.posterior.posterior import Particles, Prior, Search, _expected, _other, infer
+from cryoemgan.engine.posterior.view_clusters import directions
 
 BOX, SIZE, COUNT = 32, 300, 24
 SEARCH = dict(functions=120, turns=36, candidates=24)
@@ -43,7 +43,7 @@ def templates():
 
 @pytest.fixture(scope='module')
 def bank(templates):
-    return Bank.from_images(*templates)
+    return TemplateLibrary.from_images(*templates)
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +54,9 @@ def particles():
 
 
 def guide_of(bank, sd, **options):
-    return Guide(bank, 1.0, torch.full((bank.plane.radius + 1,), sd**2), Search(**SEARCH), Options(**options))
+    return MapPrior(
+        bank, 1.0, torch.full((bank.plane.radius + 1,), sd**2), Search(**SEARCH), MapPriorOptions(**options)
+    )
 
 
 def test_vectors_keep_dot_products_and_return_the_image(templates):
@@ -117,8 +119,8 @@ def test_another_molecule_has_less_evidence(particles):
     grid = torch.arange(BOX) - BOX // 2
     z, y, x = torch.meshgrid(grid, grid, grid, indexing='ij')
     ball = torch.exp(-((x / 6.0) ** 2 + (y / 3.0) ** 2 + (z / 3.0) ** 2))
-    right = Bank.from_maps([torch.as_tensor(phantom.claw(2)[0].volume(BOX), dtype=torch.float32)], SIZE)
-    wrong = Bank.from_maps([ball * float(right.power[right.plane.r.round().long()].sum()) ** 0.5 / 4], SIZE)
+    right = TemplateLibrary.from_maps([torch.as_tensor(phantom.claw(2)[0].volume(BOX), dtype=torch.float32)], SIZE)
+    wrong = TemplateLibrary.from_maps([ball * float(right.power[right.plane.r.round().long()].sum()) ** 0.5 / 4], SIZE)
     evidence, misfit = (
         [getattr(guide_of(b, sd)(images, Context(1.0)), name) for b in (right, wrong)]
         for name in ('evidence', 'misfit')
@@ -126,7 +128,7 @@ def test_another_molecule_has_less_evidence(particles):
     assert evidence[1].median() < 0.8 * evidence[0].median()
     # What is left of a particle that the bank holds is noise.
     assert abs(float(misfit[0].median())) < 1.5
-    assert measures.separation(misfit[1], misfit[0]) > 0.95
+    assert resemblance.separation(misfit[1], misfit[0]) > 0.95
 
 
 def test_match_is_the_likelihood_ratio_of_two_gaussians(bank):
@@ -144,7 +146,7 @@ def test_match_is_the_likelihood_ratio_of_two_gaussians(bank):
 def test_fit_is_the_share_of_right_particles_that_are_stranger():
     rng = np.random.default_rng(1)
     draw = lambda n, away=0.0: (rng.normal(30 - away, 5, n), rng.normal(1 + away / 5, 2, n))  # noqa: E731
-    found = Belonging.of(*draw(500))
+    found = PValueCalibration.of(*draw(500))
     right, wrong = (found.fit(np.ones(4000), *draw(4000, away)) for away in (0.0, 20.0))
     assert np.mean(right < 0.05) == pytest.approx(0.05, abs=0.02)
     assert np.mean(right < 0.01) == pytest.approx(0.01, abs=0.006)
@@ -159,7 +161,7 @@ def test_mirrored_map_shows_only_against_the_refinements_angles(particles):
     _, images, sd, matrices = particles
     volume = torch.as_tensor(phantom.claw(2)[0].volume(BOX), dtype=torch.float32)
     context = Context(1.0, matrices=matrices, shifts=np.zeros((COUNT, 2)))
-    right, mirrored = (Bank.from_maps([v], SIZE) for v in (volume, volume.flip(2).roll(1, 2)))
+    right, mirrored = (TemplateLibrary.from_maps([v], SIZE) for v in (volume, volume.flip(2).roll(1, 2)))
     free = [guide_of(b, sd)(images, context) for b in (right, mirrored)]
     held = [guide_of(b, sd, pose_prior=5.0)(images, context) for b in (right, mirrored)]
     assert float(free[1].evidence.median()) == pytest.approx(float(free[0].evidence.median()), rel=0.05)
@@ -240,7 +242,7 @@ def test_guide_survives_storage(bank, particles):
     _, images, sd, _ = particles
     guide = guide_of(bank, sd)
     guide.threshold = {'evidence': 1.0}
-    again = Guide.load(guide.tensors(), guide.description(), BOX)
+    again = MapPrior.load(guide.tensors(), guide.description(), BOX)
     torch.testing.assert_close(again(images[:4], Context(1.0)).mean, guide(images[:4], Context(1.0)).mean)
 
 
@@ -256,11 +258,11 @@ def test_opinion_of_turned_particles_is_the_turned_opinion(bank, particles):
 
 def test_groups_of_views_find_what_the_whole_bank_finds(monkeypatch):
     """A bank of two maps, searched by groups and whole."""
-    monkeypatch.setattr(groups, 'FROM', 1000)
-    monkeypatch.setattr(groups, 'LEAST', 100)
-    monkeypatch.setattr(groups, 'GROWTH', 1)
+    monkeypatch.setattr(view_clusters, 'FROM', 1000)
+    monkeypatch.setattr(view_clusters, 'LEAST', 100)
+    monkeypatch.setattr(view_clusters, 'GROWTH', 1)
     volumes = [torch.as_tensor(state.volume(BOX), dtype=torch.float32) for state in phantom.claw(2)]
-    large = Bank.from_maps(volumes, 2000)
+    large = TemplateLibrary.from_maps(volumes, 2000)
     assert torch.equal(large.groups.members[large.groups.members >= 0].sort().values, torch.arange(2000))
     assert large.groups.members.shape[0] < 250
     matrices = random_matrices(COUNT, 5)
@@ -297,10 +299,10 @@ def test_every_tensor_is_made_where_the_guide_computes(particles, monkeypatch):
     volumes = [torch.as_tensor(state.volume(BOX), dtype=torch.float32) for state in phantom.claw(2)]
     flat = torch.ones(COUNT, BOX, BOX // 2 + 1)
     # torch-ctf moves its input to the default device.
-    monkeypatch.setattr('cryoemgan.engine.guided.guide.ctf_rfft', lambda *_: flat)
+    monkeypatch.setattr('cryoemgan.engine.posterior.map_prior.ctf_rfft', lambda *_: flat)
     context, spectrum = Context(4.0, {}, matrices, np.zeros((COUNT, 2))), torch.full((BOX // 2,), sd**2)
-    options = Options('full', shift_range=1.0, shift_sd=1.0, pose_prior=20.0)
-    guide = Guide(Bank.from_maps(volumes, SIZE), 1.0, spectrum, Search(**SEARCH), options)
+    options = MapPriorOptions('full', shift_range=1.0, shift_sd=1.0, pose_prior=20.0)
+    guide = MapPrior(TemplateLibrary.from_maps(volumes, SIZE), 1.0, spectrum, Search(**SEARCH), options)
     with torch.device('meta'):
         opinion = guide.calibrate(images, context, rounds=1)(images, context)
     assert {v.device.type for v in vars(opinion).values()} == {'cpu'}
@@ -316,7 +318,7 @@ def test_bank_of_several_maps_is_read_in_chunks(monkeypatch):
         return project(self, matrices, *args, **kwargs)
 
     monkeypatch.setattr(FourierProjector, 'project', watched)
-    made = Bank.from_maps(volumes, 1400)
+    made = TemplateLibrary.from_maps(volumes, 1400)
     assert max(most) <= 500
     chosen = torch.tensor([3, 699, 700, 1399])
     truth = torch.cat([project(FourierProjector(volumes[k // 700], 2.5), made.matrices[k : k + 1]) for k in chosen])

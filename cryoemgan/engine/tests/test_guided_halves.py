@@ -8,20 +8,21 @@ import pytest
 import torch
 
 from cryoemgan.engine.__main__ import run
-from cryoemgan.engine.auditing import measures, probes
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
-from cryoemgan.engine.guided.guide import Context
 from cryoemgan.engine.imaging.maps import read_map, write_map
 from cryoemgan.engine.imaging.projection import FourierProjector
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.metrics import resemblance
+from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.settings.audit import Audit
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.project import Project
 from cryoemgan.engine.settings.simulate import Simulate
 from cryoemgan.engine.settings.train import Train
+from cryoemgan.engine.trust import negative_controls
 
 BOX = 32
 FEW = dict(network='guided', batch_size=8, evaluations=1, bank_size=120, candidates=16, threads=1, precision='float32')
@@ -54,7 +55,7 @@ def likeness(bank, volume):
     projector = FourierProjector(read_map(volume).data)
     views = projector.project(random_matrices(1500, 0)).numpy()
     templates = bank.plane.images(bank.basis.synthesise(bank.coefficients[:40])).numpy()
-    return measures.nearest(templates, views).mean()
+    return resemblance.nearest(templates, views).mean()
 
 
 def test_each_member_has_the_bank_of_its_own_half_map(model, data):
@@ -94,7 +95,7 @@ def test_evidence_sorts_out_junk(model, data, tmp_path):
     settings = dict(particles=str(tmp_path / 'mixed.star'), model=str(model.folder), threads=1)
     run('denoise', Denoise(output=str(tmp_path / 'd'), **settings))
     evidence = ParticleTable.read(tmp_path / 'd' / 'denoised.star').floats('cryoemganEvidence')
-    assert measures.separation(evidence[~junk], evidence[junk]) > 0.98
+    assert resemblance.separation(evidence[~junk], evidence[junk]) > 0.98
     found = json.loads((tmp_path / 'd' / 'summary.json').read_text())
     assert found['below_threshold'] == pytest.approx(0.5, abs=0.1)
     assert 'less evidence' in ' '.join(found['warnings'])
@@ -106,7 +107,7 @@ def test_particles_of_another_molecule_are_told_by_what_the_map_leaves(model, da
     images = table.images().read(np.arange(len(table)))
     clean = ParticleTable.read(data['folder'] / 's' / 'clean.star').images().read(np.arange(len(table)))
     rng = np.random.default_rng(6)
-    foreign = probes.like(probes.foreign_projections(len(table), BOX, rng), clean) - clean.mean()
+    foreign = negative_controls.like(negative_controls.foreign_projections(len(table), BOX, rng), clean) - clean.mean()
     with StackWriter(tmp_path / 'foreign.mrcs', len(table), BOX, table.pixel_size) as stack:
         stack.append((images - clean + foreign).astype(np.float32))
     table.derive('foreign.mrcs').write(tmp_path / 'foreign.star')
@@ -117,7 +118,7 @@ def test_particles_of_another_molecule_are_told_by_what_the_map_leaves(model, da
         summary = json.loads((tmp_path / name / 'summary.json').read_text())
         warned = any('cryoemganFit' in w for w in summary['warnings'])
         found[name] = ParticleTable.read(tmp_path / name / 'denoised.star').floats('cryoemganFit'), warned
-    assert measures.separation(found['own'][0], found['foreign'][0]) > 0.95
+    assert resemblance.separation(found['own'][0], found['foreign'][0]) > 0.95
     assert (found['foreign'][0] < 0.05).mean() > 0.7 > 0.15 > (found['own'][0] < 0.05).mean()
     assert (found['own'][1], found['foreign'][1]) == (False, True)
     assert 'fit the map worse' in summary['fit']
@@ -145,7 +146,7 @@ def test_audit_takes_a_guided_model(model, data, tmp_path):
 def test_opinions_are_kept_for_a_longer_run(data, model, tmp_path, monkeypatch):
     folder = tmp_path / 't'
     shutil.copytree(data['folder'] / 't', folder)
-    monkeypatch.setattr('cryoemgan.engine.training.guidedpairs.calibrate', lambda *a: pytest.fail('calibrated anew'))
+    monkeypatch.setattr('cryoemgan.engine.posterior.dataset.calibrate', lambda *a: pytest.fail('calibrated anew'))
     again = train_longer(folder, data)
     for name, guide in model.guides.items():
         torch.testing.assert_close(again.guides[name].spectrum, guide.spectrum)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.guided.guide import Context
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.posterior.dataset import reserve
+from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests import toypairs
-from cryoemgan.engine.training.guidedpairs import reserve
 
 GUIDED = dict(network='guided', iterations=4, evaluations=2, batch_size=8, threads=1, precision='float32')
 

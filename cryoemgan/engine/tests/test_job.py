@@ -25,7 +25,7 @@ def settings(tmp_path):
 @pytest.fixture
 def verb(monkeypatch):
     """A verb whose work is given by the test."""
-    module = SimpleNamespace(check=lambda s, j: None, run=lambda s, j, p: {'answer': 42})
+    module = SimpleNamespace(load_inputs=lambda s, j: None, run=lambda s, j, p: {'answer': 42})
     monkeypatch.setattr(cli.importlib, 'import_module', lambda *a: module)
     return module
 
@@ -57,7 +57,7 @@ def test_wrong_input_touches_nothing(settings, verb, tmp_path):
     def refuse(s, j):
         raise InputError('no')
 
-    verb.check = refuse
+    verb.load_inputs = refuse
     with pytest.raises(InputError):
         cli.run('denoise', settings)
     assert not (tmp_path / 'out').exists()

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.imaging.ctf import ctf_rfft
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores.limit import Limit, Poses, _log_density, of_simulation
+from cryoemgan.engine.metrics.bayes_bound import BayesBound, Poses, _log_density, of_simulation
 from cryoemgan.engine.settings import Simulate
-from cryoemgan.engine.training.synthetic import coloured_noise
+from cryoemgan.engine.training.fresh_pairs import coloured_noise
 
 
 @pytest.fixture(scope='module')
@@ -22,7 +22,7 @@ def problem():
     clean = np.concatenate([states[i % 2].project(box, rotations[i : i + 1]) for i in range(16)])
     gain = 1 / clean.std()
     noisy = clean * gain + np.random.default_rng(0).normal(size=clean.shape) / 0.5
-    limit = Limit([s.volume(box) for s in states], 2.0, views=1500, gain=gain)
+    limit = BayesBound([s.volume(box) for s in states], 2.0, views=1500, gain=gain)
     return clean * gain, noisy.astype(np.float32), limit
 
 
@@ -37,7 +37,7 @@ def test_error_is_far_below_noise_and_stops_changing(problem):
 def test_without_noise_the_answer_is_the_template(problem):
     clean, _, limit = problem
     exact = limit._draw(Poses(limit.rotations[:2], limit.state[:2], None))[0].view(2, 32, 32).numpy()
-    sharp = Limit.__new__(Limit)
+    sharp = BayesBound.__new__(BayesBound)
     sharp.__dict__.update(limit.__dict__, noise_sd=0.05)
     assert ((sharp.denoise(exact, rounds=5, samples=80) - exact) ** 2).mean() < 0.01 * clean.var()
 
@@ -81,7 +81,7 @@ def enumerated(y, truths, templates, sd):
 def test_unknown_shifts_and_a_known_ctf_against_enumeration(unit, clean_ctf):
     """16 px, so that 40,000 templates are everything there is; an SNR at which hundreds of them are likely."""
     ctf, volumes, count = one_ctf(), [s.volume(BOX) for s in claw(2)], 6
-    limit = Limit(volumes, 1.0, views=1500, unit=unit, shift_sd=SHIFT, clean_ctf=clean_ctf)
+    limit = BayesBound(volumes, 1.0, views=1500, unit=unit, shift_sd=SHIFT, clean_ctf=clean_ctf)
     _, seen = limit._draw(drawn(count, 1), ctf)
     truths, templates = limit._draw(drawn(40_000, 7), ctf)
     sd = limit.noise_sd = float(seen.std(1).mean() / 0.05**0.5)
@@ -97,7 +97,7 @@ def test_unknown_shifts_and_a_known_ctf_against_enumeration(unit, clean_ctf):
     every = ctf.expand(count, -1, -1)
     found = away(limit, every)
     assert found < 0.1
-    assert away(Limit(volumes, 1.0, views=1500, unit=unit, clean_ctf=clean_ctf), every) > 2 * found
+    assert away(BayesBound(volumes, 1.0, views=1500, unit=unit, clean_ctf=clean_ctf), every) > 2 * found
     assert away(limit, None) > 4 * found
 
 
@@ -107,7 +107,7 @@ def test_coloured_noise_against_enumeration(ctf):
     volumes, count = [s.volume(BOX) for s in claw(2)], 6
     power = 1 / (0.02 + np.square(np.fft.rfftfreq(BOX)) + np.square(np.fft.fftfreq(BOX))[:, None])
     power /= np.concatenate([power, power[:, 1:-1]], 1).mean()
-    white = Limit(volumes, 1.0, views=1500, shift_sd=SHIFT)
+    white = BayesBound(volumes, 1.0, views=1500, shift_sd=SHIFT)
     _, seen = white._draw(drawn(count, 1), ctf)
     truths, templates = white._draw(drawn(40_000, 7), ctf)
     sd = float(seen.std(1).mean() / 0.05**0.5)
@@ -124,14 +124,14 @@ def test_coloured_noise_against_enumeration(ctf):
         found = limit.denoise((seen + noise).view(-1, BOX, BOX), draws=4000, start_degrees=36.0, ctf=every)
         return float((((torch.as_tensor(found).flatten(1) - mean) ** 2).sum(1) / variance).mean())
 
-    found = away(Limit(volumes, 1.0, views=1500, shift_sd=SHIFT, noise_power=power))
+    found = away(BayesBound(volumes, 1.0, views=1500, shift_sd=SHIFT, noise_power=power))
     assert found < 0.1
     assert away(white) > 2 * found
 
 
 def test_ctf_of_one_and_no_shift_change_nothing(problem):
     _, noisy, limit = problem
-    plain, same = (Limit([s.volume(32) for s in claw(2)], 2.0, views=500, gain=limit.gain) for _ in range(2))
+    plain, same = (BayesBound([s.volume(32) for s in claw(2)], 2.0, views=500, gain=limit.gain) for _ in range(2))
     with_ctf = same.denoise(noisy[:4], samples=60, draws=100, ctf=np.ones((4, 32, 17), np.float32))
     assert with_ctf == pytest.approx(plain.denoise(noisy[:4], samples=60, draws=100), abs=1e-3)
 

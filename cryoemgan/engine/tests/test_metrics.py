@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from cryoemgan.engine.scores.metrics import affine_fit, compare, psnr
+from cryoemgan.engine.metrics.image_metrics import affine_fit, compare, psnr
 
 
 @pytest.fixture(scope='module')

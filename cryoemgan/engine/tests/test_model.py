@@ -13,7 +13,7 @@ import torch
 
 from cryoemgan.engine import networks
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.models.model import Model, name_hashes, save_model
+from cryoemgan.engine.inference.model import Model, name_hashes, save_model
 
 NAMES = [f'{i}@stack.mrcs' for i in range(1, 31)]
 
@@ -120,7 +120,9 @@ def test_replaced_in_place_without_leftovers(folder):
 
 def test_interrupted_replacement_leaves_the_old_model(folder, monkeypatch):
     before = Model.load(folder)
-    monkeypatch.setattr('cryoemgan.engine.models.model.write_json', lambda *_: (_ for _ in ()).throw(OSError('killed')))
+    monkeypatch.setattr(
+        'cryoemgan.engine.inference.model.write_json', lambda *_: (_ for _ in ()).throw(OSError('killed'))
+    )
     with pytest.raises(OSError, match='killed'):
         save_model(folder, card(), {'all': networks.create('residual', 32, width=8).generator}, {'all': NAMES})
     assert Model.load(folder).digest == before.digest

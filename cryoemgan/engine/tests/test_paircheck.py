@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import main
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, matrix_to_euler
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import fsc
-from cryoemgan.engine.scores.alternatives import MIRROR
+from cryoemgan.engine.metrics import fsc
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests.blobs import Blobs
 from cryoemgan.engine.tests.test_project import BOX, PIXEL, project, write_map, write_particles
 from cryoemgan.engine.training.pairs import AGREEMENT, open_pairs, outlying
+from cryoemgan.engine.trust.geometry_hypotheses import MIRROR
 
 COUNT = 40
 ANGLES = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from ..data.table import ParticleTable
 from ..errors import InputError
-from ..particles.table import ParticleTable
-from ..training.pairs import Pairs
+from ..training.pairs import ReferencePairs
 from . import toypairs
 
 
 def opened(folder, box=None, **options):
     paths = toypairs.pairs(folder, **options)
-    return Pairs(*(ParticleTable.read(p) for p in paths), box)
+    return ReferencePairs(*(ParticleTable.read(p) for p in paths), box)
 
 
 def test_grey_scale_is_fitted_and_units_span_the_references(tmp_path):
@@ -36,7 +36,7 @@ def test_outlying_particles_do_not_move_the_grey_scale(tmp_path):
     noisy[:3] *= -300
     particles = ParticleTable.read(toypairs.write(tmp_path / 'p.star', noisy, map(str, range(100))))
     references = ParticleTable.read(toypairs.write(tmp_path / 'r.star', clean, map(str, range(100))))
-    pairs = Pairs(particles, references)
+    pairs = ReferencePairs(particles, references)
     pairs.measure()
     assert pairs.scale.gain == pytest.approx(toypairs.GAIN, abs=0.1)
     assert pairs.scale.sd < 2
@@ -89,8 +89,8 @@ def test_references_of_other_particles_are_refused_unless_forced(tmp_path):
         ParticleTable.read(toypairs.write(tmp_path / f'{n}.star', x, names)) for n, x in (('p', noisy), ('r', other))
     ]
     with pytest.raises(InputError, match='do not belong'):
-        Pairs(*tables).measure()
-    pairs = Pairs(*tables)
+        ReferencePairs(*tables).measure()
+    pairs = ReferencePairs(*tables)
     pairs.measure(force=True)
     assert pairs.scale is not None
 
@@ -101,12 +101,12 @@ def test_constant_images_are_left_out_and_nan_is_refused(tmp_path):
     noisy[7], clean[9] = 4.0, 0.0
     names = [str(i) for i in range(50)]
     references = ParticleTable.read(toypairs.write(tmp_path / 'r.star', clean, names))
-    pairs = Pairs(ParticleTable.read(toypairs.write(tmp_path / 'p.star', noisy, names)), references)
+    pairs = ReferencePairs(ParticleTable.read(toypairs.write(tmp_path / 'p.star', noisy, names)), references)
     assert pairs.measure() == 2
     assert len(pairs) == 48
     assert not {'7', '9'} & set(pairs.names(np.arange(48)))
     noisy[3, 5, 5] = np.nan
-    broken = Pairs(ParticleTable.read(toypairs.write(tmp_path / 'n.star', noisy, names)), references)
+    broken = ReferencePairs(ParticleTable.read(toypairs.write(tmp_path / 'n.star', noisy, names)), references)
     with pytest.raises(InputError, match='row 4'):
         broken.measure()
 
@@ -117,9 +117,9 @@ def test_other_field_of_view_is_refused_and_other_box_is_resampled(tmp_path):
     particles = ParticleTable.read(toypairs.write(tmp_path / 'p.star', clean, names, 1.5))
     wrong = ParticleTable.read(toypairs.write(tmp_path / 'w.star', clean, names, 2.0))
     with pytest.raises(InputError, match='Project the map again'):
-        Pairs(particles, wrong)
+        ReferencePairs(particles, wrong)
     small = ParticleTable.read(toypairs.write(tmp_path / 's.star', toypairs.draw(centres / 2, 32), names, 3.0))
-    pairs = Pairs(particles, small, 48)
+    pairs = ReferencePairs(particles, small, 48)
     assert (pairs.box, pairs.pixel_size) == (48, pytest.approx(2.0))
     noisy, references = pairs.raw(np.arange(40))
     assert noisy.shape == references.shape == (40, 48, 48)

@@ -8,10 +8,10 @@ import pytest
 
 from cryoemgan.engine import geometry
 from cryoemgan.engine.__main__ import main
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.stacks import StackWriter
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores import agreement
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.metrics import pair_agreement
 from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 BOX, PIXEL = 32, 3.0
@@ -199,17 +199,17 @@ def test_angles_of_other_particles_are_noticed(tmp_path, blobs, volume):
 
 def test_agreement_of_noise_is_none():
     rng = np.random.default_rng(0)
-    found = agreement.measure(*rng.normal(size=(2, 60, 24, 24)).astype(np.float32), 3.0)
+    found = pair_agreement.measure_agreement(*rng.normal(size=(2, 60, 24, 24)).astype(np.float32), 3.0)
     assert found.absent
     assert not found.inverted
     assert abs(found.raw_mean) < 0.02
 
 
 def test_sample_is_bounded_and_spread():
-    rows = agreement.sample_rows(200_000, 128)
+    rows = pair_agreement.sample_rows(200_000, 128)
     assert (len(rows), rows[0], rows[-1]) == (500, 0, 199_999)
-    assert len(agreement.sample_rows(200_000, 512)) == 64
-    np.testing.assert_array_equal(agreement.sample_rows(3, 64), [0, 1, 2])
+    assert len(pair_agreement.sample_rows(200_000, 512)) == 64
+    np.testing.assert_array_equal(pair_agreement.sample_rows(3, 64), [0, 1, 2])
 
 
 # Wrong input: status 2, a message that says what, and nothing written

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from cryoemgan.engine import geometry
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging import ctf, maps
 from cryoemgan.engine.imaging.projection import FourierProjector
-from cryoemgan.engine.particles.table import ParticleTable
 from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 GOLDEN = {'rnap_closed': 'rnap_open00_64', 'rnap_open20': 'rnap_open20_64', 'emd1883': 'emd_1883_crop64'}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.imaging.resample import plan, resample, resize
+from cryoemgan.engine.imaging.resample import plan_resampling, resample, resize
 from cryoemgan.engine.tests.blobs import Blobs, relative_error
 
 # Wide enough for the coarsest sampling.
@@ -62,7 +62,7 @@ def test_type_stays():
 )
 def test_plan(given, resampled):
     box_in, px_in, box_out, px_out = given
-    found = plan(*given)
+    found = plan_resampling(*given)
     assert (found.resampled, found.box) == (resampled, box_out)
     assert found.pixel_size * found.residual == pytest.approx(px_out)
     assert found.pixel_size * found.resampled == pytest.approx(box_in * px_in)
@@ -80,10 +80,10 @@ def test_plan(given, resampled):
 )
 def test_what_cannot_meet_is_refused_with_the_reason(given, why):
     with pytest.raises(InputError, match=why) as error:
-        plan(*given)
+        plan_resampling(*given)
     assert '--volume-pixel-size' in str(error.value)
 
 
 def test_applied_plan_is_the_density_at_the_new_positions():
-    found = plan(48, 1.0, 40, 1.1)
+    found = plan_resampling(48, 1.0, 40, 1.1)
     assert relative_error(found.apply(BLOBS.volume(48)), BLOBS.volume(40, found.pixel_size)) < 0.02

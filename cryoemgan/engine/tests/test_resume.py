@@ -142,7 +142,7 @@ def test_checkpoint_that_would_execute_code_is_refused(tmp_path):
 
 
 def test_out_of_memory_halves_the_batch(tmp_path, data, monkeypatch):
-    from ..training.algorithm import Training
+    from ..training.step import Training
 
     iterate = Training.iterate
 

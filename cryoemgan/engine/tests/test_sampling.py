@@ -6,7 +6,7 @@ import torch
 
 from ..training import sampling
 from ..training.augmentation import augment, move, turn
-from ..training.feeding import Feed
+from ..training.loading import PairLoader
 from . import toypairs
 
 
@@ -82,7 +82,7 @@ def test_exchanged_noise_belongs_to_another_particle():
 
 
 class Numbered:
-    """Pairs whose images hold their own number; counts what is read."""
+    """ReferencePairs whose images hold their own number; counts what is read."""
 
     box = 4
 
@@ -98,7 +98,7 @@ class Numbered:
 @pytest.mark.parametrize('window_bytes', [128 * 8 * 16, 2**20])
 def test_feed_gives_each_pair_once_an_epoch_and_resumes_anywhere(window_bytes):
     positions = np.arange(0, 1200, 2)
-    feed = Feed(Numbered(), positions, 3, window_bytes=window_bytes)
+    feed = PairLoader(Numbered(), positions, 3, window_bytes=window_bytes)
     seen, states = [], []
     for _ in range(150):
         states.append((feed.epoch, feed.offset))
@@ -109,14 +109,14 @@ def test_feed_gives_each_pair_once_an_epoch_and_resumes_anywhere(window_bytes):
     epoch = np.concatenate(seen[:85])
     assert len(np.unique(epoch)) == len(epoch) == 595
     assert feed.epoch == 1
-    again = Feed(Numbered(), positions, 3, window_bytes=window_bytes)
+    again = PairLoader(Numbered(), positions, 3, window_bytes=window_bytes)
     again.epoch, again.offset = states[100]
     assert np.array_equal(again.next(7)[0], seen[100])
 
 
 def test_feed_of_a_small_set_reads_it_once():
     pairs = Numbered()
-    feed = Feed(pairs, np.arange(50), 1)
+    feed = PairLoader(pairs, np.arange(50), 1)
     for _ in range(30):
         feed.next(8)
     assert pairs.reads == [50]

@@ -6,7 +6,7 @@ import pytest
 
 from cryoemgan.engine.__main__ import build_parser, parse
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.settings import VERBS
+from cryoemgan.engine.settings import COMMANDS
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def test_missing_input_and_required_option(inputs):
         parse(['project', '--particles', 'gone.star', *inputs[2:]])
 
 
-@pytest.mark.parametrize('verb', VERBS)
+@pytest.mark.parametrize('verb', COMMANDS)
 def test_help_of_every_verb_and_option(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         build_parser().parse_args([verb, '--help'])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    cls = VERBS[verb]
+    cls = COMMANDS[verb]
     for name, field in cls.__dataclass_fields__.items():
         assert '--' + name.replace('_', '-') in text
         words = set(field.metadata['help'].lower().split())

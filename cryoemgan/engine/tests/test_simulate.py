@@ -10,15 +10,15 @@ import pytest
 from scipy import fft
 
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix
 from cryoemgan.engine.imaging import simulation
 from cryoemgan.engine.imaging.ctf import ctf_rfft
 from cryoemgan.engine.imaging.density import density, read_models
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores.frc import ring_index, ring_sizes
+from cryoemgan.engine.imaging.rings import ring_index, ring_sizes
 from cryoemgan.engine.settings import Simulate
 
 

@@ -4,9 +4,9 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoemgan.engine.data import stacks
+from cryoemgan.engine.data.stacks import Images, StackWriter
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.particles import stacks
-from cryoemgan.engine.particles.stacks import Images, StackWriter
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from .. import networks
 from ..geometry import random_matrices
 from ..imaging.phantom import claw
 from ..imaging.steerable import FourierPlane, principal_basis
-from ..models import uncertainty
-from ..models.model import Model, save_model
+from ..inference import uncertainty
+from ..inference.model import Model, save_model
 from ..networks import equivariant
 from ..networks.components import Components, principal_components
 from ..training.augmentation import turn

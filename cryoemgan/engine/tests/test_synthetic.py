@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from ..__main__ import run
+from ..data.stacks import StackWriter
+from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging import maps
-from ..particles.stacks import StackWriter
-from ..particles.table import ParticleTable
 from ..settings.train import Train
-from ..training.algorithm import noise_level
-from ..training.pairs import Pairs
-from ..training.synthetic import Synthetic, coloured_noise, radial_power
+from ..training.fresh_pairs import FreshPairs, coloured_noise, radial_power
+from ..training.pairs import ReferencePairs
+from ..training.step import noise_level
 from . import toypairs
 from .test_train import weights
 
@@ -95,13 +95,15 @@ def bare(tmp_path_factory):
 
 
 def opened(folder):
-    pairs = Pairs(ParticleTable.read(folder / 'particles.star'), ParticleTable.read(folder / 'references.star'))
+    pairs = ReferencePairs(
+        ParticleTable.read(folder / 'particles.star'), ParticleTable.read(folder / 'references.star')
+    )
     pairs.measure(force=True)
     return pairs
 
 
 def fresh(pairs, paths=(), seed=3):
-    return Synthetic(pairs, np.arange(COUNT), seed, [maps.read_map(p) for p in paths])
+    return FreshPairs(pairs, np.arange(COUNT), seed, [maps.read_map(p) for p in paths])
 
 
 def raw(pairs, noisy):

@@ -4,9 +4,9 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.particles.matching import match
-from cryoemgan.engine.particles.table import ParticleTable
 
 V31 = """
 data_optics

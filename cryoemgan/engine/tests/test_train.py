@@ -9,7 +9,7 @@ import torch
 
 from ..__main__ import run
 from ..errors import InputError, WorkError
-from ..models.model import Model
+from ..inference.model import Model
 from ..settings.train import Train, preset_values
 from ..training.validation import Validation
 from . import toypairs

@@ -8,15 +8,15 @@ import torch
 from lightning_fabric import Fabric
 
 from cryoemgan.engine.__main__ import main, run
-from cryoemgan.engine.auditing import noisyassessment
-from cryoemgan.engine.models import whitening
-from cryoemgan.engine.models.model import Model
-from cryoemgan.engine.particles.table import ParticleTable
-from cryoemgan.engine.scores.frc import ring_index
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.imaging import spectra
+from cryoemgan.engine.imaging.rings import ring_index
+from cryoemgan.engine.inference import assessment_from_copies
+from cryoemgan.engine.inference.model import Model
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
-from cryoemgan.engine.training import blindspot, noisypairs
-from cryoemgan.engine.training.validation import NoisyValidation
+from cryoemgan.engine.training import blind_spots, noisy_pairs
+from cryoemgan.engine.training.validation import CopiesValidation
 
 from . import toypairs
 
@@ -41,7 +41,7 @@ def test_noise_power_from_corners_does_not_see_the_particle(box):
     noise, power = coloured(rng, 600, box)
     particle, _ = toypairs.blobs(600, box, 1)
     # Away from the circle's edge nothing of the blobs is left.
-    found = whitening.noise_power(noise + 3 * particle * (whitening.background(box) == 0))[ring_index(box)]
+    found = spectra.noise_power(noise + 3 * particle * (spectra.background(box) == 0))[ring_index(box)]
     ring = ring_index(box)
     for r in (box // 8, box // 4, box // 2 - 1):
         assert found[ring == r].mean() == pytest.approx(power[ring == r].mean(), rel=0.15)
@@ -50,10 +50,10 @@ def test_noise_power_from_corners_does_not_see_the_particle(box):
 def test_whitened_noise_is_white():
     rng = np.random.default_rng(1)
     noise, _ = coloured(rng, 500, 64)
-    before = whitening.neighbour_correlation(noise)
-    white = whitening.filtered(noise, whitening.noise_power(noise) ** -0.5)
+    before = spectra.neighbour_correlation(noise)
+    white = spectra.filtered(noise, spectra.noise_power(noise) ** -0.5)
     assert before > 0.15
-    assert abs(whitening.neighbour_correlation(white)) < 0.03
+    assert abs(spectra.neighbour_correlation(white)) < 0.03
     assert white.var() == pytest.approx(1, rel=0.05)
 
 
@@ -65,12 +65,12 @@ def test_output_at_a_hidden_pixel_does_not_depend_on_it():
     network = torch.nn.Conv2d(1, 1, 5, padding=2)
     outputs = []
     for change in (0.0, 50.0):
-        seen, mask = blindspot.hide(images, 0.3, np.random.default_rng(4))
+        seen, mask = blind_spots.hide(images, 0.3, np.random.default_rng(4))
         outputs.append(network(seen))
         images = torch.where(mask, images + change + 1, images)
     np.testing.assert_array_equal(outputs[0].detach(), outputs[1].detach())
     # What is not hidden is seen: the mask is no blindfold.
-    seen, mask = blindspot.hide(images + 1, 0.3, np.random.default_rng(4))
+    seen, mask = blind_spots.hide(images + 1, 0.3, np.random.default_rng(4))
     assert not torch.equal(network(seen), outputs[1])
     assert mask.float().mean() == pytest.approx(0.3, abs=0.05)
 
@@ -83,14 +83,14 @@ def test_blind_loss_is_the_error_plus_the_noise():
     images = torch.from_numpy(noisy)[:, None]
     smooth = torch.nn.functional.avg_pool2d
     for sees, expected in ((False, True), (True, False)):
-        hidden, mask = blindspot.hide(images, 0.25, np.random.default_rng(6))
+        hidden, mask = blind_spots.hide(images, 0.25, np.random.default_rng(6))
         output = smooth(images if sees else hidden, 3, 1, 1)
         loss = (output - images)[mask].square().mean().item()
         error = (output - torch.from_numpy(truth)[:, None])[mask].square().mean().item()
         assert (loss == pytest.approx(error + NOISE**2, rel=0.02)) == expected
 
 
-# Pairs
+# ReferencePairs
 
 
 def particles_at(folder, noise=NOISE, seed=0, extra=None, names=None):
@@ -121,7 +121,7 @@ class Told:
 def open_pairs(**settings):
     told = Told()
     settings = {k: v if k == 'target' else str(v) for k, v in settings.items()}
-    pairs = noisypairs.open_noisy(Train(output='x', **settings), told)
+    pairs = noisy_pairs.open_noisy(Train(output='x', **settings), told)
     return pairs, told.warnings
 
 
@@ -140,7 +140,7 @@ def test_coloured_noise_is_whitened_for_the_network(tmp_path):
     path, _ = particles_at(tmp_path, extra=3 * noise)
     pairs, warnings = open_pairs(particles=path, target='self')
     seen, target = pairs.read(np.arange(COUNT))
-    assert abs(whitening.neighbour_correlation(seen)) < 0.05
+    assert abs(spectra.neighbour_correlation(seen)) < 0.05
     assert pairs.noise_variance == pytest.approx(1, rel=0.1)
     np.testing.assert_allclose(target, pairs.scale.unit_scale * seen, rtol=1e-5)
     assert warnings == []
@@ -175,13 +175,13 @@ def test_copies_that_are_none(tmp_path, change, message):
     images = ParticleTable.read(path).images().read(np.arange(COUNT))
     changed = change(images, np.random.default_rng(77)).astype(np.float32)
     second = toypairs.write(tmp_path / 'b.star', changed, ParticleTable.read(path).names())
-    with pytest.raises(noisypairs.InputError, match=message):
+    with pytest.raises(noisy_pairs.InputError, match=message):
         open_pairs(particles=path, target='copies', copies=second)
 
 
 def test_particles_without_signal_are_refused(tmp_path):
     images = np.random.default_rng(0).normal(size=(COUNT, BOX, BOX)).astype(np.float32)
-    with pytest.raises(noisypairs.InputError, match='no signal above the noise'):
+    with pytest.raises(noisy_pairs.InputError, match='no signal above the noise'):
         open_pairs(particles=toypairs.write(tmp_path / 'p.star', images), target='self')
 
 
@@ -190,8 +190,8 @@ def test_frc_with_a_signal_nobody_has_seen():
     signal, _ = coloured(rng, 4000, BOX, 1.0)
     output = 0.6 * signal + 0.3 * rng.standard_normal(signal.shape).astype(np.float32)
     first, second = (signal + 2 * rng.standard_normal(signal.shape).astype(np.float32) for _ in range(2))
-    cov = noisyassessment.ring_covariance
-    found = noisyassessment.frc_from_copies(cov(output, second), cov(output, output), cov(first, second))
+    cov = assessment_from_copies.ring_covariance
+    found = assessment_from_copies.frc_from_copies(cov(output, second), cov(output, output), cov(first, second))
     # Of sums over images, not the mean of their FRC.
     expected = cov(output, signal) / np.sqrt(cov(output, output) * cov(signal, signal) + 1e-30)
     np.testing.assert_allclose(found[1:6], expected[1:6], atol=0.06)
@@ -239,7 +239,7 @@ def test_validation_knows_the_error_without_truth(tmp_path, target):
     blur.weight.fill_(unit / 25)
     fabric = Fabric(accelerator='cpu', devices=1)
     hidden = 0.25 if target == 'self' else 0
-    check = NoisyValidation(pairs, np.arange(COUNT), fabric, 50, hidden, 1)
+    check = CopiesValidation(pairs, np.arange(COUNT), fabric, 50, hidden, 1)
     wanted = torch.from_numpy(unit * pairs.standardised(truth))[:, None]
     difference = (blur(check.noisy) - wanted).square()
     error = difference[torch.cat(check.counted)] if hidden else difference

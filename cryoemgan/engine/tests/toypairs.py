@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..particles.stacks import StackWriter
-from ..particles.table import ParticleTable
+from ..data.stacks import StackWriter
+from ..data.table import ParticleTable
 
 GAIN, OFFSET, PIXEL_SIZE = 2.0, 5.0, 3.0
 

@@ -10,26 +10,26 @@ import torch
 from ... import __version__
 from .. import networks
 from ..errors import InputError, WorkError
-from ..models.card import CARD, read_card
-from ..models.model import save_model
+from ..inference.card import CARD, read_card
+from ..inference.model import save_model
 from ..networks import parameter_count
 from . import checkpoints
-from .algorithm import Diverged, Training
 from .augmentation import with_channel
-from .feeding import Feed
-from .validation import NoisyValidation, Validation
+from .loading import PairLoader
+from .step import Diverged, Training
+from .validation import CopiesValidation, Validation
 
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
 SCORES = ('mse', 'psnr', 'ssim')
-# Pairs that a network may look at before training: enough for its components.
+# ReferencePairs that a network may look at before training: enough for its components.
 LOOK_COUNT, LOOK_BYTES = 4000, 2**29
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
 clock = time.monotonic
 
 
 @dataclass
-class Member:
+class FoldTask:
     """One network to train: its pairs, its settings, and where it stands.
 
     place: its sub-folder of the run ('' or 'members/NAME/'). all_names: of every member of the run. names: identities
@@ -52,50 +52,50 @@ class Member:
 
 
 class TrainingRun:
-    """One attempt at a run, with one batch size. settings: Train, filled. prepared: the Member to train."""
+    """One attempt at a run, with one batch size. settings: Train, filled. task: the FoldTask to train."""
 
-    def __init__(self, settings, job, prepared, fabric, precision, batch_size, checkpoint):
-        self.s, self.job, self.prepared, self.fabric, self.precision = settings, job, prepared, fabric, precision
-        s, pairs = settings, prepared.pairs
+    def __init__(self, settings, job, task, fabric, precision, batch_size, checkpoint):
+        self.s, self.job, self.task, self.fabric, self.precision = settings, job, task, fabric, precision
+        s, pairs = settings, task.pairs
         torch.manual_seed(s.seed)
         self.pair = networks.create(s.network, pairs.box, **networks.options(s.network, s.gan))
         if batch_size % fabric.world_size:
             raise InputError(f'--batch-size: {batch_size} cannot be shared among {fabric.world_size} processes')
-        feed = Feed(pairs, prepared.training, s.seed, s.shuffle)
+        feed = PairLoader(pairs, task.training, s.seed, s.shuffle)
         if checkpoint is None:
             self._first_weights()
-        self.training = Training(self.pair, feed, s, fabric, batch_size, prepared.synthetic)
+        self.training = Training(self.pair, feed, s, fabric, batch_size, task.synthetic)
         self.validation = self._validation(pairs, fabric, batch_size)
         saved = checkpoint or {'seconds': 0.0, 'scores': [], 'stale': 0}
         if checkpoint:
             self.training.restore(checkpoint)
         self.seconds, self.stale = saved['seconds'], saved['stale']
-        self.total = self._iterations(len(prepared.training))
+        self.total = self._iterations(len(task.training))
         if fabric.is_global_zero:
-            others = [n for n in prepared.all_names if n != prepared.name]
-            self.log = checkpoints.MetricsLog(job.output('metrics.csv'), self.training.iteration, prepared.name, others)
-        folder = job.output(prepared.place + 'checkpoints')
+            others = [n for n in task.all_names if n != task.name]
+            self.log = checkpoints.MetricsLog(job.output('metrics.csv'), self.training.iteration, task.name, others)
+        folder = job.output(task.place + 'checkpoints')
         self.best = checkpoints.Best(folder, s.keep, saved['scores'], fabric.is_global_zero)
         self._measured = self.training.iteration
 
     def _validation(self, pairs, fabric, batch_size):
-        arguments = pairs, self.prepared.validation, fabric, batch_size
+        arguments = pairs, self.task.validation, fabric, batch_size
         if pairs.kind == 'references':
             return Validation(*arguments)
-        return NoisyValidation(*arguments, self.s.hidden_pixels if pairs.kind == 'self' else 0, self.s.seed)
+        return CopiesValidation(*arguments, self.s.hidden_pixels if pairs.kind == 'self' else 0, self.s.seed)
 
     def _first_weights(self):
         """A look at the data for networks that want one, or the weights of another model."""
-        if self.prepared.start is not None:
-            self.pair.generator.load_state_dict(self.prepared.start.state_dict())
+        if self.task.start is not None:
+            self.pair.generator.load_state_dict(self.task.start.state_dict())
             return
-        some = self.prepared.training
-        most = max(2, min(len(some), LOOK_COUNT, LOOK_BYTES // (8 * self.prepared.pairs.box**2)))
+        some = self.task.training
+        most = max(2, min(len(some), LOOK_COUNT, LOOK_BYTES // (8 * self.task.pairs.box**2)))
         some = some[np.linspace(0, len(some) - 1, most).round().astype(int)]
-        noisy, clean = (with_channel(x) for x in self.prepared.pairs.read(some))
-        if self.prepared.pairs.kind != 'references':
+        noisy, clean = (with_channel(x) for x in self.task.pairs.read(some))
+        if self.task.pairs.kind != 'references':
             # What the output shall be has the spread of the signal, not that of the noisy targets.
-            clean = clean * (self.prepared.pairs.scale.unit_sd / clean.std())
+            clean = clean * (self.task.pairs.scale.unit_sd / clean.std())
         self.pair.initialise(noisy, clean)
 
     def _iterations(self, count):
@@ -190,19 +190,19 @@ class TrainingRun:
     def _save(self):
         """Write the checkpoint (one process only)."""
         checkpoints.save(
-            self.job.output(self.prepared.place + 'checkpoints'),
+            self.job.output(self.task.place + 'checkpoints'),
             {
                 **self.training.state(),
                 'seconds': self.seconds,
                 'scores': self.best.scores,
                 'stale': self.stale,
-                'identity': self.prepared.identity,
+                'identity': self.task.identity,
             },
         )
 
     def _write_model(self, score):
         """The average generator as model folder: from the first evaluation on there is a usable one."""
-        p, s = self.prepared, self.s
+        p, s = self.task, self.s
         scale = p.pairs.scale
         card = {
             'network': {'name': s.network, 'options': networks.options(s.network, s.gan)},
@@ -229,7 +229,7 @@ class TrainingRun:
         save_model(folder, card, {p.name: self.training.average}, {p.name: p.names}, about, others, guides)
 
     def _whitening(self):
-        gains = getattr(self.prepared.pairs, 'gains', None)
+        gains = getattr(self.task.pairs, 'gains', None)
         return {} if gains is None else {'whitening': {'gains': gains.tolist()}}
 
     def _results(self):
@@ -251,10 +251,10 @@ class TrainingRun:
             'processes': self.fabric.world_size,
             'precision': self.precision,
             'batch_size': t.batch_size,
-            'training_pairs': len(self.prepared.training),
-            'validation_pairs': len(self.prepared.validation),
+            'training_pairs': len(self.task.training),
+            'validation_pairs': len(self.task.validation),
             'validation_pairs_measured': self.validation.count,
-            'train_ids': self.prepared.identity['training_particles'],
-            'scale': self.prepared.pairs.scale.as_dict(),
-            'snr_measured': self.prepared.synthetic and self.prepared.synthetic.measured.snr,
+            'train_ids': self.task.identity['training_particles'],
+            'scale': self.task.pairs.scale.as_dict(),
+            'snr_measured': self.task.synthetic and self.task.synthetic.measured.snr,
         }

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..data.matching import match
+from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.resample import resample
-from ..particles.matching import match
-from ..particles.table import ParticleTable
 from . import sampling
 
 CHUNK = 256
@@ -52,7 +52,7 @@ class Scale:
         return asdict(self)
 
 
-class Pairs:
+class ReferencePairs:
     """The pairs of two tables, numbered 0..len-1 in the particles' order."""
 
     kind = 'references'
@@ -270,7 +270,7 @@ def _check_projection(references, force):
 def open_pairs(settings, job):
     """Pairs of ``settings.particles`` and ``settings.references``, checked and measured; warnings go to the job."""
     particles, references = (ParticleTable.read(job.input(p)) for p in (settings.particles, settings.references))
-    pairs = Pairs(particles, references, settings.box)
+    pairs = ReferencePairs(particles, references, settings.box)
     for missing, table, partner in zip(pairs.unmatched, (particles, references), ('reference', 'particle')):
         if missing:
             job.warn(f'{table.path}: {missing} of {len(table)} rows have no {partner} and are not used')

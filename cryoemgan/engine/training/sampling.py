@@ -5,28 +5,9 @@ Nothing here keeps a state, so a resumed run needs only to know where in which e
 
 import numpy as np
 
+from ..random_streams import generator
+
 BLOCK = 64  # neighbouring images read together: 0.65 GB/s from disk against 0.46 one by one
-
-# Each purpose draws from its own stream, so that changing one option does not reshuffle the others.
-_STREAMS = (
-    'split',
-    'order',
-    'augmentation',
-    'contamination',
-    'weights',
-    'noise',
-    'checks',
-    'folds',
-    'fresh',
-    'projections',
-    'background',
-    'blind spots',
-)
-
-
-def generator(seed, purpose, *key):
-    """numpy Generator for one purpose and key (epoch, iteration, particle ...)."""
-    return np.random.default_rng([seed, _STREAMS.index(purpose), *key])
 
 
 def split(count, fraction, seed):

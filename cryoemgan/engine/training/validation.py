@@ -1,10 +1,11 @@
-"""Pairs kept out of training, and how well a generator does on them."""
+"""ReferencePairs kept out of training, and how well a generator does on them."""
 
 import numpy as np
 import torch
 
-from ..scores import metrics
-from . import blindspot, sampling
+from ..metrics import image_metrics
+from ..random_streams import generator
+from . import blind_spots
 from .augmentation import with_channel
 
 # What is measured at each evaluation: enough for a mean within 1 %, and little beside a training interval.
@@ -41,7 +42,7 @@ class Validation:
                 denoised = generator(noisy).float()
                 judged = [] if discriminator is None else [discriminator(x).float() for x in (clean, denoised)]
             judged = [torch.sigmoid(z) for z in judged] if probability else judged
-            found = metrics.compare(denoised[:, 0].cpu().numpy(), clean[:, 0].cpu().numpy(), 1.0)
+            found = image_metrics.compare(denoised[:, 0].cpu().numpy(), clean[:, 0].cpu().numpy(), 1.0)
             batch = {k: found[k].sum() for k in ('mse', 'psnr', 'ssim')}
             batch.update(zip(('d_real', 'd_fake'), (z.flatten(1).mean(1).sum().item() for z in judged)))
             sums = {k: sums.get(k, 0.0) + float(v) for k, v in batch.items()}
@@ -51,7 +52,7 @@ class Validation:
         return {k: v / self.count for k, v in zip(sums, total.tolist())}
 
 
-class NoisyValidation(Validation):
+class CopiesValidation(Validation):
     """Noisy images kept out of training, for targets self and copies: their mean squared distance to the output less
     the variance of their noise estimates the error (mse); psnr and ssim would compare with noise.
 
@@ -63,8 +64,8 @@ class NoisyValidation(Validation):
         self.noise, self.counted = pairs.target_noise, [None] * -(-len(self.noisy) // batch_size)
         self.noisy = with_channel(self.noisy)
         if hidden:
-            rng = sampling.generator(seed, 'blind spots', 2**31, fabric.global_rank)
-            self.noisy, mask = blindspot.hide(self.noisy, hidden, rng)
+            rng = generator(seed, 'blind spots', 2**31, fabric.global_rank)
+            self.noisy, mask = blind_spots.hide(self.noisy, hidden, rng)
             self.counted = mask.split(batch_size)
 
     @torch.no_grad()

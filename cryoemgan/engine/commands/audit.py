@@ -1,0 +1,95 @@
+"""``audit``: what of a denoised particle comes from the particle, and what from the training set."""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.matching import match
+from ..data.table import ParticleTable
+from ..devices import choose_device, choose_precision
+from ..errors import InputError
+from ..inference import boxes, card
+from ..inference.ensemble import Ensemble, cut_of
+from ..inference.model import Model
+from ..inference.routing import Routing, route
+from ..job import atomic, write_json
+from ..metrics import pair_agreement
+from ..trust import empty_particles, examination, report, second_opinion, thresholds
+from ..trust.empty_particles import EmptyParticles
+from ..trust.second_opinion import SecondModel
+
+COLUMNS = ('particle', 'member', 'leaked', 'correlation', 'denoised_correlation', 'rank', 'uncertainty')
+
+
+@dataclass
+class AuditInputs:
+    """Checked input: both tables, rows of the sample in each, model, routing of all particles."""
+
+    particles: ParticleTable
+    references: ParticleTable
+    rows: np.ndarray
+    reference_rows: np.ndarray
+    model: Model
+    plan: boxes.Boxes
+    routing: Routing
+    cut: float | None
+    second: SecondModel | None
+    empties: EmptyParticles | None
+
+
+def load_inputs(settings, job):
+    """AuditInputs; InputError for sets that cannot be audited together."""
+    particles, references = (ParticleTable.read(job.input(p)) for p in (settings.particles, settings.references))
+    model = Model.load(settings.model, choose_device(settings.device))
+    for guide in model.guides.values():
+        guide.require(particles)
+    job.input(model.folder / card.CARD)
+    plan = boxes.choose_boxes(particles, model, 'model', settings.batch_size)
+    boxes.choose_boxes(references, model, 'model', settings.batch_size)
+    rows, reference_rows = match(particles, references)
+    if len(rows) < pair_agreement.FEWEST:
+        raise InputError(f'{references.path}: only {len(rows)} particles have a reference; an audit needs more')
+    ctf = references.provenance.get('ctf', model.card['ctf'])
+    learnt_from_them = model.card.get('target', 'references') == 'references'
+    if learnt_from_them and ctf != model.card['ctf']:
+        raise InputError(
+            f'{references.path}: these references hold the CTF as "{ctf}", the model learnt "{model.card["ctf"]}": '
+            'take the references it was trained on'
+        )
+    most = max(20, min(settings.sample, 2**24 // plan.model_box**2))
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
+    return AuditInputs(particles, references, rows[chosen], reference_rows[chosen], model, plan,
+                    route(model, particles), cut_of(settings.cut, model),
+                    second_opinion.load_second_model(settings, job, particles, model),
+                    empty_particles.load_empty_particles(settings, job, particles, model, most))  # fmt: skip
+
+
+def run(settings, job, p):
+    """Measure, judge, write audit.json, audit.csv, pictures and audit.html."""
+    committee = Ensemble(p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut, table=p.particles)
+    with job.progress(examination.STEPS + (p.second is not None) + (p.empties is not None), 'audit') as bar:
+        found = examination.examine(p, committee, settings.seed, bar)
+    colours, overall = thresholds.judge(found.judged)
+    found.results |= {'lights': colours, 'overall': overall, 'statement': card.statement_of(p.model.card)}
+    for name, colour in colours.items():
+        limit = thresholds.THRESHOLDS[name]
+        if colour != 'green':
+            job.warn(f'{limit.title}: {found.judged[name]:.3g} is {colour}. {limit.bad}')
+    _write_rows(job, p, found)
+    pictures = report.draw(job, found, settings.pictures)
+    write_json(job.output('audit.json'), found.results)
+    report.write_html(job.output('audit.html'), found.results, found.judged, pictures)
+    job.say(f'audit: {overall.upper()} ({", ".join(f"{k} {v}" for k, v in colours.items())})')
+    return found.results
+
+
+def _write_rows(job, p, found):
+    names, members = p.particles.names(), p.routing.labels()
+    columns = [*COLUMNS, *(k for k in found.columns if k not in COLUMNS)]
+    with atomic(job.output('audit.csv')) as partial, partial.open('w', newline='', encoding='utf-8') as f:
+        writer = csv.writer(f)
+        writer.writerow(columns)
+        for i, row in enumerate(p.rows):
+            numbers = (found.columns[k][i] for k in columns[3:])
+            writer.writerow([names[row], members[row], int(p.routing.leaked[row]), *(f'{v:.5g}' for v in numbers)])

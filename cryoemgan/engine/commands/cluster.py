@@ -1,0 +1,169 @@
+"""``cluster``: particles sorted into conformations by their place along the modes of change, or by their images."""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..clustering import embedding as clustering
+from ..clustering.variability import Modes, Slices
+from ..data.table import ParticleTable
+from ..errors import InputError
+from ..imaging.ctf import ctf_rfft
+from ..job import atomic
+
+TABLE, POINTS, PICTURE = 'clusters.star', 'embedding.csv', 'embedding.png'
+
+
+@dataclass
+class ClusterInputs:
+    """Checked input. truth: int64 [n] or None; matrices, ctf: None where they are not needed."""
+
+    table: ParticleTable
+    compare: str
+    embedding: str
+    clusters: str | int
+    truth: np.ndarray | None
+    matrices: np.ndarray | None
+    ctf: dict | None
+
+
+def load_inputs(settings, job):
+    """ClusterInputs; InputError for anything that cannot be clustered."""
+    table = ParticleTable.read(job.input(settings.particles))
+    clusters = settings.clusters
+    if clusters != 'auto':
+        if not clusters.isdigit() or not 2 <= int(clusters) <= len(table):
+            raise InputError(f'--clusters: {clusters!r} must be auto or a number from 2 to the number of particles')
+        clusters = int(clusters)
+    compare = settings.compare
+    if compare == 'auto':
+        compare = 'variability' if table.has('rlnAngleTilt') else 'images'
+    embedding = settings.embedding
+    if embedding == 'auto':
+        embedding = 'pca' if compare == 'variability' else 'isomap'
+    if embedding == 'tsne' and settings.dimensions not in (2, 3):
+        raise InputError(f'--dimensions: t-SNE takes 2 or 3, not {settings.dimensions}')
+    if len(table) < 10:
+        raise InputError(f'{table.path}: {len(table)} particles are too few to cluster')
+    table.images()
+    seen = compare == 'variability'
+    with_ctf = seen and table.has('rlnDefocusU') and table.provenance.get('ctf') != 'none'
+    return ClusterInputs(
+        table,
+        compare,
+        embedding,
+        clusters,
+        table.ints(settings.truth) if settings.truth else None,
+        table.rotations() if seen else None,
+        table.ctf() if with_ctf else None,
+    )
+
+
+def run(settings, job, inputs):
+    """Write embedding.csv, its picture, and clusters.star."""
+    table = inputs.table
+    torch.set_num_threads(settings.threads or torch.get_num_threads())
+    rng = np.random.default_rng(settings.seed)
+    landmarks = np.sort(rng.permutation(len(table))[: settings.landmarks])
+    features = _variability if inputs.compare == 'variability' else _aligned
+    learned, of_rows, evidence = features(settings, inputs, landmarks)
+    found = clustering.learn(
+        learned, inputs.embedding, settings.dimensions, inputs.clusters, settings.neighbours, settings.seed
+    )
+    every = _parts(np.arange(len(table)), settings.batch_size)
+    parts = [found.place(of_rows(rows)) for rows in every]
+    points, labels = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
+    if evidence and inputs.embedding == 'pca':
+        weighted = clustering.Weighted(*evidence(landmarks), labels[landmarks])
+        labels = np.concatenate([weighted(*evidence(rows)) for rows in every])
+    result = {
+        'particles': len(table), 'compare': inputs.compare, 'embedding': inputs.embedding,
+        'clusters': int(labels.max()), 'sizes': np.bincount(labels)[1:].tolist(),
+        'chosen_by': 'silhouette' if found.silhouettes else 'given', 'silhouettes': found.silhouettes,
+        'landmarks': len(landmarks), 'neighbours': found.neighbours,
+    }  # fmt: skip
+    if found.neighbours and found.neighbours > settings.neighbours:
+        job.warn(f'the graph of {settings.neighbours} neighbours was in pieces; {found.neighbours} were taken')
+    if inputs.truth is not None:
+        result.update(clustering.agreement(inputs.truth, labels, settings.seed))
+    _write(job, inputs, points, labels)
+    return result
+
+
+def _variability(settings, inputs, landmarks):
+    """Features of landmarks, a function that gives those of any rows, and one of what rows say of them."""
+    table, shifts = inputs.table, inputs.table.shifts()
+    slices = Slices(table.box, settings.detail)
+
+    def seen(rows):
+        coefficients = slices.of(table.images().read(rows), shifts[rows])
+        return coefficients, torch.as_tensor(inputs.matrices[rows], dtype=torch.float32), _ctf(rows)
+
+    def _ctf(rows):
+        if inputs.ctf is None:
+            return None
+        params = {name: values[rows] for name, values in inputs.ctf.items()}
+        whole = ctf_rfft(table.box, table.pixel_size, params)
+        if table.provenance.get('ctf') == 'phase-flip':
+            whole = whole.abs()
+        return whole[:, slices.ky % table.box, slices.kx]
+
+    batches = [seen(rows) for rows in _parts(landmarks, settings.batch_size)]
+    modes = Modes(slices, settings.components, settings.seed).learn(batches)
+
+    def of_rows(rows):
+        return modes.locate(*seen(rows)).numpy().astype(np.float64)
+
+    def evidence(rows):
+        parts = [modes.evidence(*seen(part)) for part in _parts(rows, settings.batch_size)]
+        return tuple(torch.cat([p[i] for p in parts]).numpy() for i in (0, 1))
+
+    return np.concatenate([modes.locate(*b).numpy() for b in batches]).astype(np.float64), of_rows, evidence
+
+
+def _aligned(settings, inputs, landmarks):
+    images = inputs.table.images()
+    features = clustering.AlignedImages(inputs.table.box, settings.align)
+    return features.learn(images.read(landmarks)), lambda rows: features(images.read(rows)), None
+
+
+def _parts(rows, size):
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _write(job, inputs, points, labels):
+    names, truth = inputs.table.names(), inputs.truth
+    with atomic(job.output(POINTS)) as partial, open(partial, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        axes = [f'x{i + 1}' for i in range(points.shape[1])]
+        writer.writerow(['particle', *axes, 'cluster'] + ([] if truth is None else ['truth']))
+        for row, name in enumerate(names):
+            extra = [] if truth is None else [int(truth[row])]
+            writer.writerow([name, *(f'{x:.6g}' for x in points[row]), labels[row], *extra])
+    _draw(job, points, labels, truth)
+    output = inputs.table
+    output.relocate(job.folder)
+    output.set('rlnClassNumber', labels)
+    output.set_provenance(cluster=inputs.compare)
+    output.write(job.output(TABLE))
+
+
+def _draw(job, points, labels, truth):
+    """Points coloured by cluster, and by truth beside it; histograms when there is one dimension."""
+    from matplotlib.figure import Figure
+
+    panels = [('cluster', labels)] + ([] if truth is None else [('truth', truth)])
+    figure = Figure(figsize=(5 * len(panels), 4.5), layout='constrained')
+    for axes, (title, colours) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for value in np.unique(colours):
+            chosen = points[colours == value]
+            if points.shape[1] == 1:
+                axes.hist(chosen[:, 0], bins=40, alpha=0.6, label=str(value))
+            else:
+                axes.scatter(chosen[:, 0], chosen[:, 1], s=6, label=str(value))
+        axes.set_title(title)
+        axes.legend(fontsize='small')
+    with atomic(job.output(PICTURE)) as partial:
+        figure.savefig(partial, dpi=110, format='png')

@@ -1,0 +1,180 @@
+"""``denoise``: particles through a trained model, in order, with everything that is known about them."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.stacks import StackWriter
+from ..data.table import ParticleTable
+from ..devices import choose_device, choose_precision
+from ..errors import InputError
+from ..inference import boxes, card, collapse
+from ..inference.ensemble import Ensemble, cut_of
+from ..inference.model import Model
+from ..inference.noise_response import ACCEPTED
+from ..inference.routing import Routing, route
+from ..posterior import p_value
+from ..posterior.p_value import FLAG, SURE
+from ..settings.map_prior import degrees
+
+STACK, TABLE = 'denoised.mrcs', 'denoised.star'
+UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
+FIT, MISFIT = 'cryoemganFit', 'cryoemganMisfit'
+EVIDENCE, CONTRAST, DISAGREEMENT = 'cryoemganEvidence', 'cryoemganContrast', 'cryoemganPoseDisagreement'
+UNKNOWN = 999.0
+
+
+@dataclass
+class DenoiseInputs:
+    """Checked input: particles, model, boxes on the way, which member denoises what, resolution cut (A or None)."""
+
+    table: ParticleTable
+    model: Model
+    plan: boxes.Boxes
+    routing: Routing
+    cut: float | None
+
+
+def load_inputs(settings, job):
+    """DenoiseInputs; InputError for anything that cannot be denoised."""
+    table = ParticleTable.read(job.input(settings.particles))
+    model = Model.load(settings.model, choose_device(settings.device))
+    _check_guide(settings, table, model)
+    job.input(model.folder / card.CARD)
+    plan = boxes.choose_boxes(table, model, settings.output_box, settings.batch_size)
+    return DenoiseInputs(table, model, plan, route(model, table), cut_of(settings.cut, model))
+
+
+def _check_guide(settings, table, model):
+    """Set the pose prior of a guided model; InputError when the table lacks what the guide needs."""
+    if not model.guides:
+        if settings.pose_prior != 'model':
+            raise InputError(f'--pose-prior: {model.folder} is not a guided model, it does not use angles')
+        return
+    for guide in model.guides.values():
+        if settings.pose_prior != 'model':
+            guide.options.pose_prior = degrees(settings.pose_prior)
+        guide.require(table)
+
+
+def run(settings, job, inputs):
+    """Write denoised.mrcs, then denoised.star."""
+    table, model, plan, routing = inputs.table, inputs.model, inputs.plan, inputs.routing
+    precision = choose_precision(settings.precision, model.device)
+    _warn_before(job, inputs)
+    committee = Ensemble(model, plan, precision, routing, inputs.cut, settings.uncertainty, table)
+    start, constant, errors, scores = time.perf_counter(), 0, [], []
+    with (
+        StackWriter(job.output(STACK), len(table), plan.box, plan.pixel_size) as stack,
+        job.progress(len(table), 'denoising') as bar,
+    ):
+        for batch in committee.stream(table.images()):
+            constant += int((np.ptp(batch.noisy, axis=(1, 2)) == 0).sum())
+            stack.append(batch.images)
+            if settings.uncertainty:
+                errors.append(batch.errors)
+            if batch.scores is not None:
+                scores.append(batch.scores)
+            bar.update(len(batch.noisy))
+    seconds = time.perf_counter() - start
+    if constant:
+        job.warn(
+            f'{constant} of {len(table)} particles are constant images (no signal and no noise); what the '
+            'network shows for them means nothing'
+        )
+    errors = np.concatenate(errors) if errors else None
+    scores = np.concatenate(scores) if scores else None
+    _write_table(job, inputs, committee, errors, scores)
+    guided = {} if scores is None else _judge(job, inputs, scores)
+    return {
+        **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
+        'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
+        'members': routing.members, 'resolution_cut': committee.cut,
+        'uncertainty_median': None if errors is None else float(np.median(errors)),
+        'constant_images': constant, 'device': str(model.device), 'precision': precision,
+        'images_per_second': round(len(table) / seconds, 2), 'statement': card.statement_of(model.card),
+    }  # fmt: skip
+
+
+def _write_table(job, inputs, committee, errors, scores):
+    model, plan, routing = inputs.model, inputs.plan, inputs.routing
+    output = inputs.table.derive(STACK, box=plan.box, pixel_size=plan.pixel_size)
+    if len(routing.members) > 1:
+        output.set(MEMBER, routing.labels())
+    if errors is not None:
+        # STAR readers stumble over infinity; a constant image has no expected error.
+        output.set(UNCERTAINTY, np.where(np.isfinite(errors), errors, UNKNOWN))
+    if scores is not None:
+        evidence, disagreement, contrast, misfit, _, fit = scores.T
+        output.set(FIT, fit)
+        output.set(EVIDENCE, evidence)
+        output.set(MISFIT, misfit)
+        output.set(CONTRAST, contrast)
+        if not np.isnan(disagreement).any():
+            output.set(DISAGREEMENT, disagreement)
+    output.set_provenance(
+        verb='denoise',
+        ctf=model.card['ctf'],
+        model=model.folder.resolve(),
+        model_digest=model.digest,
+        members=', '.join(routing.members),
+        cross_fit=model.card.get('cross_fit', {}).get('mode', 'none'),
+        leakage=routing.leakage,
+        resolution_cut=f'{committee.cut:.2f}' if committee.cut else 'none',
+        statement=card.statement_of(model.card),
+    )
+    output.write(job.output(TABLE))
+
+
+def _judge(job, inputs, scores):
+    """Warnings when a set has less evidence or fits the map worse than the particles the model was made for, and what
+    the summary says of a guided model's scores."""
+    evidence, disagreement, _, misfit, _, fit = scores.T
+    thresholds = [inputs.model.evidence_threshold(name) for name in inputs.routing.members]
+    limits = inputs.routing.weights @ np.array(thresholds)
+    low, usual = float((evidence < limits).mean()), 1 - ACCEPTED
+    # One in twenty of the particles that the model was made for lies below the threshold.
+    if low > 4 * usual:
+        job.warn(
+            f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but {usual:.0%} of the '
+            f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier '
+            "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
+            'use a blind network'
+        )
+    doubtful, sure = (float((fit < limit).mean()) for limit in (FLAG, SURE))
+    if doubtful > 4 * FLAG or sure > 10 * SURE:
+        job.warn(
+            f'{p_value.words(fit)}. Or their CTF, pixel size or noise differ from those of training. A guided model '
+            'draws the map all the same: leave these particles out, or look at them with a blind network'
+        )
+    return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
+            'below_threshold': low, 'misfit_median': float(np.median(misfit)), 'doubtful': doubtful, 'strange': sure,
+            'fit': p_value.words(fit), 'pose_disagreement_median': _median(disagreement)}  # fmt: skip
+
+
+def _median(values):
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else None
+
+
+def _warn_before(job, inputs):
+    table, model, routing = inputs.table, inputs.model, inputs.routing
+    if routing.leakage:
+        job.warn(
+            f'the model was trained on {routing.leakage} of these {len(table)} particles: their images look better '
+            'than the denoiser is; judge it on the others, or train with cross-fitting'
+        )
+    if 'cross_fit' not in model.card:
+        job.warn(
+            f'the training that writes {model.folder} has not come to its end: members may be missing, and neither its '
+            'resolution nor its uncertainty has been measured; go on with it (--resume)'
+        )
+    blank = collapse.warning(model.card)
+    if blank:
+        job.warn(blank)
+    if table.provenance.get('verb') == 'denoise':
+        job.warn(f'{table.path} holds denoised particles already; the model was trained on noisy ones')
+    grey = boxes.grey_scale_warning(model, table.images(), inputs.plan)
+    if grey:
+        job.warn(grey)

@@ -1,0 +1,145 @@
+"""``filter``: particles through a classical denoiser; the same output as ``denoise``."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch_ctf import calculate_ctf_1d
+
+from .. import classical
+from ..classical.base import Batch, corner_noise, profile_frequencies
+from ..data.stacks import StackWriter
+from ..data.table import ParticleTable
+from ..errors import InputError
+from ..imaging.ctf import ctf_rfft
+
+STACK, TABLE = 'denoised.mrcs', 'denoised.star'
+KNOW_THE_CTF = ('cwf', 'wiener')
+
+
+@dataclass
+class FilterInputs:
+    """Checked input. ctf: parameters, float64 [n] each, or None when the particles have none."""
+
+    table: ParticleTable
+    pixel_size: float
+    ctf: dict | None
+
+
+def load_inputs(settings, job):
+    """FilterInputs; InputError for anything that cannot be filtered."""
+    table = ParticleTable.read(job.input(settings.particles))
+    if table.box % 2 or table.box < 16:
+        raise InputError(f'{table.path}: images of {table.box} px; the methods need an even box of 16 px or more')
+    if settings.method == 'cwf' and len(table) < 2:
+        raise InputError(f'{table.path}: one particle; a covariance needs hundreds. Take --method bm3d or nlm')
+    ctf = table.ctf() if table.has('rlnDefocusU') and table.provenance.get('ctf') != 'none' else None
+    if settings.ctf == 'none' and ctf is not None and settings.method not in KNOW_THE_CTF:
+        raise InputError(f'--ctf none: {settings.method} knows nothing of the CTF; take --method cwf or wiener')
+    return FilterInputs(table, table.pixel_size, ctf)
+
+
+def run(settings, job, inputs):
+    """Learn if the method does, then write denoised.mrcs and denoised.star."""
+    table = inputs.table
+    read = _Reader(settings, inputs)
+    method = classical.create(settings.method, table.box)
+    start = time.process_time()
+    if method.learns:
+        rows = _sample(len(table), settings)
+        job.say(f'learning from {len(rows)} particles')
+        method.fit(lambda: (read(part) for part in _parts(rows, settings.batch_size)))
+    learned = time.process_time()
+    noise = []
+    with (
+        StackWriter(job.output(STACK), len(table), table.box, inputs.pixel_size) as stack,
+        job.progress(len(table), settings.method) as bar,
+    ):
+        for rows in _parts(np.arange(len(table)), settings.batch_size):
+            batch = read(rows)
+            stack.append(_with_ctf(method, method.denoise(batch), batch, settings))
+            noise.append(batch.noise_sd)
+            bar.update(len(rows))
+    done = time.process_time()
+    noise = np.concatenate(noise)
+    _warn_constant(job, noise)
+    kept = _ctf_kept(settings, inputs)
+    output = table.derive(STACK)
+    output.set_provenance(verb='filter', method=settings.method, ctf=kept)
+    output.write(job.output(TABLE))
+    return {
+        'particles': len(table), 'box': table.box, 'pixel_size': inputs.pixel_size, 'method': settings.method,
+        'ctf': kept, 'noise_sd': {'median': float(np.median(noise)), 'min': float(noise.min()),
+                                  'max': float(noise.max())},
+        'learning_cpu_seconds': round(learned - start, 3),
+        'cpu_seconds_per_image': (done - learned) / len(table),
+    }  # fmt: skip
+
+
+class _Reader:
+    """Rows of the table as a ``Batch``."""
+
+    def __init__(self, settings, inputs):
+        self._images, self._settings, self._prepared = inputs.table.images(), settings, inputs
+        self._wanted = settings.method in KNOW_THE_CTF and inputs.ctf is not None
+
+    def __call__(self, rows):
+        images = self._images.read(rows)
+        given = self._settings.noise_sd
+        noise = np.full(len(rows), given) if given else corner_noise(images)[1]
+        # A constant image has no noise; zero would divide by zero.
+        noise = np.maximum(noise, 1e-6 * max(float(np.abs(images).max()), 1e-30))
+        if not self._wanted:
+            return Batch(images, noise)
+        return Batch(images, noise, *self._transfer(rows, images.shape[1]))
+
+    def _transfer(self, rows, box):
+        params = {name: values[rows] for name, values in self._prepared.ctf.items()}
+        grid = ctf_rfft(box, self._prepared.pixel_size, params).numpy()
+        profile = radial_ctf(box, self._prepared.pixel_size, params)
+        if self._settings.ctf == 'phase-flip':
+            return np.abs(grid), np.abs(profile)
+        return grid, profile
+
+
+def radial_ctf(box, pixel_size, params):
+    """CTF at the mean defocus at ``profile_frequencies(box)``, float32 [n, 3 box]; params as ``ParticleTable.ctf``."""
+    count = len(params['defocus_u'])
+    mean = (params['defocus_u'] + params['defocus_v']) / 2e4
+    names = ('voltage', 'cs', 'amplitude_contrast', 'phase_shift')
+    values = [torch.as_tensor(v, dtype=torch.float32)[:, None] for v in (mean, *(params[n] for n in names))]
+    # torch-ctf samples from zero to Nyquist: of a finer image, twice as densely, every other one is a midpoint.
+    line = calculate_ctf_1d(*values, pixel_size=pixel_size / 1.5, n_samples=6 * box + 1, oversampling_factor=1)
+    decay = np.exp(-params['b_factor'][:, None] * (profile_frequencies(box) / pixel_size) ** 2 / 4)
+    return (line.reshape(count, -1)[:, 1::2].numpy() * decay).astype(np.float32)
+
+
+def _sample(count, settings):
+    rng = np.random.default_rng(settings.seed)
+    return np.sort(rng.permutation(count)[: settings.learn_from])
+
+
+def _parts(rows, size):
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _with_ctf(method, estimate, batch, settings):
+    """The estimate with the CTF that the settings want on it."""
+    if not method.uses_ctf or batch.transfer is None or settings.ctf == 'none':
+        return estimate
+    box = estimate.shape[1]
+    return np.fft.irfft2(np.fft.rfft2(estimate) * batch.transfer, s=(box, box)).astype(np.float32)
+
+
+def _ctf_kept(settings, inputs):
+    return 'none' if inputs.ctf is None else settings.ctf
+
+
+def _warn_constant(job, noise):
+    constant = int((noise <= 1e-6 * np.median(noise)).sum())
+    if constant:
+        job.warn(
+            f'{constant} particles are constant outside the inscribed circle (masked, or empty): their noise '
+            'level could not be measured and they were left as they are; give --noise-sd'
+        )

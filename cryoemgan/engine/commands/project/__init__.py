@@ -1,0 +1,289 @@
+"""``project``: the refined map at every particle's angles and shifts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...data.stacks import StackWriter
+from ...data.table import ParticleTable
+from ...devices import choose_device
+from ...errors import InputError
+from ...imaging import maps, resample
+from ...job import file_digest
+from ...metrics import fsc, pair_agreement
+from ...training.pairs import AGREEMENT
+from ...trust import geometry_hypotheses
+from . import class_maps
+from .references import Renderer, prepared_map
+
+STACK, TABLE = 'references.mrcs', 'references.star'
+
+
+@dataclass
+class ProjectInputs:
+    """Checked input of a run; arrays have a row a particle.
+
+    maps: the map, or both half maps, or those of the classes (and the map, if given, for particles without half set
+    or class); map_of_row: which of them. resolution: A, of the half maps' FSC, or None.
+    """
+
+    table: ParticleTable
+    maps: list
+    map_of_row: np.ndarray
+    mask: np.ndarray | None
+    resolution: float | None
+    plan: resample.Resampling
+    matrices: np.ndarray
+    shifts: np.ndarray
+    pixel_sizes: np.ndarray
+    ctf: dict | None
+    device: torch.device
+
+
+def load_inputs(settings, job):
+    """Every check of input; nothing is written. Returns ProjectInputs."""
+    table = ParticleTable.read(job.input(settings.particles))
+    volumes = _read_maps(settings, job)
+    volume = volumes[0]
+    map_of_row = _map_of_row(settings, table)
+    mask = maps.read_mask(job.input(settings.mask), volume) if settings.mask else None
+    _check_lowpass(settings, volume)
+    matrices = table.rotations()
+    _check_projection_angles(table, matrices)
+    box = settings.box or table.box
+    pixel_sizes = table.pixel_sizes * table.box / box
+    if pixel_sizes.max() > 1.1 * pixel_sizes.min():
+        raise InputError(
+            f'{table.path}: pixel sizes from {table.pixel_sizes.min():g} to {table.pixel_sizes.max():g} A: '
+            'more than 10 percent apart; project one optics group at a time'
+        )
+    plan = resample.plan_resampling(volume.box, volume.pixel_size, box, float(np.median(pixel_sizes)))
+    resolution = _half_map_resolution(settings, volumes, mask)
+    # Shifts in px of the references, whose box may differ.
+    shifts = table.shifts() * box / table.box
+    ctf = table.ctf() if settings.ctf != 'none' or table.has('rlnDefocusU') else None
+    return ProjectInputs(table, volumes, map_of_row, mask, resolution, plan, matrices, shifts, pixel_sizes, ctf,
+                    choose_device(settings.device))  # fmt: skip
+
+
+def _read_maps(settings, job):
+    """[map], or [half map 1, half map 2] or maps of classes, and the map if it is given; of one box and pixel size."""
+    halves = [settings.half1, settings.half2]
+    if any(halves) and settings.class_volume:
+        raise InputError('--half1, --half2 and --class-volume exclude each other: a class has no half maps here')
+    if any(halves) and not all(halves):
+        raise InputError(f'--half{2 if settings.half1 else 1} is missing: both half maps are needed, or none')
+    paths = [p for p in (*halves, *class_maps.maps(settings).values(), settings.volume) if p]
+    if not paths:
+        raise InputError(
+            '--volume is missing: give the refined map, or both half maps (--half1, --half2), or the maps of the '
+            'classes (--class-volume)'
+        )
+    found = [maps.read_map(job.input(p), settings.volume_pixel_size) for p in paths]
+    for other in found[1:]:
+        if other.box != found[0].box or abs(other.pixel_size / found[0].pixel_size - 1) > 1e-3:
+            raise InputError(
+                f'{other.path} has {other.box} px of {other.pixel_size:g} A, {found[0].path} {found[0].box} px of '
+                f'{found[0].pixel_size:g} A: maps must come from one refinement or classification'
+            )
+    if any(halves) and np.array_equal(found[0].data, found[1].data):
+        raise InputError(f'{settings.half1} and {settings.half2} hold the same map: two half maps are needed')
+    return found
+
+
+def _map_of_row(settings, table):
+    """int64[n]: index of the map that each particle is projected from."""
+    if settings.class_volume:
+        return class_maps.map_of_row(settings, table)
+    if not settings.half1:
+        return np.zeros(len(table), np.int64)
+    halves = table.half_sets()
+    if halves is None:
+        raise InputError(
+            f'{table.path}: no half sets (_rlnRandomSubset): take the particles of the refinement that made the half '
+            'maps, or give only --volume'
+        )
+    strange = ~np.isin(halves, (1, 2))
+    if strange.any() and not settings.volume:
+        raise InputError(
+            f'{table.path}: {strange.sum()} particles are in neither half set (_rlnRandomSubset is not 1 or 2); '
+            'leave them out, or give --volume for them'
+        )
+    return np.where(strange, 2, halves - 1)
+
+
+def _half_map_resolution(settings, volumes, mask):
+    if not settings.half1:
+        return None
+    found = fsc.half_map_resolution(volumes[0].data, volumes[1].data, volumes[0].pixel_size, mask)
+    if found is None:
+        raise InputError(
+            f'{settings.half1} and {settings.half2} share no detail at all (FSC below {fsc.FSC_LIMIT} everywhere): '
+            'they are not half maps of one refinement'
+        )
+    return found
+
+
+def _check_lowpass(settings, volume):
+    if settings.lowpass and settings.lowpass <= 2 * volume.pixel_size:
+        raise InputError(
+            f'--lowpass: {settings.lowpass:g} A is beyond what the map holds (Nyquist of '
+            f'{volume.pixel_size:g} A/px is {2 * volume.pixel_size:g} A): leave it out, or give the '
+            'resolution of the refinement'
+        )
+
+
+def _check_projection_angles(table, matrices):
+    """2D alignment writes rot = tilt = 0: every particle would be seen along the map's z axis."""
+    if len(table) > 2 and (matrices[:, 2, 2] > 1 - 1e-9).all():
+        raise InputError(
+            f'{table.path}: every _rlnAngleTilt is 0: these are particles of a 2D alignment; use the '
+            'particles that came out of a 3D refinement'
+        )
+
+
+def run(settings, job, inputs):
+    """Project, batch by batch; returns the summary's fields."""
+    count, p = len(inputs.table), inputs
+    lowpass = settings.lowpass or p.resolution
+    if p.resolution:
+        by = 'half maps' if lowpass == p.resolution else f'--lowpass (half maps: {p.resolution:.1f} A)'
+        job.say(f'references are low-passed at {lowpass:.1f} A, by {by}')
+    renderer = Renderer(settings, p, lowpass)
+    # Bare references are compared through the CTF that the particles have.
+    mode = 'full' if settings.ctf == 'none' and p.ctf else settings.ctf
+    found, other = _compare(settings, job, p, renderer, mode)
+    pixel_size = float(np.median(p.pixel_sizes))
+    writer = StackWriter(job.output(STACK), count, p.plan.box, pixel_size)
+    images, agreements = p.table.images(), np.empty(count)
+    with writer, job.progress(count, 'projecting') as bar:
+        for start in range(0, count, settings.batch_size):
+            rows = np.arange(start, min(start + settings.batch_size, count))
+            spectra = renderer.spectra(rows)
+            references = renderer.images(spectra, rows, settings.ctf)
+            compared = references if mode == settings.ctf else renderer.images(spectra, rows, mode)
+            particles = resample.resample(images.read(rows), p.plan.box)
+            agreements[rows] = pair_agreement.correlations(compared, particles, pixel_size)
+            writer.append(references)
+            bar.update(len(rows))
+    references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
+    references.set(AGREEMENT, agreements)
+    references.set_provenance(**_provenance(settings, p, lowpass, other.best))
+    _write_maps(settings, job, p, lowpass)
+    references.write(job.output(TABLE))
+    return {
+        'particles': count,
+        'per_map': np.bincount(p.map_of_row, minlength=len(p.maps)).tolist(),
+        'box': p.plan.box,
+        'pixel_size': pixel_size,
+        'ctf': settings.ctf,
+        'map_resampled_box': p.plan.resampled,
+        'map_resampled_pixel_size': p.plan.pixel_size,
+        'half_map_resolution': p.resolution,
+        'lowpass': lowpass,
+        'correlation': found.as_dict(),
+        'alternatives': other.as_dict(),
+    }
+
+
+def _write_maps(settings, job, p, lowpass):
+    """The maps as they were projected, for a guided network: filtered and masked, with their own pixels."""
+    for name, volume in zip(_map_names(settings), p.maps):
+        maps.write_map(
+            job.output(maps.beside(name)), prepared_map(settings, volume, p.mask, lowpass), volume.pixel_size
+        )
+
+
+def _map_names(settings):
+    """Names of the maps in their order: half1, half2, class3, volume."""
+    named = {'half1': settings.half1, 'half2': settings.half2}
+    named |= {f'class{number}': path for number, path in class_maps.maps(settings).items()}
+    return [name for name, path in {**named, 'volume': settings.volume}.items() if path]
+
+
+def _compare(settings, job, p, renderer, mode):
+    """Agreement of the references with a sample of particles, and whether another reading of the table fits better;
+    warns of what must not pass unseen."""
+    table, pixel_size = p.table, float(np.median(p.pixel_sizes))
+    rows = pair_agreement.sample_rows(len(table), max(table.box, p.plan.box))
+    particles = resample.resample(table.images().read(rows), p.plan.box)
+    found = pair_agreement.measure_agreement(
+        _render(settings, renderer, rows, mode, geometry_hypotheses.Hypothesis(p.matrices[rows], p.shifts[rows])),
+        particles, pixel_size, settings.seed,
+    )  # fmt: skip
+    job.say(
+        f'correlation with the particles: {found.mean:.3f} (s.d. {found.sd:.3f}, {found.count} particles, '
+        f"{found.resolution:.0f} A); with another particle's reference: {found.shuffled_mean:.3f}"
+    )
+    few = np.linspace(0, len(rows) - 1, min(len(rows), geometry_hypotheses.SAMPLE)).round().astype(int)
+    some = rows[few]
+    other = geometry_hypotheses.compare(
+        lambda pose: _render(settings, renderer, some, mode, pose),
+        particles[few],
+        geometry_hypotheses.Hypothesis(p.matrices[some], p.shifts[some]),
+        geometry_hypotheses.hypotheses(p.matrices[some], p.shifts[some], mode, bool(p.ctf)),
+        pixel_size,
+    )
+    _warn(job, found, other, int((np.ptp(particles, axis=(1, 2)) == 0).sum()))
+    return found, other
+
+
+def _render(settings, renderer, rows, mode, pose):
+    """References of rows in another pose."""
+    batches = np.array_split(np.arange(len(rows)), -(-len(rows) // settings.batch_size))
+    return np.concatenate([
+        renderer.images(
+            renderer.spectra(rows[b], pose.matrices[b], pose.shifts[b], pose.scale), rows[b], pose.ctf or mode
+        )
+        for b in batches
+    ])  # fmt: skip
+
+
+def _warn(job, found, other, constant):
+    if constant:
+        job.warn(f'{constant} of {found.count} sampled particles are constant images: leave them out.')
+    if found.inverted:
+        job.warn(
+            f'INVERTED CONTRAST: references and particles correlate negatively ({found.mean:.3f}). Particles are '
+            'black where the map is positive (or the other way round). Project again with --invert, or invert '
+            'the particles; a network trained on these would learn the negative.'
+        )
+    elif found.absent:
+        job.warn(
+            f'Particles agree with their own references hardly better than with others ({found.mean:.3f} against '
+            f'{found.shuffled_mean:.3f}). Angles, shifts, pixel size, CTF or the hand of the map do not belong to '
+            'these particles: take particles and map of the same refinement. (Particles that look alike from '
+            'everywhere at this resolution, such as apoferritin, may be right nevertheless.)'
+        )
+    if other.best not in (geometry_hypotheses.GIVEN, 'inverted contrast'):
+        job.warn(
+            f'The particles agree better with {other.best}: correlation {other.means[other.best]:.3f} instead of '
+            f'{other.means.get(geometry_hypotheses.GIVEN, found.mean):.3f}. Set that right and project again.'
+        )
+
+
+def _provenance(settings, p, lowpass, best):
+    """What was done, for the output table."""
+    named = {'volume': settings.volume, 'half1': settings.half1, 'half2': settings.half2}
+    named |= {f'class{number}': path for number, path in class_maps.maps(settings).items()}
+    files = {}
+    for name, path in named.items():
+        if path:
+            files[name] = Path(path).name
+            files[f'{name}_sha256'] = file_digest(path)
+    return {
+        'verb': 'project',
+        'ctf': settings.ctf,
+        **files,
+        'maps': ', '.join(_map_names(settings)),
+        'volume_pixel_size': p.maps[0].pixel_size,
+        'half_maps': 'yes' if settings.half1 else 'no',
+        'half_map_resolution': f'{p.resolution:.3f}' if p.resolution else 'none',
+        'mask': Path(settings.mask).name if settings.mask else 'none',
+        'lowpass': lowpass or 'none',
+        'interpolation': settings.interpolation,
+        'inverted': 'yes' if settings.invert else 'no',
+        'pair_check': best,
+    }

@@ -1,0 +1,294 @@
+"""Particle tables: RELION STAR files (3.0 and 3.1), matched by identity, never by position.
+
+gemmi reads and writes them and keeps the cells; only the columns that are asked for become numbers.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import euler_to_matrix
+from ..job import atomic
+from .columns import Columns, cells
+from .image_names import normalised_names, split_image_name
+from .stacks import Images
+
+PROVENANCE = 'cryoemgan'
+# Names of a quantity in RELION 3.1 (A) and 3.0 (px).
+SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
+
+
+class ParticleTable(Columns):
+    """A set of particles: one row each, and its optics groups (RELION 3.1) if it has them."""
+
+    def __init__(self, document, path):
+        self._document, self.path, self._images = document, Path(path), None
+        self._find_blocks()
+
+    @classmethod
+    def read(cls, path):
+        """Read a STAR file; InputError when it is missing, malformed, empty or has no images."""
+        path = Path(path)
+        try:
+            document = gemmi.cif.read(str(path))
+        except (OSError, ValueError, RuntimeError) as e:
+            reason = 'no such file' if not path.exists() else f'not a readable STAR file ({e})'
+            raise InputError(f'{path}: {reason}') from e
+        table = cls(document, path)
+        if table._particles is None:
+            raise InputError(
+                f'{path}: no table with _rlnImageName in it, or the table has no rows; a particle STAR file is needed'
+            )
+        table._row_of_image()
+        return table
+
+    @classmethod
+    def create(cls, path, columns, optics=None):
+        """A new table from columns {label: values} and optics groups {label: values} (both of RELION 3.1)."""
+        document = gemmi.cif.Document()
+        for name, part in (('optics', optics), ('particles', columns)):
+            if part:
+                loop = document.add_new_block(name).init_loop('_', list(part))
+                loop.set_all_values([cells(v) for v in part.values()])
+        return cls(document, path)
+
+    # What the columns mean
+
+    @property
+    def box(self):
+        """Box of the images, px."""
+        return self.images().box
+
+    @property
+    def pixel_sizes(self):
+        """float64 [n], A: of the image, from the optics group (3.1) or detector and magnification (3.0)."""
+        if self.has('rlnImagePixelSize'):
+            sizes = self.floats('rlnImagePixelSize')
+        elif self.has('rlnDetectorPixelSize') and self.has('rlnMagnification'):
+            sizes = 1e4 * self.floats('rlnDetectorPixelSize') / self.floats('rlnMagnification')
+        elif self.has('rlnPixelSize'):
+            sizes = self.floats('rlnPixelSize')
+        else:
+            raise InputError(
+                f'{self.path}: no pixel size (_rlnImagePixelSize of the optics group, or '
+                '_rlnDetectorPixelSize and _rlnMagnification)'
+            )
+        if sizes.min() <= 0:
+            raise InputError(f'{self.path}: a pixel size of {sizes.min()} A')
+        return sizes
+
+    @property
+    def pixel_size(self):
+        """Pixel size of the whole set, A; InputError when optics groups differ by more than 0.1 percent."""
+        sizes = self.pixel_sizes
+        if sizes.max() > 1.001 * sizes.min():
+            raise InputError(
+                f'{self.path}: pixel sizes from {sizes.min():g} to {sizes.max():g} A; take one optics '
+                'group at a time, or resample the particles to one pixel size'
+            )
+        return float(np.median(sizes))
+
+    def rotations(self):
+        """float64 [n,3,3]: A with p_img = A p_vol (ZYZ Euler angles rot, tilt, psi); InputError without angles."""
+        missing = [a for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi') if not self.has(a)]
+        if missing:
+            raise InputError(
+                f'{self.path}: particles without projection angles (_{", _".join(missing)} missing); '
+                'use the particles that came out of a 3D refinement'
+            )
+        return euler_to_matrix(*(self.floats(a) for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')))
+
+    def shifts(self):
+        """float64 [n,2], px: (x, y) shift that centres the image; the raw image is the projection moved by minus it."""
+        columns = []
+        for angstrom, pixels in SHIFTS:
+            if self.has(angstrom):
+                columns.append(self.floats(angstrom) / self.pixel_sizes)
+            else:
+                columns.append(self.floats(pixels, 0.0))
+        return np.stack(columns, axis=1)
+
+    def ctf(self):
+        """CTF parameters, each float64 [n]: defocus_u/v (A), defocus_angle, phase_shift (deg), voltage (kV), cs (mm),
+        amplitude_contrast, b_factor (A^2). InputError when defocus or microscope are missing."""
+        if not self.has('rlnDefocusU'):
+            raise InputError(
+                f'{self.path}: particles without CTF (_rlnDefocusU missing); estimate it first, or make '
+                'references without CTF'
+            )
+        u = self.floats('rlnDefocusU')
+        return dict(
+            defocus_u=u,
+            defocus_v=self.floats('rlnDefocusV') if self.has('rlnDefocusV') else u,
+            defocus_angle=self.floats('rlnDefocusAngle', 0.0),
+            voltage=self.floats('rlnVoltage'),
+            cs=self.floats('rlnSphericalAberration'),
+            amplitude_contrast=self.floats('rlnAmplitudeContrast'),
+            phase_shift=self.floats('rlnPhaseShift', 0.0),
+            b_factor=self.floats('rlnCtfBfactor', 0.0),
+        )
+
+    def half_sets(self):
+        """int64 [n] (1 or 2), or None when the refinement left none."""
+        return self.ints('rlnRandomSubset') if self.has('rlnRandomSubset') else None
+
+    # Images and identity
+
+    def images(self):
+        """The images, checked (see stacks.Images); opened once."""
+        if self._images is None:
+            index, names = self._row_of_image()
+            files = {name: i for i, name in enumerate(dict.fromkeys(names))}
+            paths = [self._find(name) for name in files]
+            self._images = Images(paths, [files[n] for n in names], index, self.describe)
+        return self._images
+
+    def stack_folder(self):
+        """Folder of the first image's stack."""
+        return self._find(split_image_name(self.strings('rlnImageName')[0])[1]).resolve().parent
+
+    def describe(self, row):
+        """'FILE row 3 (000003@stack.mrcs)': how messages name a particle."""
+        return f'{self.path} row {row + 1} ({gemmi.cif.as_string(self._column("rlnImageName")[int(row)])})'
+
+    def _row_of_image(self):
+        """(index in the stack from 0 [n], stack name [n])."""
+        split = [split_image_name(n) for n in self.strings('rlnImageName')]
+        if None in split:
+            row = split.index(None)
+            raise InputError(f'{self.describe(row)}: an image name must look like 000001@stack.mrcs')
+        return np.array([s[0] for s in split]) - 1, [s[1] for s in split]
+
+    def _find(self, name):
+        """A stack named in the table: absolute, or relative to the table's folder, a folder above, or here."""
+        path = Path(name)
+        folder = self.path.resolve().parent
+        for base in (folder, *folder.parents, Path.cwd()):
+            if (base / path).exists():
+                return base / path
+        raise InputError(
+            f'{self.path}: image stack {name} not found beside the table, in a folder above it, or in {Path.cwd()}'
+        )
+
+    def relocate(self, folder):
+        """Name the stacks as seen from ``folder``, where the table is about to be written; identity stays."""
+        index, stacks = self._row_of_image()
+        seen = {s: os.path.relpath(self._find(s).resolve(), Path(folder).resolve()) for s in dict.fromkeys(stacks)}
+        if not self.has('rlnImageOriginalName'):
+            self.set('rlnImageOriginalName', self.strings('rlnImageName'))
+        self.set('rlnImageName', [f'{i + 1:06d}@{seen[s]}' for i, s in zip(index, stacks)])
+
+    def names(self):
+        """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
+        label = 'rlnImageOriginalName' if self.has('rlnImageOriginalName') else 'rlnImageName'
+        return normalised_names(self.strings(label))
+
+    def identities(self):
+        """{kind: names [n]} in order of trust: id, original image name, image name."""
+        found = {}
+        if self.has('rlnImageId'):
+            found['id'] = [str(i) for i in self.ints('rlnImageId')]
+        if self.has('rlnImageOriginalName'):
+            found['original'] = normalised_names(self.strings('rlnImageOriginalName'))
+        found['name'] = normalised_names(self.strings('rlnImageName'))
+        return found
+
+    # Output tables
+
+    @property
+    def provenance(self):
+        """{key: text}: how the images came about (block ``cryoemgan``); empty for tables of other programs."""
+        block = self._document.find_block(PROVENANCE)
+        pairs = [item.pair for item in block or [] if item.pair is not None]
+        prefix = f'_{PROVENANCE}'
+        return {
+            _snake(tag[len(prefix) :]): gemmi.cif.as_string(value) for tag, value in pairs if tag.startswith(prefix)
+        }
+
+    def set_provenance(self, **values):
+        """Add or replace entries of the provenance block."""
+        block = self._document.find_block(PROVENANCE)
+        if block is None:
+            block = self._document.add_new_block(PROVENANCE)
+            # A new block moves the others in memory: gemmi's views of them are void.
+            self._find_blocks()
+        for key, value in values.items():
+            block.set_pair(f'_{PROVENANCE}' + _camel(key), gemmi.cif.quote(str(value) or '.'))
+
+    def derive(self, stack, box=None, pixel_size=None, rows=None):
+        """The table of images made from these: same order, identity and columns.
+
+        stack: file name of the new images, beside the new table. box (px), pixel_size (A): when they change, shifts
+        in px change with them (those in A stay). rows: subset, in order.
+        """
+        new = self._copy(stack)
+        if rows is not None:
+            new._keep(rows)
+        new.set('rlnImageOriginalName', new.strings('rlnImageName'))
+        new.set('rlnImageName', [f'{i + 1:06d}@{stack}' for i in range(len(new))])
+        if pixel_size is not None:
+            new._rescale(pixel_size, np.median(self.pixel_sizes))
+        if box is not None and new._optics is not None and new._optics.find_loop('_rlnImageSize'):
+            _fill(new._optics.find_loop('_rlnImageSize'), str(box))
+        return new
+
+    def subset(self, rows):
+        """The table of some of these particles, in the order of ``rows``: same images, all columns.
+
+        A stack that a table elsewhere would not find is named by its absolute path.
+        """
+        new = self._copy(self.path.name)
+        new._keep(rows)
+        split = [split_image_name(n) for n in new.strings('rlnImageName')]
+        found = {name: self._find(name).resolve() for name in dict.fromkeys(name for _, name in split)}
+        # A stack of that name may lie here, too, and be another one.
+        found = {name: name if path == Path(name).resolve() else path for name, path in found.items()}
+        new.set('rlnImageName', [f'{index:06d}@{found[name]}' for index, name in split])
+        if any(found[name] != name for name in found) and not new.has('rlnImageOriginalName'):
+            # The name is the identity: it must survive the longer path.
+            new.set('rlnImageOriginalName', [f'{index:06d}@{name}' for index, name in split])
+        return new
+
+    def _copy(self, name):
+        return ParticleTable(gemmi.cif.read_string(self._document.as_string()), self.path.with_name(name))
+
+    def _keep(self, rows):
+        loop = self._loop
+        columns = [list(self._particles.find_loop(tag)) for tag in loop.tags]
+        loop.set_all_values([[column[row] for row in rows] for column in columns])
+
+    def _rescale(self, new_size, old_size):
+        ratio = new_size / old_size
+        if abs(ratio - 1) < 1e-9:
+            return
+        for _, pixels in SHIFTS:
+            if self.has(pixels):
+                self.set(pixels, self.floats(pixels) / ratio)
+        for label in ('rlnImagePixelSize', 'rlnDetectorPixelSize', 'rlnPixelSize'):
+            for block in (self._particles, self._optics):
+                column = block.find_loop('_' + label) if block is not None else None
+                for row in range(len(column or ())):
+                    column[row] = f'{float(column[row]) * ratio:.6f}'
+
+    def write(self, path):
+        """Write the STAR file atomically."""
+        with atomic(path) as partial:
+            partial.write_text('\n# version 30001\n\n' + self._document.as_string() + '\n', encoding='utf-8')
+        self.path = Path(path)
+
+
+def _fill(column, text):
+    for row in range(len(column)):
+        column[row] = text
+
+
+def _camel(key):
+    return ''.join(part.capitalize() for part in key.split('_'))
+
+
+def _snake(key):
+    return re.sub(r'(?<!^)(?=[A-Z])', '_', key).lower()

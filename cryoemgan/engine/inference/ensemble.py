@@ -1,0 +1,117 @@
+"""Denoising a stream of particles with all members of a model: each particle by those that never saw it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from ..imaging import maps
+from ..imaging.resample import resample
+from ..posterior.map_prior import Context
+from . import uncertainty
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """A batch: noisy [b, input box, input box], images [b, box, box], float32; expected error of each image in
+    standard deviations of it, float64 [b], and of each pixel, float32 [b, box, box] (both None when not asked for);
+    scores of a guided model, float64 [b, 6]: guide.ImagePosterior.scores and PValueCalibration.fit."""
+
+    noisy: np.ndarray
+    images: np.ndarray
+    errors: np.ndarray | None
+    maps: np.ndarray | None
+    scores: np.ndarray | None = None
+
+
+class Ensemble:
+    """The members of a model at work. plan: inference.Boxes. routing: routing.Routing of the particles.
+
+    cut: A, resolution at which the output is cut softly; None = not. with_errors: ask every member (or the only one
+    twice), which tells the uncertainty and costs as many times. table: of the particles, for a guided model.
+    """
+
+    def __init__(self, model, plan, precision, routing, cut=None, with_errors=True, table=None):
+        self.model, self.plan, self.precision, self.routing = model, plan, precision, routing
+        self.cut = cut if cut and cut > 2 * plan.pixel_size else None
+        self.with_errors = with_errors
+        self.context = Context.of(table, slice(None), plan.model_box) if model.guides else None
+        self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
+
+    def stream(self, images):
+        """Yield Denoised, batch by batch, in order."""
+        for start in range(0, len(images), self.plan.batch_size):
+            rows = np.arange(start, min(start + self.plan.batch_size, len(images)))
+            yield self(images.read(rows), rows)
+
+    def __call__(self, noisy, rows):
+        """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
+        particles, weights = resample(noisy, self.plan.model_box), self.routing.weights[rows]
+        opinions = self._opinions(particles, weights, rows)
+        scores = opinions and self._scores(opinions, weights)
+        if not self.with_errors:
+            return Denoised(noisy, self._finished(self._routed(particles, weights, opinions)), None, None, scores)
+        found = uncertainty.answers(self.model, particles, self.precision, opinions)
+        # The cut comes first: detail that is not shown cannot be wrong.
+        found = np.stack([self._finished(answer) for answer in found])
+        images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
+        own = uncertainty.posterior_sd(self.model, opinions)
+        own = own if own is None else resample(own, self.plan.box)
+        spreads = self.scale * uncertainty.spread(found, own)
+        return Denoised(noisy, images, uncertainty.relative(spreads, images), spreads, scores)
+
+    def _opinions(self, particles, weights, rows):
+        """{member: ImagePosterior} of all particles (with errors) or of those that it denoises; None: blind."""
+        if self.context is None:
+            return None
+        if self.with_errors:
+            return self.model.ask_all(particles, self.context.part(rows))
+        found = {}
+        for k, member in enumerate(self.routing.members):
+            mine = np.flatnonzero(weights[:, k])
+            if mine.size:
+                found[member] = self.model.ask(particles[mine], self.context.part(rows[mine]), member)
+        return found
+
+    def _scores(self, opinions, weights):
+        """float64 [b, 6]: each particle's scores and fit, from the members that denoise it."""
+        scores = np.zeros((len(weights), 6))
+        for k, member in enumerate(self.routing.members):
+            mine = np.flatnonzero(weights[:, k])
+            if mine.size:
+                found = opinions[member].scores()
+                found = found[mine] if self.with_errors else found
+                fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
+                scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])
+        return scores
+
+    def _routed(self, particles, weights, opinions):
+        """Each particle by its own members only; opinions as `_opinions` gives them."""
+        images = np.zeros_like(particles)
+        for k, member in enumerate(self.routing.members):
+            mine = np.flatnonzero(weights[:, k])
+            if mine.size:
+                answer = self.model.denoise(particles[mine], member, self.precision, opinions and opinions[member])
+                images[mine] += weights[mine, k, None, None] * answer
+        return images
+
+    def _finished(self, images):
+        images = resample(images, self.plan.box)
+        if self.cut:
+            images = maps.lowpass(images, self.plan.pixel_size, self.cut, axes=(-2, -1))
+        return images
+
+
+def cut_of(setting, model):
+    """Resolution (A) of --cut: 'auto' is what the model's validation particles support, 'none' gives None."""
+    if setting == 'auto':
+        return model.card.get('resolution', {}).get('cut')
+    if setting == 'none':
+        return None
+    try:
+        cut = float(setting)
+    except ValueError:
+        cut = 0.0
+    if not 0 < cut < 1000:
+        raise InputError(f'--cut: {setting!r} is not auto, none or a resolution in A')
+    return cut

@@ -1,0 +1,265 @@
+"""A trained denoiser on disk: ``card.json`` and one safetensors file of weights a member.
+
+Nothing in the folder is ever executed. The card names each weights file with its sha256, and is written
+last and atomically: at any moment the folder is the old model or the new one. A model usually has one
+member; cross-fitting makes several, each knowing which particles it was trained on.
+"""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import networks
+from ..data.tensors import open_tensors, write_tensors
+from ..errors import InputError
+from ..imaging import spectra
+from ..job import file_digest, write_json
+from ..posterior.map_prior import MapPrior
+from ..posterior.p_value import PValueCalibration
+from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
+
+# What a safetensors file may need beside its numbers.
+HEADER_ROOM = 2**20
+
+
+class Model:
+    """A denoiser, ready to use. Made by `Model.load`.
+
+    card: what card.json says. members: {name: generator in eval mode}. digest: sha256 of the card, which
+    holds those of the weights: it identifies the model. guides: {name: guide.MapPrior} of a guided model, else empty.
+    """
+
+    def __init__(self, folder, card, members, digest, device, guides=None):
+        self.folder, self.card, self.members = Path(folder), card, members
+        self.digest, self.device, self.guides = digest, device, guides or {}
+        # Of a model trained on noisy images alone: it sees them with white noise (rings of `frc.ring_index`).
+        self._gains = np.array(card['whitening']['gains']) if 'whitening' in card else None
+
+    @classmethod
+    def load(cls, folder, device='cpu'):
+        """Read a model folder; InputError for anything missing, damaged, unknown or unsafe."""
+        folder, device = Path(folder), torch.device(device)
+        card, digest = read_card(folder)
+        members = {}
+        for member in card['members']:
+            members[member['name']] = _load_member(folder, card, member).to(device)
+        guides = {m['name']: _load_guide(folder, card, m['guide'], device) for m in card['members'] if 'guide' in m}
+        return cls(folder, card, members, digest, device, guides)
+
+    @property
+    def box(self):
+        """Box the network was trained at, px."""
+        return self.card['box']
+
+    @property
+    def pixel_size(self):
+        """Pixel size it was trained at, A."""
+        return self.card['pixel_size']
+
+    def denoise(self, particles, member=None, precision='float32', opinion=None):
+        """Particles float32 [n, box, box] in their own grey values -> denoised float32 [n, box, box] in
+        the same.
+
+        member: its name; default the first. precision: float32, or bfloat16 (autocast). The result for an
+        image does not depend on the others. opinion: of the member's guide on these particles (`ask`).
+        """
+        generator = self.members[member] if member else next(iter(self.members.values()))
+        source, units, grey = self.card['input'], self.card['units'], self.card['grey']
+        gains = self._gains
+        if gains is not None:
+            particles = source['mean'] + spectra.filtered(particles - np.float32(source['mean']), gains)
+        images = torch.from_numpy(np.ascontiguousarray(particles, np.float32))[:, None].to(self.device)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=precision == 'bfloat16'),
+        ):
+            seen = (images - source['mean']) / source['sd']
+            if opinion is not None:
+                seen = torch.cat([seen, opinion.channels(units['scale'], units['offset'])], 1)
+            output = generator(seen)[:, 0].float()
+        references = (units['scale'] * output + units['offset']).cpu().numpy()
+        if gains is not None:
+            references = spectra.filtered(references, 1 / gains)
+        return grey['gain'] * references + grey['offset']
+
+    def ask(self, particles, context, member=None):
+        """ImagePosterior by a member's map prior (default the first) of particles float32 [n, box, box] with their
+        Context; None for a network without one."""
+        if not self.guides:
+            return None
+        guide = self.guides[member] if member else next(iter(self.guides.values()))
+        return guide(torch.from_numpy(np.ascontiguousarray(particles, np.float32)).to(self.device), context)
+
+    def evidence_threshold(self, member):
+        """Evidence that 95 % of the particles exceed which this member may denoise; until that is measured, of its
+        training particles."""
+        measured = self.card.get('noise_in', {}).get('thresholds', {})
+        return measured.get(member, self.guides[member].threshold['evidence'])
+
+    def belonging(self, member):
+        """PValueCalibration of this member, measured on particles it never saw, else on its training particles."""
+        measured = self.card.get('noise_in', {}).get('belonging', {})
+        found = measured.get(member) or self.guides[member].threshold.get('belonging')
+        try:
+            return PValueCalibration(**found)
+        except TypeError as e:
+            raise InputError(f'{self.folder}: a guided model of an earlier version; train it again') from e
+
+    def ask_all(self, particles, context):
+        """{member: ImagePosterior}; None for a blind network."""
+        return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None
+
+    def trained_on(self, names):
+        """{member: bool [n]}: which of the particles with these names (`ParticleTable.names`) each has seen."""
+        asked = name_hashes(names)
+        return {m['name']: np.isin(asked, _read_ids(self.folder, m)) for m in self.card['members']}
+
+
+def save_model(folder, card, generators, trained_names, about=None, kept=(), guides=None):
+    """Write a model folder, or replace the model in one.
+
+    card: the entries of `card.CARD` that describe the model; format, version, members, created, statement
+    and licence are filled in here. generators: {member: networks.Networks.generator}. trained_names: {member:
+    names of its training particles}. about: {member: more entries of it in the card}. kept: entries, in the folder's
+    card, of members that stay as they are. guides: {member: MapPrior} of guided networks. Gives the card as written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    members = []
+    for name, generator in generators.items():
+        weights, digest = _save(folder, name, '', generator.state_dict())
+        hashes = torch.from_numpy(np.unique(name_hashes(trained_names[name])))
+        ids, ids_digest = _save(folder, name, '.ids', {'ids': hashes})
+        members.append(
+            dict(
+                (about or {}).get(name, {}),
+                name=name,
+                weights=weights,
+                sha256=digest,
+                ids=ids,
+                ids_sha256=ids_digest,
+                particles=len(hashes),
+                **_save_guide(folder, name, (guides or {}).get(name)),
+            )
+        )
+    members = sorted([*members, *kept], key=lambda m: m['name'])
+    written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+    card = {**card, 'members': members}
+    written |= {'statement': statement_of(card), 'licence': 'as the data it was trained on', **card}
+    check_card(written, folder)
+    write_json(folder / CARD, written)
+    _remove_stale(folder, members)
+    return written
+
+
+def amend_card(folder, **entries):
+    """Add entries to the card of a model folder."""
+    card, _ = read_card(folder)
+    card |= entries
+    check_card(card, folder)
+    write_json(Path(folder) / CARD, card)
+
+
+def name_hashes(names):
+    """int64 [n]: 64 bits of BLAKE2b of each name; for a million particles a collision has a chance of 3e-8."""
+    return np.frombuffer(
+        b''.join(hashlib.blake2b(n.encode(), digest_size=8).digest() for n in names), dtype='<i8'
+    ).copy()
+
+
+def _save(folder, member, kind, tensors):
+    """Write tensors as ``<member>-<digest>[.ids].safetensors``; (file name, sha256)."""
+    partial = folder / f'{member}{kind}.safetensors.partial'
+    try:
+        write_tensors(tensors, partial)
+        digest = file_digest(partial)
+        # The name changes with the content, so the card on disk never points to other weights than its own.
+        name = f'{member}-{digest[:12]}{kind}.safetensors'
+        os.replace(partial, folder / name)
+    finally:
+        partial.unlink(missing_ok=True)
+    return name, digest
+
+
+def _save_guide(folder, member, guide):
+    """The entry of a member's guide in the card, its bank written; empty without a guide."""
+    if guide is None:
+        return {}
+    bank, digest = _save(folder, member, '.bank', guide.tensors())
+    return {'guide': {'bank': bank, 'sha256': digest, 'bytes': (folder / bank).stat().st_size, **guide.description()}}
+
+
+def _remove_stale(folder, members):
+    keep = {m[k] for m in members for k in ('weights', 'ids')} | {m['guide']['bank'] for m in members if 'guide' in m}
+    for path in folder.glob('*.safetensors'):
+        if path.name not in keep:
+            path.unlink()
+
+
+def _load_member(folder, card, member):
+    """The generator of a member with its weights, in eval mode."""
+    # Shapes first: absurd widths and files are refused before any allocation.
+    generator = networks.outline(card['network']['name'], card['box'], **card['network']['options']).generator
+    expected = generator.state_dict()
+    size = sum(v.numel() * v.element_size() for v in expected.values())
+    path = _checked_file(folder / member['weights'], member['sha256'], size)
+    with open_tensors(path) as file:
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        _compare_shapes(path, expected, {k: (tuple(s.get_shape()), s.get_dtype()) for k, s in slices.items()})
+        tensors = {key: file.get_tensor(key) for key in slices}
+    for key, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise InputError(f'{path}: {key} holds NaN or infinite numbers; its training had diverged')
+    generator = generator.to_empty(device='cpu')
+    generator.load_state_dict(tensors)
+    return generator.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _load_guide(folder, card, entry, device):
+    """The MapPrior that the entry of a member describes."""
+    path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
+    with open_tensors(path) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    for key in ('coefficients', 'profiles', 'order', 'matrices', 'source', 'background', 'spectrum'):
+        # Poses are NaN where nobody knows them.
+        if key not in tensors or not (key == 'matrices' or torch.isfinite(tensors[key]).all()):
+            raise InputError(f'{path}: {key} is missing or holds NaN; copy the model folder again')
+    return MapPrior.load(tensors, entry, card['box'], device)
+
+
+def _compare_shapes(path, expected, found):
+    names = {torch.float32: 'F32', torch.int64: 'I64'}
+    wanted = {k: (tuple(v.shape), names[v.dtype]) for k, v in expected.items()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise InputError(
+                f'{path}: {key} is {found.get(key, "missing")}, the network of the card needs '
+                f'{wanted.get(key, "no such entry")}; card and weights do not belong together'
+            )
+
+
+def _read_ids(folder, member):
+    path = _checked_file(folder / member['ids'], member['ids_sha256'], 8 * member['particles'])
+    with open_tensors(path) as file:
+        if list(file.keys()) != ['ids'] or file.get_slice('ids').get_dtype() != 'I64':
+            raise InputError(f'{path}: does not hold the list of training particles')
+        return file.get_tensor('ids').numpy()
+
+
+def _checked_file(path, digest, size):
+    """The path; InputError unless the file is there, no pickle, no larger than ``size`` allows, and the card's."""
+    if not path.is_file():
+        raise InputError(f'{path}: missing; copy the whole model folder again')
+    if path.stat().st_size > size + HEADER_ROOM:
+        raise InputError(f'{path}: {path.stat().st_size} bytes, the network of the card has only {size}')
+    with path.open('rb') as file:
+        start = file.read(2)
+    if start == b'PK' or start[:1] == b'\x80':
+        raise InputError(f'{path}: this is a pickle, which can execute code; only safetensors files are read')
+    if file_digest(path) != digest:
+        raise InputError(f'{path}: damaged or exchanged (its sha256 is not that in {CARD}); copy the model again')
+    return path

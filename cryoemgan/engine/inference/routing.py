@@ -1,0 +1,46 @@
+"""Which fold models may denoise which particle: those that never saw it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.half_sets import HALF
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Which members denoise which particle. weights: float32 [n, members], rows sum to 1; leaked: bool [n]."""
+
+    members: list
+    weights: np.ndarray
+    leaked: np.ndarray
+
+    @property
+    def leakage(self):
+        """Particles that no blind member is left for."""
+        return int(self.leaked.sum())
+
+    def labels(self):
+        """Per particle the member that denoised it; 'mean' where it was several."""
+        single = [*self.members, 'mean']
+        which = np.where((self.weights > 0).sum(1) == 1, self.weights.argmax(1), len(self.members))
+        return [single[i] for i in which]
+
+
+def route(model, table):
+    """Routing of a table's particles through a Model: members that never saw a particle, all where none is left.
+
+    A particle is known by its name among a member's training particles, and by its half set: half map 1 holds the
+    noise of all of half 1, whether they trained or not.
+    """
+    seen = model.trained_on(table.names())
+    halves = table.half_sets()
+    if halves is not None:
+        for name in seen:
+            if half := HALF.fullmatch(name):
+                seen[name] |= halves == int(half[1])
+    blind = ~np.stack(list(seen.values()), axis=1)
+    leaked = ~blind.any(axis=1)
+    blind[leaked] = True
+    weights = blind / blind.sum(axis=1, keepdims=True)
+    return Routing(list(seen), weights.astype(np.float32), leaked)

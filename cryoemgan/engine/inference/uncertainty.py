@@ -1,0 +1,64 @@
+"""How sure a denoised image is: how far answers that ought to be equal lie apart.
+
+Members of a cross-fitted model answer for the same particle without having seen the same noise. A single network is
+asked twice, the second time with the particle turned by 180 degrees and moved by a pixel. Disagreement misses what all
+answers share (a wrong map): it is a lower bound of the error, scaled on particles kept out of training (see
+assessment.py).
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+# Two answers say little about one pixel: the variance is averaged over its neighbours (Gaussian, px).
+NEIGHBOURS = 2.0
+
+
+def turned(images):
+    """Images [n, N, N] turned by 180 degrees about their origin at N // 2."""
+    flipped = images[:, ::-1, ::-1]
+    return np.roll(flipped, 1, axis=(1, 2)) if images.shape[-1] % 2 == 0 else flipped
+
+
+def answers(model, particles, precision='float32', opinions=None):
+    """All answers to particles [n, N, N]: float32 [k >= 2, n, N, N]; the first len(model.members) are the members'.
+
+    opinions: {member: ImagePosterior} of the particles (Model.ask_all). With one member it is turned with
+    the particles: the answers then differ by the network only, and an error of the search does not show in them.
+    """
+    found = [model.denoise(particles, m, precision, opinions and opinions[m]) for m in model.members]
+    if len(found) == 1:
+        # `equivariant` answers a turned particle with the turned answer, however wrong: without an opinion, which stays
+        # in its place, the turn is about the middle of the box and moves the origin by a pixel.
+        turn = turned if opinions else lambda images: images[:, ::-1, ::-1]
+        opinion = opinions and next(iter(opinions.values())).turned()
+        found.append(turn(model.denoise(np.ascontiguousarray(turn(particles)), None, precision, opinion)))
+    return np.stack(found)
+
+
+def spread(found, own=None):
+    """Standard deviation over answers [k, n, N, N] about each pixel: float32 [n, N, N]; the mean grey does not count.
+
+    Its mean square is that of the single pixels. own: s.d. of the posterior behind each answer (`posterior_sd`), which
+    adds to it.
+    """
+    found = found - found.mean(axis=(2, 3), keepdims=True)
+    variance = gaussian_filter(found.var(axis=0, ddof=1), (0, NEIGHBOURS, NEIGHBOURS), mode='wrap')
+    if own is not None:
+        variance = variance + np.square(own)
+    return np.sqrt(np.maximum(variance, 0))
+
+
+def posterior_sd(model, opinions):
+    """S.d. of the pixels of each particle by the banks of a guided model, in particle grey: float32 [n, N, N], root
+    mean square over members; None for a blind model. opinions: {member: ImagePosterior}."""
+    if not opinions:
+        return None
+    variance = sum(o.sd.square() for o in opinions.values()) / len(opinions)
+    return abs(model.card['grey']['gain']) * variance.sqrt().cpu().numpy()
+
+
+def relative(spreads, images):
+    """Root mean square of a spread [n, N, N] in standard deviations of the denoised image [n, N, N]: float64 [n]."""
+    size = np.sqrt(np.mean(np.square(spreads, dtype=np.float64), axis=(1, 2)))
+    sd = images.std(axis=(1, 2), dtype=np.float64)
+    return np.divide(size, sd, out=np.full(len(size), np.inf), where=sd > 0)

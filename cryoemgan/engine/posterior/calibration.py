@@ -1,0 +1,109 @@
+"""What a guide learns from the training particles before it gives opinions: gain, noise, contrast, temperature, width
+of the search, threshold."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .p_value import PValueCalibration
+from .sources import references
+
+COUNT, JUDGED = 200, 100
+TEMPERATURES = (1.0, 1.5, 2.5, 4.0, 7.0, 12.0)
+CONTRASTS = (0.02, 0.05, 0.1, 0.2, 0.4)
+WIDTHS = (48, 96, 192, 384)
+# A search twice as wide must lower the error by this part to be worth its time.
+WORTH = 0.02
+# Errors count at most this often the median: wrong references must not decide.
+OUTLIER = 8.0
+ACCEPTED = 0.95
+
+
+@dataclass
+class Sample:
+    """Training particles and references float32[n, N, N], each in its own grey, their Context, and their own
+    templates int64[n] or None."""
+
+    noisy: torch.Tensor
+    clean: torch.Tensor
+    context: object
+    own: torch.Tensor | None
+
+    @classmethod
+    def of(cls, guided, training):
+        """Up to 200 training particles of GuidedPairs, spread over the set."""
+        chosen = training[np.linspace(0, len(training) - 1, min(len(training), COUNT)).round().astype(int)]
+        own = None if guided.own is None else guided.own[chosen]
+        found = guided.pairs.raw(chosen)[0], references(guided.pairs, chosen), own
+        noisy, clean, own = (x if x is None else torch.from_numpy(x).to(guided.guide.device) for x in found)
+        return cls(noisy, clean, guided.context(chosen), own)
+
+    def part(self, rows):
+        """Some of them."""
+        own = None if self.own is None else self.own[rows]
+        return Sample(self.noisy[rows], self.clean[rows], self.context.part(rows), own)
+
+
+def calibrate(guide, sample, candidates=None, contrast=None):
+    """Gain, noise spectrum and contrast from the particles alone; then, against their references, temperature, width of
+    the search (candidates) and the factor that makes the predicted s.d. that of the error. Own templates are masked.
+
+    candidates, contrast: None to have them measured.
+    """
+    search = guide.search
+    guide.calibrate(sample.noisy, sample.context, own=sample.own)
+    judged = sample.part(slice(None, None, max(1, len(sample.noisy) // JUDGED)))
+    search.contrast = contrast if contrast is not None else _contrast(guide, judged)
+    search.spread = 1.0
+    widths = WIDTHS if candidates is None else (candidates,)
+    search.widen(widths[0])
+    least, search.temperature, ratio = _best_temperature(guide, judged, TEMPERATURES)
+    for width in widths[1:]:
+        before = search.candidates, search.temperature
+        search.widen(width)
+        # More candidates need less tempering, if any other.
+        lower = [t for t in TEMPERATURES if t <= before[1]][-2:]
+        error, temperature, wider = _best_temperature(guide, judged, lower)
+        if error > (1 - WORTH) * least:
+            search.widen(before[0])
+            break
+        least, search.temperature, ratio = error, temperature, wider
+    search.spread = ratio**0.5
+
+
+def _contrast(guide, sample):
+    """The s.d. of the particles' contrast that makes them most likely."""
+    found = {}
+    for contrast in CONTRASTS:
+        guide.search.contrast = contrast
+        found[contrast] = float(guide(sample.noisy, sample.context, sample.own).evidence.mean())
+    return max(found, key=found.get)
+
+
+def _best_temperature(guide, sample, temperatures):
+    """(error, temperature, median ratio of error and predicted variance) at the lowest error."""
+    found = []
+    for temperature in temperatures:
+        guide.search.temperature = temperature
+        opinion = guide(sample.noisy, sample.context, sample.own)
+        error = (opinion.mean - sample.clean).square().mean((1, 2))
+        ratio = float((error / opinion.sd.square().mean((1, 2)).clamp(min=1e-30)).median())
+        found.append((float(error.clamp(max=OUTLIER * float(error.median())).mean()), temperature, ratio))
+    return min(found)
+
+
+def threshold(guided, training):
+    """Evidence that 95 % of the training particles exceed, part of empty images that do too, and PValueCalibration."""
+    scores, empty = guided.scores_of(training), guided.scores_of(guided.empty)[:, 0]
+    real = scores[:, 0]
+    limit = float(np.quantile(real, 1 - ACCEPTED))
+    return {
+        'evidence': limit,
+        'true_acceptance': ACCEPTED,
+        'false_acceptance': float((empty > limit).mean()),
+        'particles_median': float(np.median(real)),
+        'empty_median': float(np.median(empty)),
+        'empty_images': len(empty),
+        'belonging': PValueCalibration.of(scores[:, 4], scores[:, 3]).as_dict(),
+    }

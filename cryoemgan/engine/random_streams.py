@@ -1,0 +1,24 @@
+"""Random numbers as pure functions of the seed: a stream for each purpose."""
+
+import numpy as np
+
+# Each purpose draws from its own stream, so that changing one option does not reshuffle the others.
+_STREAMS = (
+    'split',
+    'order',
+    'augmentation',
+    'contamination',
+    'weights',
+    'noise',
+    'checks',
+    'folds',
+    'fresh',
+    'projections',
+    'background',
+    'blind spots',
+)
+
+
+def generator(seed, purpose, *key):
+    """numpy Generator for one purpose and key (epoch, iteration, particle ...)."""
+    return np.random.default_rng([seed, _STREAMS.index(purpose), *key])

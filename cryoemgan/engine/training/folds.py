@@ -1,0 +1,62 @@
+"""Cross-fitting: several fold models, each blind to a part of the particles.
+
+A network repeats the noise it was trained on, and with it the noise that went into its map. In mode ``halves`` the
+member ``half1`` touches particles of half set 1 only (and, when projected so, references from half map 1 only): the
+particles of half 2 come to it with noise that neither it nor its map has ever met. In mode ``folds`` the member
+``without1`` is trained without the particles of fold 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from . import sampling
+
+WHOLE = 'main'
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one member learns from: positions among the pairs. touched: all it knows of, training or not."""
+
+    name: str
+    training: np.ndarray
+    validation: np.ndarray
+    touched: np.ndarray
+
+
+def choose(mode, count, halves):
+    """The mode that 'auto' means: halves where both half sets are there, else folds; none for fewer than 8 pairs."""
+    if mode != 'auto':
+        return mode
+    if count < 8:
+        return 'none'
+    both = halves is not None and min((halves == h).sum() for h in (1, 2)) >= 4
+    return 'halves' if both else 'folds'
+
+
+def make_folds(mode, count, halves, folds, validation_fraction, seed):
+    """The Fold of every member. halves: int [count] (1 or 2) or None. InputError when a part would be too small."""
+    everything = np.arange(count)
+    if mode == 'none':
+        training, validation = sampling.split(count, validation_fraction, seed)
+        return [Fold(WHOLE, training, validation, training)]
+    if mode == 'halves':
+        if halves is None:
+            raise InputError(
+                '--cross-fit halves: the particles have no half sets (_rlnRandomSubset); take the particles that came '
+                'out of a gold-standard refinement, or --cross-fit folds'
+            )
+        chosen = {f'half{h}': everything[halves == h] for h in (1, 2)}
+    else:
+        fold = sampling.folds(count, folds, seed)
+        chosen = {f'without{k + 1}': everything[fold != k] for k in range(folds)}
+    result = []
+    for name, touched in chosen.items():
+        if len(touched) < 2:
+            raise InputError(f'--cross-fit {mode}: member {name} would have {len(touched)} pairs; use --cross-fit none')
+        training, validation = (touched[i] for i in sampling.split(len(touched), validation_fraction, seed))
+        # A validation particle chose the checkpoint, and half map 1 holds the noise of all of half 1.
+        result.append(Fold(name, training, validation, touched))
+    return result

@@ -1,0 +1,91 @@
+"""The traffic light: which value of each measure is good, and which is not. Limits come from simulation.
+
+``benchmarks/audit_thresholds.py`` trains on simulated sets, plants every failure and prints the worst good and the
+best bad value of each measure; the limits of fidelity, rank, noise, bias and opinion divide the gap between them
+into thirds (measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors), conventions
+and calibration have limits by definition.
+"""
+
+from dataclasses import dataclass
+
+COLOURS = ('green', 'yellow', 'red')
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """green: value that is still good; red: value that is bad; what it says, and what to do."""
+
+    green: float
+    red: float
+    title: str
+    good: str
+    bad: str
+
+    def sentence(self, colour):
+        """What a light of this colour says."""
+        return self.good if colour == 'green' else self.bad
+
+    def colour(self, value):
+        """'green', 'yellow' or 'red'."""
+        sign = 1 if self.green > self.red else -1
+        if sign * value >= sign * self.green:
+            return 'green'
+        return 'red' if sign * value <= sign * self.red else 'yellow'
+
+
+THRESHOLDS = {
+    'leakage': Threshold(
+        0.0, 0.05, 'Leakage', 'Every particle is denoised by a network that never saw it.',
+        'Particles are denoised by a network that was trained on them: it repeats part of their noise. Train with '
+        'cross-fitting.',
+    ),
+    'agreement': Threshold(
+        8.0, 3.0, 'Pairs belong together (standard errors)',
+        'Particles agree with their own references more than with those of others.',
+        'Particles agree with their own references no better than with others: shuffled or wrong pairs, or no signal.',
+    ),
+    'conventions': Threshold(
+        0.0, 0.5, 'Conventions (1 = project found a better fit)',
+        'Hand, angles, contrast, pixel size and CTF as given fit best.',
+        'The particles agree better with another hand, contrast, pixel size, CTF or convention of angles: see the '
+        'warning of project.',
+    ),
+    'fidelity': Threshold(
+        0.87, 0.73, 'Real particles behave like the model of them',
+        'Denoised particles are as close to their references as denoised simulations of them.',
+        'Denoised particles are much further from their references than simulations are: another molecule, wrong '
+        'angles, or noise.',
+    ),
+    'rank': Threshold(
+        0.86, 0.76, 'The output shows the particle, not the average',
+        'A denoised image is more like its own reference than like others.',
+        'A denoised image is hardly more like its own reference than like others: it shows the training set.',
+    ),
+    'noise': Threshold(
+        0.76, 0.67, 'Particles are told from noise',
+        'Pure noise gives images that are less like any reference than those of particles are.',
+        'Pure noise gives images as much like a reference as real particles do: what you see may come from nothing.',
+    ),
+    'bias': Threshold(
+        0.55, 0.68, 'Bias (part of the signal)',
+        'The denoiser changes the signal by less than it keeps.',
+        'The denoiser replaces most of the signal by what it expects.',
+    ),
+    'opinion': Threshold(
+        0.21, 0.28, 'SecondModel opinion (its weight on particles less that on simulations)',
+        'Where a second model differs from this one, it is no more right on particles than on simulations.',
+        'Where a second model differs from this one, the particles side with the second more than the references '
+        'explain: they hold something that the map lacks, or the network shows something that is not in them.',
+    ),
+    'calibration': Threshold(
+        1.5, 2.0, 'Uncertainty (error / expected)',
+        'The errors are as large as the uncertainty says.',
+        'The errors are much larger than the uncertainty says.',
+    ),
+}  # fmt: skip
+
+
+def judge(values):
+    """({measure: colour}, overall colour); overall is the worst. A measure that is None has no light."""
+    found = {name: THRESHOLDS[name].colour(v) for name, v in values.items() if v is not None}
+    return found, max(found.values(), key=COLOURS.index)

@@ -1,12 +1,14 @@
 """The command line: ``cryoemgan VERB --option value`` (= ``python -m cryoemgan.engine VERB``)."""
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
 import sys
 
 from .. import __version__
-from .errors import InputError, WorkError
+from .errors import InputError, Interrupted, WorkError
 from .settings import COMMANDS
 from .settings.base import add_options, read_settings_file
 
@@ -25,6 +27,9 @@ def build_parser():
             '--settings',
             dest='settings_file',
             help='JSON file with any of the options below; the command line wins.',
+        )
+        verb.add_argument(
+            '--debug', action='store_true', default=argparse.SUPPRESS, help='Show the whole traceback of an error.'
         )
         add_options(verb, cls)
     return parser
@@ -51,16 +56,20 @@ def use_threads(n):
 
 
 def run(verb, settings):
-    """Run a verb on validated settings in its folder; returns what it found (also in summary.json)."""
-    from .job import Job, watch_parent
+    """Run a command on validated settings in its folder; returns what it found (also in summary.json)."""
+    from .job import Job
+    from .signals import watch_parent
 
     watch_parent()
     job = Job(verb, settings)
+    job.stop.listen()
     module = importlib.import_module(f'.commands.{verb}', __package__)
     # Every check of input comes before the folder is touched.
     inputs = module.load_inputs(settings, job)
     with job.alone():
-        job.prepare()
+        finished = job.prepare()
+        if finished is not None:
+            return finished
         results = module.run(settings, job, inputs)
         job.finish(results)
     return results
@@ -68,25 +77,78 @@ def run(verb, settings):
 
 def main(argv=None):
     """Entry point; returns the exit status: 0 done, 1 failed while working, 2 wrong usage or input."""
+    with contextlib.redirect_stdout(Unbroken(sys.stdout)), contextlib.redirect_stderr(Unbroken(sys.stderr)):
+        return _main(argv)
+
+
+def _main(argv):
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = '--debug' in argv
     try:
-        verb, settings = parse(argv)
+        verb, settings = parse([a for a in argv if a != '--debug'])
         use_threads(settings.threads)
         run(verb, settings)
-    except InputError as e:
-        print(f'cryoemgan: {e}', file=sys.stderr)
-        return 2
-    except WorkError as e:
-        print(f'cryoemgan: {e}', file=sys.stderr)
-        return 1
-    except OSError as e:
-        # A write that fails (a full disk) does not know its file.
-        print(
-            f'cryoemgan: {e.filename or settings.output}: {e.strerror or e}. Nothing complete was written; '
-            'what was there before is unchanged.',
-            file=sys.stderr,
-        )
-        return 1
+    except Exception as e:  # noqa: BLE001: the last stop of every error, told in one sentence
+        if debug:
+            raise
+        sentence, status = explained(e)
+        print(f'cryoemgan: {sentence}', file=sys.stderr)
+        return status
     return 0
+
+
+def explained(error):
+    """(sentence for a person, exit status) of an error."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, Interrupted):
+        return f'{error}. Nothing half done counts as a result; the same command with --resume goes on', 1
+    if isinstance(error, WorkError):
+        return str(error), 1
+    if isinstance(error, MemoryError) or 'out of memory' in str(error) or "can't allocate memory" in str(error):
+        return f'out of memory ({_first_line(error)}): take a smaller --batch-size or --box, or another machine', 1
+    if isinstance(error, OSError):
+        # A write that fails (a full disk) does not know its file.
+        name = f'{error.filename}: ' if error.filename else ''
+        return (
+            f'{name}{error.strerror or _first_line(error)}. Nothing complete was written; an earlier result is '
+            'unchanged'
+        ), 1
+    return (
+        f'an error inside the program: {type(error).__name__}: {_first_line(error)}. Nothing complete was written. The '
+        'same command with --debug shows where; please report it'
+    ), 1
+
+
+class Unbroken(io.TextIOBase):
+    """A text stream that nobody has to read to its end (``| head``), and that shows every name of a file."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        """Write, also bytes that are no text in this locale; nothing when the reader has gone."""
+        encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
+        with contextlib.suppress(BrokenPipeError):
+            return self._stream.write(text.encode(encoding, 'backslashreplace').decode(encoding))
+        return len(text)
+
+    def flush(self):
+        """As of any stream."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.flush()
+
+    def isatty(self):
+        """As of any stream."""
+        return self._stream.isatty()
+
+    def fileno(self):
+        """As of any stream."""
+        return self._stream.fileno()
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or ['no more is known'])[0]
 
 
 if __name__ == '__main__':

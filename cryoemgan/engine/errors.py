@@ -1,4 +1,4 @@
-"""The two ways in which a verb can fail, and their exit statuses."""
+"""The ways in which a command can fail, and their exit statuses."""
 
 
 class InputError(Exception):
@@ -7,3 +7,7 @@ class InputError(Exception):
 
 class WorkError(Exception):
     """The work itself failed (diverged training, full disk): the message says what is left. Exit status 1."""
+
+
+class Interrupted(WorkError):
+    """The run was asked to end before it had finished (Ctrl-C, the end of a queue's time). Exit status 1."""

@@ -144,7 +144,7 @@ def _write(job, inputs, points, labels):
             writer.writerow([name, *(f'{x:.6g}' for x in points[row]), labels[row], *extra])
     _draw(job, points, labels, truth)
     output = inputs.table
-    output.relocate(job.folder)
+    output.relocate(job.result)
     output.set('rlnClassNumber', labels)
     output.set_provenance(cluster=inputs.compare)
     output.write(job.output(TABLE))

@@ -103,6 +103,21 @@ class Settings:
         if self.resume and self.overwrite:
             raise InputError('--resume and --overwrite exclude each other')
 
+    @classmethod
+    def of_machine(cls):
+        """Names of settings that say where and how to compute, not what."""
+        return frozenset({'output', 'threads', 'device', 'resume', 'overwrite', 'batch_size'})
+
+    @classmethod
+    def of_length(cls):
+        """Names of settings with which a finished run may go on: how much of the same to do."""
+        return frozenset()
+
+    @classmethod
+    def is_path(cls, name):
+        """Whether a setting names files: a resumed run is told by their content, not by where they lie."""
+        return any(f.name == name and f.metadata['path'] for f in fields(cls))
+
     def as_dict(self):
         """Plain values, as written to settings.json."""
         return dataclasses.asdict(self)

@@ -149,6 +149,16 @@ class Inputs:
 class Train(MapPriorSettings, Pairing, Optimisation, Adversary, Inputs, Settings):
     """Train a denoiser on pairs (particle, reference)."""
 
+    @classmethod
+    def of_machine(cls):
+        """As in every command, and the processes; the batches of a training decide what it learns."""
+        return super().of_machine() - {'batch_size'} | {'devices', 'nodes'}
+
+    @classmethod
+    def of_length(cls):
+        """A training may be made longer, and keep more."""
+        return frozenset({*LENGTHS, 'keep', 'patience'})
+
     def validate(self):
         """As in every verb; and the length is given at most once."""
         super().validate()

@@ -9,12 +9,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cryoemgan.engine import __main__ as cli
-from cryoemgan.engine.errors import InputError, WorkError
+from cryoemgan.engine.errors import InputError, Interrupted, WorkError
 from cryoemgan.engine.job import Job, atomic
-from cryoemgan.engine.settings import Denoise
+from cryoemgan.engine.settings import Denoise, Train
 
 
 @pytest.fixture
@@ -40,14 +41,11 @@ def test_summary_is_written_last_and_says_what_was_run(settings, verb, tmp_path)
     assert {'wall_seconds', 'cpu_seconds', 'inputs', 'outputs', 'warnings', 'version'} <= set(summary)
 
 
-def test_failed_run_leaves_no_summary_even_where_one_was(settings, verb, tmp_path):
-    cli.run('denoise', settings)
-
+def test_failed_run_leaves_no_summary(settings, verb, tmp_path):
     def fail(s, j, p):
         raise WorkError('broken')
 
     verb.run = fail
-    settings.resume = True
     with pytest.raises(WorkError):
         cli.run('denoise', settings)
     assert not (tmp_path / 'out/summary.json').exists()
@@ -63,24 +61,144 @@ def test_wrong_input_touches_nothing(settings, verb, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_filled_folder_is_refused_resumed_or_replaced(settings, verb, tmp_path):
+def test_filled_folder_is_refused_or_resumed(settings, verb, tmp_path):
     cli.run('denoise', settings)
-    (tmp_path / 'out/extra').write_text('x')
     with pytest.raises(InputError, match='not empty'):
         cli.run('denoise', settings)
     settings.resume = True
+    verb.run = lambda s, j, p: pytest.fail('a finished run was done again')
+    assert cli.run('denoise', settings)['answer'] == 42
+
+
+def test_a_finished_training_may_go_on(verb, tmp_path):
+    settings = Train(output=str(tmp_path / 'out'), iterations=10)
+    cli.run('train', settings)
+    settings.resume, settings.iterations = True, 20
+    verb.run = lambda s, j, p: {'iterations': s.iterations}
+    assert cli.run('train', settings)['iterations'] == 20
+    settings.cross_fit = 'none'
+    with pytest.raises(InputError, match='cross-fit'):
+        cli.run('train', settings)
+
+
+def work_that_writes(text, name='result'):
+    def work(s, j, p):
+        j.output(name).write_text(text)
+        return {}
+
+    return work
+
+
+def test_replacing_leaves_the_old_result_whole_until_the_new_one_is(settings, verb, tmp_path):
+    out = tmp_path / 'out'
+    verb.run = work_that_writes('old', 'first')
     cli.run('denoise', settings)
-    assert (tmp_path / 'out/extra').exists()
-    settings.resume, settings.overwrite = False, True
+    (out / 'notes.txt').write_text('mine')
+    settings.overwrite = True
+
+    def killed(s, j, p):
+        j.output('second').write_text('half')
+        raise KeyboardInterrupt
+
+    verb.run = killed
+    with pytest.raises(KeyboardInterrupt):
+        cli.run('denoise', settings)
+    assert (out / 'first').read_text() == 'old'
+    assert json.loads((out / 'summary.json').read_text())['outputs'] == ['first']
+    verb.run = work_that_writes('new', 'second')
     cli.run('denoise', settings)
-    assert not (tmp_path / 'out/extra').exists()
+    assert {p.name for p in out.iterdir()} == {'second', 'notes.txt', 'settings.json', 'summary.json'}
+
+
+def test_resume_finishes_a_replacement_killed_half_way(settings, verb, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    verb.run = work_that_writes('old', 'first')
+    cli.run('denoise', settings)
+    settings.overwrite, verb.run = True, work_that_writes('new', 'second')
+    real, left = os.replace, [3]
+
+    def dying(a, b):
+        if '.unfinished' in str(a) and not str(a).endswith('.partial'):
+            left[0] -= 1
+            if left[0] < 2:
+                raise KeyboardInterrupt
+        return real(a, b)
+
+    monkeypatch.setattr(os, 'replace', dying)
+    with pytest.raises(KeyboardInterrupt):
+        cli.run('denoise', settings)
+    assert not (out / 'summary.json').exists()
+    monkeypatch.undo()
+    settings.overwrite, settings.resume = False, True
+    monkeypatch.setattr(cli.importlib, 'import_module', lambda *a: verb)
+    cli.run('denoise', settings)
+    assert json.loads((out / 'summary.json').read_text())['outputs'] == ['second']
+    assert {p.name for p in out.iterdir()} == {'second', 'settings.json', 'summary.json'}
+
+
+@pytest.mark.parametrize('name', ['precision', 'cut'])
+def test_resume_with_other_settings_is_refused_by_name(settings, verb, tmp_path, name):
+    cli.run('denoise', settings)
+    (tmp_path / 'out/summary.json').unlink()
+    settings.resume = True
+    setattr(settings, name, 'bfloat16' if name == 'precision' else '12')
+    with pytest.raises(InputError, match=name.replace('_', '-')):
+        cli.run('denoise', settings)
+    # Threads and the images at a time do not change the result.
+    resumed = dataclasses.replace(settings, precision='auto', cut='auto', batch_size=7, threads=3)
+    cli.run('denoise', resumed)
+
+
+@pytest.mark.parametrize('size', [1000, 65 * 2**20])
+def test_resume_after_the_input_changed_is_refused(settings, verb, tmp_path, size):
+    source = tmp_path / 'p.star'
+    with open(source, 'wb') as f:
+        f.truncate(size)
+    verb.load_inputs = lambda s, j: j.input(source)
+    cli.run('denoise', settings)
+    (tmp_path / 'out/summary.json').unlink()
+    settings.resume = True
+    # Moved: still the same.
+    source = source.rename(tmp_path / 'moved.star')
+    cli.run('denoise', settings)
+    (tmp_path / 'out/summary.json').unlink()
+    with open(source, 'r+b') as f:
+        f.seek(size - 10)
+        f.write(b'other')
+    with pytest.raises(InputError, match=r'moved.star has changed'):
+        cli.run('denoise', settings)
+
+
+def test_overwrite_does_not_replace_its_own_input(settings, verb, tmp_path):
+    verb.run = work_that_writes('x', 'table.star')
+    cli.run('denoise', settings)
+    settings.overwrite = True
+    verb.load_inputs = lambda s, j: j.input(tmp_path / 'out/table.star')
+    with pytest.raises(InputError, match='is read by this run'):
+        cli.run('denoise', settings)
+    assert (tmp_path / 'out/table.star').read_text() == 'x'
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), np.float32('nan'), np.array([1.0, np.inf])])
+def test_summary_is_finite_or_not_there(settings, verb, tmp_path, bad):
+    verb.run = lambda s, j, p: {'found': {'scale': bad}}
+    with pytest.raises(WorkError, match='found.scale'):
+        cli.run('denoise', settings)
+    assert not (tmp_path / 'out/summary.json').exists()
+
+
+def test_pipes_and_devices_are_refused_before_they_hang(settings, tmp_path):
+    os.mkfifo(tmp_path / 'p.star')
+    for path in (tmp_path / 'p.star', '/dev/zero'):
+        with pytest.raises(InputError, match='not a file on disk'):
+            Job('denoise', settings).input(path)
 
 
 def test_two_runs_do_not_write_to_one_folder(settings, verb, tmp_path):
     """A second start with --overwrite emptied the stack that the first was adding noise to: images without signal."""
 
     def work(s, j, p):
-        (j.folder / 'half').write_text('x')
+        j.output('half').write_text('x')
         second = dataclasses.replace(s, overwrite=True)
         with pytest.raises(InputError, match='another run is writing'):
             cli.run('denoise', second)
@@ -117,7 +235,14 @@ def test_atomic_leaves_nothing_behind_on_error(tmp_path):
 
 @pytest.mark.parametrize(
     ('error', 'status'),
-    [(InputError('bad row'), 2), (WorkError('diverged'), 1), (OSError(28, 'No space left on device', 'x.mrcs'), 1)],
+    [
+        (InputError('bad row'), 2),
+        (WorkError('diverged'), 1),
+        (Interrupted('stopped by SIGTERM'), 1),
+        (OSError(28, 'No space left on device', 'x.mrcs'), 1),
+        (MemoryError(), 1),
+        (ZeroDivisionError('float\ndivision'), 1),
+    ],
 )
 def test_exit_status_and_one_message(verb, tmp_path, capsys, error, status):
     def fail(s, j, p):
@@ -143,7 +268,7 @@ def test_exit_status_and_one_message(verb, tmp_path, capsys, error, status):
 def test_orphan_ends_when_its_protocol_is_killed(tmp_path):
     """Scipion's Stop kills the protocol; a program that goes on would write into a folder nobody watches."""
     parent = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
-    code = 'from cryoemgan.engine.job import watch_parent; watch_parent(); import time; time.sleep(60)'
+    code = 'from cryoemgan.engine.signals import watch_parent; watch_parent(); import time; time.sleep(60)'
     child = subprocess.Popen([sys.executable, '-c', code], env={**os.environ, 'CRYOEMGAN_PARENT': str(parent.pid)})
     time.sleep(1)
     assert child.poll() is None
@@ -157,3 +282,34 @@ def test_inputs_are_recorded_by_digest(settings, tmp_path):
     job = Job('denoise', settings)
     job.input(tmp_path / 'p.star')
     assert job.inputs[0]['sha256'].startswith('ba7816bf')
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_with_one_sentence(tmp_path, number):
+    code = (
+        'import sys, time\n'
+        'from cryoemgan.engine import __main__ as cli\n'
+        'from types import SimpleNamespace\n'
+        'def run(s, j, p):\n'
+        "    j.say('working')\n"
+        '    sys.stdout.flush()\n'
+        '    time.sleep(60)\n'
+        'cli.importlib.import_module = lambda *a: SimpleNamespace(load_inputs=lambda s, j: None, run=run)\n'
+        f"sys.exit(cli.main(['simulate', '--phantom', '1', '--output', {str(tmp_path / 'o')!r}]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-u', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().strip() == 'working'
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said.startswith(f'cryoemgan: stopped by {number.name}')
+    assert 'Traceback' not in said
+
+
+def test_nobody_reading_does_not_end_a_run(tmp_path):
+    """`cryoemgan ... | head -1`."""
+    command = f'{sys.executable} -m cryoemgan.engine simulate --phantom 1 --count 4 --box 16 --output {tmp_path / "o"}'
+    subprocess.run(f'{command} 2>&1 | true', shell=True, check=True)
+    assert (tmp_path / 'o/summary.json').exists()

@@ -1,0 +1,64 @@
+"""Being asked to end: Ctrl-C, the end of a queue's time (SIGTERM), and the end of the protocol that started the run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from .errors import Interrupted
+
+
+class Stop:
+    """Turns SIGTERM and SIGINT into `Interrupted`; a command that can stop at a better moment asks for it.
+
+    ``asked`` is True when a signal came while the command was `patient`.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self._patient = False, False
+
+    def listen(self) -> None:
+        """Handle the two signals from now on (main thread only)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._patient and not self.asked:
+            self.asked = True
+            return
+        raise Interrupted(f'stopped by {signal.Signals(number).name}')
+
+    @contextlib.contextmanager
+    def patient(self) -> Iterator[None]:
+        """Inside, the first signal only sets ``asked``: the command saves its state and raises `Interrupted` itself."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+
+
+def watch_parent() -> None:
+    """End this process when the protocol that started it is gone.
+
+    Scipion's Stop is SIGKILL from outside, and a killed protocol leaves its program running as an orphan. The
+    protocol names its own process in CRYOEMGAN_PARENT (not set on a queue, where it runs on another host).
+    """
+    pid = os.environ.get('CRYOEMGAN_PARENT', '')
+    if not pid.isdigit():
+        return
+
+    def watch() -> None:
+        while True:
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                os._exit(143)
+            time.sleep(2)
+
+    threading.Thread(target=watch, daemon=True).start()

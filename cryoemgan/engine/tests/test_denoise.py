@@ -195,8 +195,8 @@ def test_a_pickle_as_model_is_refused(tmp_path, capsys):
 
 def test_killed_run_never_looks_complete_and_resumes(tmp_path, model):
     star = particles(tmp_path / 'in', count=1000)
-    command = [sys.executable, '-m', 'cryoemgan.engine', 'denoise', '--particles', star, '--model', model,
-               '--output', tmp_path / 'out', '--threads', '1', '--batch-size', '1', '--precision', 'float32']  # fmt: skip
+    command = [sys.executable, '-m', 'cryoemgan.engine', 'denoise', '--particles', star, '--model', model, '--output',
+               tmp_path / 'out', '--threads', '1', '--batch-size', '1', '--precision', 'float32']  # fmt: skip
     process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial = tmp_path / 'out' / 'denoised.mrcs.partial'
     end = time.time() + 120

@@ -7,22 +7,31 @@ torch-ctf computes it with the exact wavelength; RELION's and Xmipp's constant i
 phase of 300 rad, is a difference of 2e-3.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch_ctf import calculate_ctf_2d
+
+from ..shapes import CtfParameters, Images, Tensor
 
 MODES = ('none', 'phase-flip', 'full')
 
 
-def ctf_rfft(box, pixel_size, params, device='cpu'):
-    """CTF on the grid of an rfft2: float32[B, box, box//2 + 1].
+def ctf_rfft(box: int, pixel_size: ArrayLike, params: CtfParameters, device: str | torch.device = 'cpu') -> Tensor:
+    """CTF on the grid of an rfft2: float32 [n, box, box // 2 + 1].
 
-    pixel_size: A, float or float[B]. params: arrays float[B] as ParticleTable.ctf() gives them: defocus_u,
-    defocus_v (A, positive = underfocus), defocus_angle, phase_shift (deg), voltage (kV), cs (mm),
-    amplitude_contrast, b_factor (A^2, optional).
+    Parameters
+    ----------
+    pixel_size : float or float [n]
+        A.
+    params : dict of float [n]
+        As ParticleTable.ctf() gives them: defocus_u, defocus_v (A, positive = underfocus), defocus_angle, phase_shift
+        (deg), voltage (kV), cs (mm), amplitude_contrast, b_factor (A^2, optional).
     """
 
-    def tensor(values):
+    def tensor(values: ArrayLike) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)
 
     u, v = np.asarray(params['defocus_u'], np.float64), np.asarray(params['defocus_v'], np.float64)
@@ -52,13 +61,20 @@ def ctf_rfft(box, pixel_size, params, device='cpu'):
     return ctf
 
 
-def apply_ctf(spectrum, ctf, mode='full'):
-    """Multiply spectra complex[B, N, N//2+1] by the CTF ('full'), its absolute value ('phase-flip') or 1 ('none').
+def apply_ctf(spectrum: Tensor, ctf: Tensor, mode: str = 'full') -> Tensor:
+    """Multiply spectra complex [n, N, N // 2 + 1] by the CTF ('full'), its absolute value ('phase-flip') or 1 ('none').
 
-    Phase-flipped particles hold |CTF|: the microscope's CTF times its sign.
+    Phase-flipped particles hold |CTF|: the microscope's CTF times its sign. ValueError for another mode.
     """
     if mode not in MODES:
         raise ValueError(f'mode: {mode!r} is not one of {", ".join(MODES)}')
     if mode == 'none':
         return spectrum
     return spectrum * (ctf if mode == 'full' else ctf.abs())
+
+
+def with_ctf(images: Images, pixel_size: ArrayLike, params: CtfParameters, mode: str = 'full') -> Images:
+    """Images float [n, N, N] multiplied by their CTF: float32 [n, N, N]. Arguments as `ctf_rfft` and `apply_ctf`."""
+    box = images.shape[-1]
+    spectra = torch.fft.rfft2(torch.from_numpy(np.ascontiguousarray(images, np.float32)))
+    return torch.fft.irfft2(apply_ctf(spectra, ctf_rfft(box, pixel_size, params), mode), s=(box, box)).numpy()

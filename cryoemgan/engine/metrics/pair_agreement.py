@@ -1,10 +1,15 @@
 """Do references agree with the particles they were projected for? Correlation on a sample, against shuffled pairs."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..data.sampling import evenly_spread
 from ..imaging.maps import lowpass, soft_circle
+from ..shapes import Floats, Images, Rows
+from .resemblance import correlation, standardised
 
 SAMPLE = 500
 # Resolution at which images are compared: coarse enough for the noise of one particle not to drown it.
@@ -12,6 +17,9 @@ RESOLUTION, PIXELS = 20.0, 4.0
 SHUFFLES = 8
 # Fewer particles than this say nothing.
 FEWEST = 5
+# Projections of the map that made the references correlate with them (median) at least so, whatever its mask, filter
+# and sharpening; another map, or other angles, do not.
+LEAST_CORRELATION = 0.8
 
 
 @dataclass(frozen=True)
@@ -30,22 +38,22 @@ class Agreement:
     raw_mean: float
     raw_sd: float
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, float]:
         """Rounded values for the summary."""
         return {k: round(v, 5) for k, v in asdict(self).items()}
 
     @property
-    def error(self):
+    def error(self) -> float:
         """Standard error of the mean."""
         return self.sd / self.count**0.5
 
     @property
-    def inverted(self):
+    def inverted(self) -> bool:
         """The correlation is clearly negative."""
         return self.count >= FEWEST and self.mean < -3 * self.error
 
     @property
-    def absent(self):
+    def absent(self) -> bool:
         """A particle agrees with its own reference hardly better than with another's.
 
         Right centres alone make a small difference significant, so that it must also be a tenth of the correlation.
@@ -53,39 +61,58 @@ class Agreement:
         return self.count >= FEWEST and self.mean - self.shuffled_mean < max(3 * self.error, 0.1 * self.mean)
 
 
-def sample_rows(count, box):
+def sample_rows(count: int, box: int) -> Rows:
     """Up to 500 rows spread over a set; fewer of large images (64 MB in all)."""
-    size = max(50, min(SAMPLE, 2**24 // box**2))
-    return np.unique(np.linspace(0, count - 1, min(size, count)).round().astype(np.int64))
+    return evenly_spread(count, max(50, min(SAMPLE, 2**24 // box**2)))
 
 
-def correlations(references, particles, pixel_size):
-    """Normalised correlation float64[n] of each reference with its particle (float32[n, N, N] both), low-passed,
-    within a soft circle; 0 for a constant image."""
+def correlations(references: Images, particles: Images, pixel_size: float) -> Floats:
+    """Normalised correlation of each reference with its particle, low-passed, within a soft circle.
+
+    Parameters
+    ----------
+    references, particles : float32 [n, N, N]
+    pixel_size : float
+        A.
+
+    Returns
+    -------
+    float64 [n]
+        0 for a constant image.
+    """
+    return np.einsum('ij,ij->i', *_comparable(references, particles, pixel_size), dtype=np.float64)
+
+
+def best_map(projections: Images, references: Images, pixel_size: float) -> tuple[Rows, Floats]:
+    """Which of several maps each reference is a projection of.
+
+    Parameters
+    ----------
+    projections : float32 [maps, n, N, N]
+        Each map at the angles, shifts and CTF of each reference.
+    references : float32 [n, N, N]
+
+    Returns
+    -------
+    index : int64 [n]
+    correlation : float64 [n]
+        With that map; a median below ``LEAST_CORRELATION`` means another map or other angles.
+    """
+    found = np.stack([correlations(p, references, pixel_size) for p in projections])
+    return found.argmax(0), found.max(0)
+
+
+def measure_agreement(references: Images, particles: Images, pixel_size: float, seed: int = 1) -> Agreement:
+    """Agreement of references with particles, float32 [n, N, N] both, in the same order; pixel_size in A."""
     a, b = _comparable(references, particles, pixel_size)
-    return np.einsum('nij,nij->n', a, b, dtype=np.float64)
-
-
-def _comparable(references, particles, pixel_size):
-    circle = soft_circle(references.shape[-1])
-    resolution = max(RESOLUTION, PIXELS * pixel_size)
-    return (_standardised(lowpass(x, pixel_size, resolution, axes=(-2, -1)), circle) for x in (references, particles))
-
-
-def measure_agreement(references, particles, pixel_size, seed=1):
-    """Agreement of references with particles, float32[n, N, N] both, in the same order; pixel_size in A."""
-    resolution = max(RESOLUTION, PIXELS * pixel_size)
-    circle = soft_circle(references.shape[-1])
-    a, b = _comparable(references, particles, pixel_size)
-    own = np.einsum('nij,nij->n', a, b)
-    flat = np.ones_like(circle)
-    raw = np.einsum('nij,nij->n', _standardised(references, flat), _standardised(particles, flat))
+    own = np.einsum('ij,ij->i', a, b)
+    raw = correlation(references, particles)
     count = len(references)
     steps = np.random.default_rng(seed).integers(1, count, SHUFFLES) if count > 1 else []
-    shuffled = [np.einsum('nij,nij->n', np.roll(a, step, axis=0), b).mean() for step in steps]
+    shuffled = [np.einsum('ij,ij->i', np.roll(a, step, axis=0), b).mean() for step in steps]
     return Agreement(
         count,
-        resolution,
+        _resolution(pixel_size),
         float(own.mean()),
         float(own.std(ddof=count > 1)),
         float(np.mean(shuffled)) if shuffled else 0.0,
@@ -94,9 +121,13 @@ def measure_agreement(references, particles, pixel_size, seed=1):
     )
 
 
-def _standardised(images, weight):
-    """Images of weighted mean 0 and norm 1 (0 for a constant image)."""
-    mean = np.einsum('nij,ij->n', images, weight) / weight.sum()
-    images = (images - mean[:, None, None]) * np.sqrt(weight)
-    norm = np.sqrt(np.einsum('nij,nij->n', images, images))
-    return images / np.where(norm > 0, norm, 1)[:, None, None]
+def _resolution(pixel_size: float) -> float:
+    """A to which images are low-passed."""
+    return max(RESOLUTION, PIXELS * pixel_size)
+
+
+def _comparable(references: Images, particles: Images, pixel_size: float) -> tuple[Images, Images]:
+    """Both low-passed, as rows whose products are correlations within the circle."""
+    circle, resolution = soft_circle(references.shape[-1]), _resolution(pixel_size)
+    a, b = (standardised(lowpass(x, pixel_size, resolution, axes=(-2, -1)), circle) for x in (references, particles))
+    return a, b

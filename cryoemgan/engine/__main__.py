@@ -8,7 +8,8 @@ import sys
 from .. import __version__
 from .errors import InputError, WorkError
 from .settings import COMMANDS
-from .settings.base import add_options, read_settings_file
+from .settings.arguments import add_options
+from .settings.files import read_settings_file
 
 
 def build_parser():
@@ -24,6 +25,7 @@ def build_parser():
         verb.add_argument(
             '--settings',
             dest='settings_file',
+            metavar='FILE',
             help='JSON file with any of the options below; the command line wins.',
         )
         add_options(verb, cls)

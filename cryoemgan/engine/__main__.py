@@ -10,7 +10,8 @@ import sys
 from .. import __version__
 from .errors import InputError, Interrupted, WorkError
 from .settings import COMMANDS
-from .settings.base import add_options, read_settings_file
+from .settings.arguments import add_options
+from .settings.files import read_settings_file
 
 
 def build_parser():
@@ -26,6 +27,7 @@ def build_parser():
         verb.add_argument(
             '--settings',
             dest='settings_file',
+            metavar='FILE',
             help='JSON file with any of the options below; the command line wins.',
         )
         verb.add_argument(

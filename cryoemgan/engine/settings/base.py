@@ -3,37 +3,67 @@
 Only the standard library is imported here: Scipion's forms read these classes in a process without torch.
 """
 
+from __future__ import annotations
+
 import dataclasses
-import json
+import inspect
 import math
+import os
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, ClassVar
 
 from ..errors import InputError
 
+# What no option is ever meant to be: beyond these a value is a slip or an attack, and overflows somewhere later.
+LARGEST_INT, LARGEST_FLOAT, LONGEST_TEXT, LONGEST_LIST = 2**53, 1e12, 4096, 10_000
+BOUNDS = {'ge': 'at least', 'gt': 'more than', 'le': 'at most', 'lt': 'less than'}
+
 
 def option(
-    default,
-    help,
+    default: Any,
+    help: str,
     *,
-    label='',
-    unit='',
-    choices=(),
-    ge=None,
-    gt=None,
-    le=None,
-    lt=None,
-    required=False,
-    expert=False,
-    path=False,
-):
-    """Declare one parameter.
+    label: str = '',
+    unit: str = '',
+    choices: Iterable[str] = (),
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    required: bool = False,
+    expert: bool = False,
+    path: bool = False,
+    group: str = '',
+    shown_as: str = '',
+) -> Any:
+    """Declare one parameter: a field of a settings class.
 
-    default: value when nothing is said (None = not set). help: what it does, with numbers and trade-offs.
-    label: short name in the form. choices: the allowed strings. ge, gt, le, lt: range. expert: shown under
-    Advanced in the form. path: a file or folder that must exist.
+    Parameters
+    ----------
+    default
+        Value when nothing is said; None = not set.
+    help
+        What it does, with numbers and trade-offs.
+    label, unit
+        Short name and unit in the form.
+    choices
+        The allowed strings.
+    ge, gt, le, lt
+        Range of a number.
+    required
+        Must be given (on the command line or in the settings file).
+    expert
+        Shown under Advanced in the form.
+    path
+        A file or folder that must exist.
+    group
+        Title of the group of options in ``--help``; default that of the class (``GROUP``).
+    shown_as
+        How ``--help`` writes the value; default FILE, N, X or TEXT, by the type.
     """
     meta = dict(
         help=help,
@@ -47,13 +77,15 @@ def option(
         required=required,
         expert=expert,
         path=path,
+        group=group,
+        shown_as=shown_as,
     )
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=meta)
     return dataclasses.field(default=default, metadata=meta)
 
 
-def value_type(cls, name):
+def value_type(cls: type, name: str) -> tuple[type, bool]:
     """The (element type, is a list) of a field: ``int | None`` gives (int, False), ``list[str]`` (str, True)."""
     hint = typing.get_type_hints(cls)[name]
     if isinstance(hint, types.UnionType):
@@ -63,7 +95,15 @@ def value_type(cls, name):
     return hint, False
 
 
-def flag(name):
+def group_of(cls: type, field: dataclasses.Field[Any]) -> str:
+    """Title of the group that an option stands in: its own, else that of the class that declares it."""
+    if field.metadata['group']:
+        return str(field.metadata['group'])
+    owner = next(c for c in cls.__mro__ if field.name in inspect.get_annotations(c))
+    return str(vars(owner).get('GROUP', 'Options'))
+
+
+def flag(name: str) -> str:
     """Command-line spelling of a field: ``batch_size`` -> ``--batch-size``."""
     return '--' + name.replace('_', '-')
 
@@ -72,13 +112,16 @@ def flag(name):
 class Settings:
     """What every verb takes."""
 
+    GROUP: ClassVar[str] = 'The run'
+
     output: str | None = option(
         None,
         'Folder for the results; created. A folder that is not empty is refused '
         'unless --resume or --overwrite is given.',
         required=True,
+        shown_as='DIR',
     )
-    threads: int = option(0, 'CPU threads; 0 uses every core this process may use.', ge=0, label='Threads')
+    threads: int = option(0, 'CPU threads; 0 uses every core this process may use.', ge=0, le=4096, label='Threads')
     device: str = option(
         'auto',
         'Where to compute: auto (a GPU when there is one), cpu, cuda, or chosen GPUs such as cuda:0,1.',
@@ -96,7 +139,7 @@ class Settings:
     resume: bool = option(False, 'Go on with an interrupted run in the output folder.')
     overwrite: bool = option(False, 'Replace an earlier result of this program in the output folder.')
 
-    def validate(self):
+    def validate(self) -> None:
         """Raise InputError for the first field whose value is of the wrong type or out of range."""
         for f in fields(self):
             check_value(type(self), f, getattr(self, f.name))
@@ -104,96 +147,99 @@ class Settings:
             raise InputError('--resume and --overwrite exclude each other')
 
     @classmethod
-    def of_machine(cls):
+    def of_machine(cls) -> frozenset[str]:
         """Names of settings that say where and how to compute, not what."""
         return frozenset({'output', 'threads', 'device', 'resume', 'overwrite', 'batch_size'})
 
     @classmethod
-    def of_length(cls):
+    def of_length(cls) -> frozenset[str]:
         """Names of settings with which a finished run may go on: how much of the same to do."""
         return frozenset()
 
     @classmethod
-    def is_path(cls, name):
+    def is_path(cls, name: str) -> bool:
         """Whether a setting names files: a resumed run is told by their content, not by where they lie."""
         return any(f.name == name and f.metadata['path'] for f in fields(cls))
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Plain values, as written to settings.json."""
         return dataclasses.asdict(self)
 
 
-def check_value(cls, field, value):
+def check_value(cls: type, field: dataclasses.Field[Any], value: Any) -> None:
     """Type, choice and range of one value; InputError names the option."""
     meta, name = field.metadata, flag(field.name)
-    if value is None or value == []:
+    kind, many = value_type(cls, field.name)
+    if value is None or (many and value == []):
         if meta['required']:
             raise InputError(f'{name} is missing')
+        if value is None and field.default is not None:
+            raise InputError(f'{name}: expected {"a list of " * many}{kind.__name__}, got nothing (null)')
         return
-    kind, many = value_type(cls, field.name)
+    if many and not isinstance(value, (list, tuple)):
+        raise InputError(f'{name}: expected a list, got {_shown(value)}')
+    if many and len(value) > LONGEST_LIST:
+        raise InputError(f'{name}: {len(value)} values; at most {LONGEST_LIST} are taken')
     for item in value if many else [value]:
-        wrong_type = not isinstance(item, (int, float) if kind is float else kind)
-        if wrong_type or (isinstance(item, bool) and kind is not bool):
-            raise InputError(f'{name}: expected {kind.__name__}, got {item!r}')
-        if kind is float and not math.isfinite(item):
-            raise InputError(f'{name}: {item} is not a finite number')
+        _check_type(name, kind, item)
         if meta['choices'] and item not in meta['choices']:
-            raise InputError(f'{name}: {item!r} is not one of {", ".join(meta["choices"])}')
-        for word, bad in (
-            ('ge', lambda v, b: v < b),
-            ('gt', lambda v, b: v <= b),
-            ('le', lambda v, b: v > b),
-            ('lt', lambda v, b: v >= b),
-        ):
-            if meta[word] is not None and bad(item, meta[word]):
-                sign = {'ge': 'at least', 'gt': 'more than', 'le': 'at most', 'lt': 'less than'}[word]
-                raise InputError(f'{name}: {item} must be {sign} {meta[word]}')
+            raise InputError(f'{name}: {_shown(item)} is not one of {", ".join(meta["choices"])}')
+        _check_range(name, meta, item)
         if meta['path']:
-            target = item.split('=', 1)[1] if '=' in item and not Path(item).exists() else item
-            if not Path(target).exists():
-                raise InputError(f'{name}: {target} does not exist')
+            _check_path(name, item)
 
 
-def add_options(parser, cls):
-    """Add every field of a settings class to an argparse parser; unset options stay absent (SUPPRESS)."""
-    import argparse
-
-    for f in fields(cls):
-        meta = f.metadata
-        kind, many = value_type(cls, f.name)
-        default = f.default if f.default is not dataclasses.MISSING else f.default_factory()
-        shown = '' if default in (None, [], '') or meta['required'] else f' [default: {default}]'
-        unit = f' ({meta["unit"]})' if meta['unit'] else ''
-        text = (meta['help'] + unit + shown).replace('%', '%%')
-        common = dict(dest=f.name, default=argparse.SUPPRESS, help=text)
-        if kind is bool:
-            parser.add_argument(flag(f.name), action=argparse.BooleanOptionalAction, **common)
-        else:
-            extra = {'choices': meta['choices']} if meta['choices'] else {}
-            if many:
-                extra['action'] = 'append'
-            parser.add_argument(flag(f.name), type=kind, **common, **extra)
-
-
-def read_settings_file(cls, path):
-    """Values of a settings file (JSON object; keys are option names). InputError for anything unknown."""
+def _shown(value: Any) -> str:
+    """A value in a message: no more of it than tells which."""
     try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
-    except OSError as e:
-        raise InputError(f'--settings: cannot read {path}: {e.strerror}') from e
-    except ValueError as e:
-        raise InputError(f'--settings: {path} is not valid JSON: {e}') from e
-    if not isinstance(data, dict):
-        raise InputError(f'--settings: {path} must hold one JSON object')
-    known = {f.name for f in fields(cls)}
-    values = {}
-    for key, value in data.items():
-        name = key.replace('-', '_')
-        if name not in known:
-            raise InputError(f'--settings: {path}: unknown option {key!r} for this verb')
-        values[name] = float(value) if _is_int_for_float(cls, name, value) else value
-    return values
+        text = repr(value)
+    except ValueError:
+        # An int too long for Python to print.
+        return f'a number of {value.bit_length()} bits'
+    return text if len(text) <= 60 else text[:57] + '...'
 
 
-def _is_int_for_float(cls, name, value):
-    return value_type(cls, name) == (float, False) and isinstance(value, int) and not isinstance(value, bool)
+def _check_type(name: str, kind: type, item: Any) -> None:
+    fits = isinstance(item, (int, float) if kind is float else kind)
+    if not fits or (isinstance(item, bool) and kind is not bool):
+        raise InputError(f'{name}: expected {kind.__name__}, got {_shown(item)}')
+    if isinstance(item, str):
+        try:
+            os.fsencode(item)
+        except UnicodeEncodeError:
+            raise InputError(f'{name}: {_shown(item)} is not text') from None
+        if len(item) > LONGEST_TEXT or any(ord(c) < 32 or ord(c) == 127 for c in item):
+            raise InputError(f'{name}: {_shown(item)} is too long, or holds control characters')
+    elif isinstance(item, float) and not math.isfinite(item):
+        raise InputError(f'{name}: {item} is not a finite number')
+    elif not isinstance(item, bool) and abs(item) > (LARGEST_INT if kind is int else LARGEST_FLOAT):
+        raise InputError(f'{name}: {_shown(item)} is far out of every sensible range')
+
+
+def _check_range(name: str, meta: typing.Mapping[str, Any], item: Any) -> None:
+    for word, bad in (
+        ('ge', lambda v, b: v < b),
+        ('gt', lambda v, b: v <= b),
+        ('le', lambda v, b: v > b),
+        ('lt', lambda v, b: v >= b),
+    ):
+        if meta[word] is not None and bad(item, meta[word]):
+            raise InputError(f'{name}: {item} must be {BOUNDS[word]} {meta[word]}')
+
+
+def _check_path(name: str, item: str) -> None:
+    """InputError unless a file or folder is there; NAME=FILE is taken apart when there is no such file."""
+    target = item.split('=', 1)[1] if '=' in item and not _there(item) else item
+    if not _there(target):
+        raise InputError(f'{name}: {target} does not exist')
+    if not (Path(target).is_file() or Path(target).is_dir()):
+        # Opening a pipe would wait for ever.
+        raise InputError(f'{name}: {target} is neither a file nor a folder')
+
+
+def _there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        # A name too long, or a folder that may not be entered.
+        return False

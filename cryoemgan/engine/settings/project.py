@@ -1,13 +1,18 @@
 """Parameters of ``project``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .base import Settings, option
+
+MAPS = 'Maps'
 
 
 @dataclass
 class Project(Settings):
     """Project a refined map at every particle's angles and shifts."""
+
+    GROUP: ClassVar[str] = 'References'
 
     particles: str | None = option(
         None,
@@ -21,6 +26,7 @@ class Project(Settings):
         "Refined map (MRC). Box and pixel size may differ from the particles'; the pixel size is read from the header. "
         'Beside half maps it serves only particles without half set.',
         path=True,
+        group=MAPS,
         label='Refined map',
     )
     half1: str | None = option(
@@ -29,23 +35,27 @@ class Project(Settings):
         'its own half set (_rlnRandomSubset), so that a denoiser trained on half 1 never meets the noise of half 2; '
         'and the references are low-passed where the FSC of the two falls below 0.143.',
         path=True,
+        group=MAPS,
         label='Half map 1',
     )
-    half2: str | None = option(None, 'Half map 2; see half map 1.', path=True, label='Half map 2')
+    half2: str | None = option(None, 'Half map 2; see half map 1.', path=True, group=MAPS, label='Half map 2')
     class_volume: list[str] = option(
         [],
         'Map of one class of a 3D classification (MRC), repeated for each class: as NUMBER=FILE, or in the order of '
         'the class numbers from 1. Each particle is projected from the map of its own class (_rlnClassNumber); '
         '--volume then serves only particles of classes without a map. Not together with half maps.',
         path=True,
+        group=MAPS,
         label='Maps of the classes',
     )
     volume_pixel_size: float | None = option(
         None,
         'Pixel size of the map, when its header is wrong or empty.',
         unit='A/px',
-        gt=0,
+        gt=0.05,
+        lt=100,
         expert=True,
+        group=MAPS,
         label='Map pixel size',
     )
     mask: str | None = option(
@@ -53,6 +63,7 @@ class Project(Settings):
         'Mask (MRC, values 0 to 1, same box as the map). Removes solvent noise, which '
         'the network would otherwise learn to paint.',
         path=True,
+        group=MAPS,
         label='Mask',
     )
     lowpass: float | None = option(
@@ -62,6 +73,8 @@ class Project(Settings):
         'maps (within the mask) when they are given, else the map as it is.',
         unit='A',
         gt=0,
+        le=1e5,
+        group=MAPS,
         label='Low-pass',
     )
     ctf: str = option(
@@ -77,6 +90,7 @@ class Project(Settings):
         False,
         "Multiply the map by -1. For a map whose contrast is the opposite of the particles': "
         'the run says so when it finds one, and never does it by itself.',
+        group=MAPS,
         label='Invert the map',
     )
     interpolation: str = option(

@@ -1,6 +1,7 @@
 """One definition of each parameter: command line, settings file, ranges."""
 
 import json
+from dataclasses import fields
 
 import pytest
 
@@ -40,6 +41,22 @@ def test_command_line_wins_over_the_settings_file(tmp_path, inputs):
         ({'batch_size': 1.5}, '--batch-size: expected int'),
         ({'mask': 'gone.mrc'}, '--mask: gone.mrc does not exist'),
         ({'resume': True, 'overwrite': True}, 'exclude each other'),
+        # Tampered files: each was once a traceback, or hung.
+        ({'batch_size': None}, '--batch-size: expected int, got nothing'),
+        ({'seed': None}, '--seed: expected int, got nothing'),
+        ({'class_volume': 5}, '--class-volume: expected a list, got 5'),
+        ({'class_volume': 'v.mrc'}, '--class-volume: expected a list'),
+        ({'class_volume': [[[['v.mrc']]]]}, '--class-volume: expected str'),
+        ({'lowpass': 1e29}, '--lowpass: 1e\\+29'),
+        ({'lowpass': 10**400}, '--lowpass: a number of|--lowpass: 1000'),
+        ({'lowpass': []}, '--lowpass: expected float'),
+        ({'seed': 10**30}, '--seed: 1000'),
+        ({'mask': '\x00'}, 'control characters'),
+        ({'mask': '\ud800'}, 'is not text'),
+        ({'mask': 'x' * 300}, 'does not exist'),
+        ({'mask': 'x' * 5000}, 'too long'),
+        ({'mask': '/dev/zero'}, 'neither a file nor a folder'),
+        ({'batch-size': 1, 'batch_size': 2}, 'given twice'),
     ],
 )
 def test_wrong_values_name_their_option(tmp_path, inputs, values, message):
@@ -47,7 +64,20 @@ def test_wrong_values_name_their_option(tmp_path, inputs, values, message):
         parse(['project', *inputs, *settings_file(tmp_path, **values)])
 
 
-@pytest.mark.parametrize('text', ['', '[1]', '{"a": ', '\x00'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '[1]',
+        '{"a": ',
+        '\x00',
+        '[' * 100_000,
+        '{"seed": 1, "seed": 2}',
+        '{"lowpass": Infinity}',
+        '{"seed": 1' + '0' * 5000 + '}',
+        ' ' * 2**21,
+    ],
+)
 def test_damaged_settings_file(tmp_path, inputs, text):
     (tmp_path / 's.json').write_text(text)
     with pytest.raises(InputError, match='--settings'):
@@ -68,8 +98,27 @@ def test_help_of_every_verb_and_option(verb, capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     cls = COMMANDS[verb]
-    for name, field in cls.__dataclass_fields__.items():
-        assert '--' + name.replace('_', '-') in text
+    required, _, rest = text.partition('Required:')[2].partition('\n\n')
+    for field in fields(cls):
+        name = field.name
+        assert '--' + name.replace('_', '-') in (required if field.metadata['required'] else rest)
         words = set(field.metadata['help'].lower().split())
         label = set(field.metadata['label'].lower().split())
         assert len(words - label) >= 2, f'{verb}: the help of {name} only repeats its label'
+
+
+def test_the_settings_that_a_run_left_behind_are_settings_again(tmp_path, inputs):
+    written = {'verb': 'project', 'version': '1', 'settings': {'lowpass': 9.0, 'mask': None, 'class_volume': []}}
+    assert parse(['project', *inputs, *settings_file(tmp_path, **written)])[1].lowpass == 9.0
+    with pytest.raises(InputError, match="holds the settings of 'train'"):
+        parse(['project', *inputs, *settings_file(tmp_path, **written | {'verb': 'train'})])
+
+
+def test_options_stand_in_the_group_of_their_class(capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(['project', '--help'])
+    text = capsys.readouterr().out
+    places = [text.index(f'\n{title}:') for title in ('Required', 'Maps', 'References', 'The run')]
+    assert places == sorted(places)
+    assert places[1] < text.index('\n  --half1') < places[2]
+    assert 'usage: cryoemgan project --particles FILE --output DIR [options]' in text

@@ -64,16 +64,21 @@ def run(verb, settings):
 
     watch_parent()
     job = Job(verb, settings)
-    job.stop.listen()
     module = importlib.import_module(f'.commands.{verb}', __package__)
-    # Every check of input comes before the folder is touched.
-    inputs = module.load_inputs(settings, job)
-    with job.alone():
-        finished = job.prepare()
-        if finished is not None:
-            return finished
-        results = module.run(settings, job, inputs)
-        job.finish(results)
+    with job.stop.listening():
+        # Every check of input comes before the folder is touched.
+        inputs = module.load_inputs(settings, job)
+        with job.alone():
+            return _work(module, job, inputs)
+
+
+def _work(module, job, inputs):
+    """The command's own work, in a folder that nobody else writes to."""
+    finished = job.prepare()
+    if finished is not None:
+        return finished
+    results = module.run(job.settings, job, inputs)
+    job.finish(results)
     return results
 
 

@@ -22,10 +22,18 @@ class Stop:
     def __init__(self) -> None:
         self.asked, self._patient = False, False
 
-    def listen(self) -> None:
-        """Handle the two signals from now on (main thread only)."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the two signals inside; elsewhere than in the main thread Python leaves them alone."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._patient and not self.asked:

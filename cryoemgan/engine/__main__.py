@@ -95,7 +95,8 @@ def _main(argv):
         verb, settings = parse([a for a in argv if a != '--debug'])
         use_threads(settings.threads)
         run(verb, settings)
-    except Exception as e:  # noqa: BLE001 - the last stop of every error, told in one sentence
+    except Exception as e:
+        # The last stop of every error: told in one sentence.
         if debug:
             raise
         sentence, status = explained(e)

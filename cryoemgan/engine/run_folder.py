@@ -45,16 +45,23 @@ class RunFolder:
     Attributes
     ----------
     result : where the files will be in the end (--output).
-    current : where the run writes them now.
     inputs, outputs : records of `files.file_identity`, and names in the folder.
     """
 
     def __init__(self, command: str, settings: Settings) -> None:
         self.command, self.settings = command, settings
         self.result = Path(settings.output or '.')
-        self.current = live_folder(self.result) if settings.resume else self.result
+        self._current = live_folder(self.result) if settings.resume else self.result
         self.inputs: list[Json] = []
+        # What was read before the work began; a command may read more on its way.
+        self._at_start: list[Json] = []
         self.outputs: list[str] = []
+
+    @property
+    def current(self) -> Path:
+        """Where the files lie now. Only the first process decides it; the others look."""
+        replaces = self.settings.overwrite and not leader()
+        return live_folder(self.result) if replaces else self._current
 
     def add_output(self, name: str) -> Path:
         """Path of an output, which belongs to the result from now on."""
@@ -97,25 +104,30 @@ class RunFolder:
         -------
         The summary of a run that had finished already (--resume has nothing to do), else None.
         """
+        if not leader():
+            return self._finished(read_json(self.current / SETTINGS)) if self.settings.resume else None
         held = self._check_folder()
         if held is not None and self.settings.resume:
             self._check_same(held, warn)
-            summary = read_json(self.current / SUMMARY)
-            if summary is not None and not self._goes_on(held):
-                if leader():
-                    self.take_place()
+            summary = self._finished(held)
+            if summary is not None:
+                self.take_place()
                 return summary
             self.outputs = [name for name in held.get('outputs', []) if isinstance(name, str)]
-        if leader():
-            if held is not None and self.settings.overwrite:
-                self.current = self.result / UNFINISHED
-                shutil.rmtree(self.current, ignore_errors=True)
-            self.current.mkdir(parents=True, exist_ok=True)
-            (self.current / SUMMARY).unlink(missing_ok=True)
-            self._write_settings()
-        elif held is not None and self.settings.overwrite:
-            self.current = self.result / UNFINISHED
+        if held is not None and self.settings.overwrite:
+            self._current = self.result / UNFINISHED
+            shutil.rmtree(self.current, ignore_errors=True)
+        self.current.mkdir(parents=True, exist_ok=True)
+        # Other processes read the settings first: with the new ones they find no summary of the old.
+        (self.current / SUMMARY).unlink(missing_ok=True)
+        self._at_start = list(self.inputs)
+        self._write_settings()
         return None
+
+    def _finished(self, held: Json | None) -> Json | None:
+        """Summary of a run with nothing left to do; held: its settings.json."""
+        summary = read_json(self.current / SUMMARY)
+        return None if held is None or self._goes_on(held) else summary
 
     def _check_folder(self) -> Json | None:
         """What the folder says of the run that wrote it, None for an empty one; InputError for others' folders."""
@@ -192,7 +204,7 @@ class RunFolder:
                 'verb': self.command,
                 'version': __version__,
                 'settings': self.settings.as_dict(),
-                'inputs': self.inputs,
+                'inputs': self._at_start,
                 'outputs': self.outputs,
             },
         )
@@ -220,7 +232,7 @@ class RunFolder:
                 shutil.rmtree(target)
             os.replace(path, target)
         self.current.rmdir()
-        self.current = self.result
+        self._current = self.result
         flush_to_disk(self.result)
 
     def _listed(self, held: Json) -> list[str]:

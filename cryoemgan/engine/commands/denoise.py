@@ -91,7 +91,7 @@ def run(settings, job, inputs):
         **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
         'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
         'members': routing.members, 'resolution_cut': committee.cut,
-        'uncertainty_median': None if errors is None else float(np.median(errors)),
+        'uncertainty_median': None if errors is None else _median(errors),
         'constant_images': constant, 'device': str(model.device), 'precision': precision,
         'images_per_second': round(len(table) / seconds, 2), 'statement': card.statement_of(model.card),
     }  # fmt: skip
@@ -154,7 +154,7 @@ def _judge(job, inputs, scores):
 
 
 def _median(values):
-    known = values[~np.isnan(values)]
+    known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else None
 
 

@@ -28,7 +28,7 @@ def empty(path, count=40, box=BOX, seed=5, scale=1.0, **options):
 def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     pairs = ReferencePairs(*(ParticleTable.read(p) for p in toypairs.pairs(folder, count=300, noise=NOISE)))
-    pairs.measure()
+    pairs.fit_grey_scale()
     return pairs
 
 
@@ -38,8 +38,8 @@ def source(pairs, path, seed=3, box=BOX):
 
 def noise_of(pairs, found, number=0, count=60):
     """Noise of a draw in the particles' grey values."""
-    synthetic = FreshPairs(pairs, np.arange(len(pairs)), 3, (), found)
-    return pairs.scale.sd * (synthetic.draw(number, count)[0] - synthetic.draw(number, count, level=0.0)[0])
+    fresh = FreshPairs(pairs, np.arange(len(pairs)), 3, (), found)
+    return pairs.scale.sd * (fresh.draw(number, count)[0] - fresh.draw(number, count, level=0.0)[0])[:, 0].numpy()
 
 
 def test_noise_is_made_of_the_images(tmp_path, pairs):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ..training import sampling
-from ..training.augmentation import augment, move, turn
+from ..training.augmentation import draw_moves, exchange_noise, move, turn
 from ..training.loading import PairLoader
 from . import toypairs
 
@@ -63,7 +63,8 @@ def test_turns_are_about_the_origin_of_projections(box, code):
 
 def test_a_moved_pair_stays_registered():
     clean = torch.from_numpy(toypairs.blobs(40, 32, 3)[0])[:, None]
-    noisy, moved = augment(3 * clean - 1, clean, np.random.default_rng(0), turns=True, shift=3)
+    moves = draw_moves(np.random.default_rng(0), 40, turns=True, shift=3)
+    noisy, moved = move(3 * clean - 1, moves), move(clean, moves)
     assert torch.allclose(noisy, 3 * moved - 1, atol=1e-6)
     assert not torch.equal(moved, clean)
     assert torch.equal(move(clean, torch.tensor([[0, 2, -1]] * 40)), clean.roll((2, -1), (-2, -1)))
@@ -73,11 +74,9 @@ def test_exchanged_noise_belongs_to_another_particle():
     clean = torch.from_numpy(toypairs.blobs(64, 32, 3)[0])[:, None]
     noise = torch.arange(64.0)[:, None, None, None].expand_as(clean)
     a, b = 0.5, -0.25
-    noisy, moved = augment(
-        a * clean + b + noise, clean, np.random.default_rng(1), turns=False, shift=0, exchange=1.0, pure=a * clean + b
-    )
-    left = noisy - (a * moved + b)
-    assert torch.equal(moved, clean)
+    pure = a * clean + b
+    noisy = exchange_noise(pure + noise, pure, 1.0, np.random.default_rng(1), turns=False)
+    left = noisy - pure
     assert torch.allclose(left[:, 0, 0, 0], torch.arange(64.0).roll(1), atol=1e-4)
 
 
@@ -89,10 +88,12 @@ class Numbered:
     def __init__(self):
         self.reads = []
 
-    def read(self, positions):
+    def gather(self, positions):
         self.reads.append(len(positions))
-        image = np.broadcast_to(np.asarray(positions, np.float32)[:, None, None], (len(positions), 4, 4))
-        return image.copy(), image + 0.5
+        return (np.asarray(positions, np.float32)[:, None, None] + np.zeros((4, 4), np.float32),)
+
+    def assemble(self, gathered, positions):
+        return gathered[0][:, None], gathered[0][:, None] + 0.5
 
 
 @pytest.mark.parametrize('window_bytes', [128 * 8 * 16, 2**20])
@@ -103,8 +104,8 @@ def test_feed_gives_each_pair_once_an_epoch_and_resumes_anywhere(window_bytes):
     for _ in range(150):
         states.append((feed.epoch, feed.offset))
         chosen, noisy, clean = feed.next(7)
-        assert np.array_equal(noisy[:, 0, 0], chosen)
-        assert np.array_equal(clean, noisy + 0.5)
+        assert np.array_equal(noisy[:, 0, 0, 0], chosen)
+        assert torch.equal(clean, noisy + 0.5)
         seen.append(chosen)
     epoch = np.concatenate(seen[:85])
     assert len(np.unique(epoch)) == len(epoch) == 595

@@ -11,9 +11,10 @@ from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging import maps
 from ..settings.train import Train
+from ..training.batches import noise_level
 from ..training.fresh_pairs import FreshPairs, coloured_noise, radial_power
+from ..training.loading import read
 from ..training.pairs import ReferencePairs
-from ..training.step import noise_level
 from . import toypairs
 from .test_train import weights
 
@@ -98,7 +99,7 @@ def opened(folder):
     pairs = ReferencePairs(
         ParticleTable.read(folder / 'particles.star'), ParticleTable.read(folder / 'references.star')
     )
-    pairs.measure(force=True)
+    pairs.fit_grey_scale(force=True)
     return pairs
 
 
@@ -107,7 +108,7 @@ def fresh(pairs, paths=(), seed=3):
 
 
 def raw(pairs, noisy):
-    return noisy * pairs.scale.sd + pairs.scale.mean
+    return noisy[:, 0].numpy() * pairs.scale.sd + pairs.scale.mean
 
 
 def test_noise_has_the_spectrum_of_the_data(bare):
@@ -127,8 +128,8 @@ def test_signal_to_noise_ratio_of_the_data(bare):
     folder, _, filt, signal = bare
     source = fresh(opened(folder))
     truth = (2 * signal).var(axis=(1, 2)).mean() / (filt**2).mean()
-    assert source.measured.snr == pytest.approx(truth, rel=0.08)
-    assert source.measured.gain == pytest.approx(2.0, rel=0.05)
+    assert source.noise.snr == pytest.approx(truth, rel=0.08)
+    assert source.noise.gain == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize('with_maps', [True, False])
@@ -138,8 +139,8 @@ def test_signal_is_the_reference_through_a_ctf_of_the_table(bare, with_maps):
     pairs = opened(folder)
     source = fresh(pairs, paths if with_maps else ())
     noisy, clean = source.draw(5, 12, level=0.0)
-    seen = (raw(pairs, noisy) - source.measured.offset) / source.measured.gain
-    reference = (clean - pairs.scale.unit_offset) / pairs.scale.unit_scale
+    seen = (raw(pairs, noisy) - source.noise.offset) / source.noise.gain
+    reference = (clean[:, 0].numpy() - pairs.scale.unit_offset) / pairs.scale.unit_scale
     s = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.rfftfreq(BOX)) / PX
     wavelength = 12.2643 / np.sqrt(3e5 + 0.978466e-6 * 3e5**2)
     defocus = ParticleTable.read(folder / 'particles.star').ctf()['defocus_u'][:, None, None]
@@ -154,12 +155,13 @@ def test_signal_is_the_reference_through_a_ctf_of_the_table(bare, with_maps):
 def test_projections_are_new_and_in_the_references_grey_values(bare):
     folder, paths, _, _ = bare
     pairs = opened(folder)
-    _, clean = fresh(pairs, paths).draw(0, 60)
-    _, known = pairs.read(np.arange(COUNT))
+    clean = fresh(pairs, paths).draw(0, 60)[1].numpy()
+    known = read(pairs, np.arange(COUNT))[1].numpy()
     assert clean.mean() == pytest.approx(known.mean(), rel=0.05)
     assert clean.std() == pytest.approx(known.std(), rel=0.05)
     assert clean.max() == pytest.approx(1.0, abs=0.15)
-    flat = [x.reshape(len(x), -1) - x.mean(axis=(1, 2))[:, None] for x in (clean, known)]
+    flat = [x.reshape(len(x), -1) for x in (clean, known)]
+    flat = [x - x.mean(axis=1, keepdims=True) for x in flat]
     flat = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in flat]
     assert (flat[0] @ flat[1].T).max() < 0.9999
 
@@ -200,7 +202,7 @@ def test_particles_without_noise_are_those_that_were_made(bare):
     folder, _, _, signal = bare
     pairs = opened(folder)
     positions = np.array([3, 50, 117])
-    pure = fresh(pairs).without_noise(positions, pairs.read(positions)[1])
+    pure = fresh(pairs).without_noise(positions, read(pairs, positions)[1])[:, 0].numpy()
     made = (2.0 * signal[pairs.rows[positions]] + 5.0 - pairs.scale.mean) / pairs.scale.sd
     assert np.abs(pure - made).max() < 0.03 * np.abs(made - made.mean()).max()
 
@@ -234,20 +236,20 @@ def test_trains_on_fresh_pairs_and_resumes_exactly(tmp_path, bare):
     class Killed(BaseException):
         pass
 
-    from ..training.loop import TrainingRun
+    from ..training.loop import TrainingLoop
 
-    original = TrainingRun._save
+    original = TrainingLoop._save
 
     def save_and_die(self):
         original(self)
         raise Killed
 
-    TrainingRun._save = save_and_die
+    TrainingLoop._save = save_and_die
     try:
         with pytest.raises(Killed):
             train(tmp_path / 'broken', data)
     finally:
-        TrainingRun._save = original
+        TrainingLoop._save = original
     train(tmp_path / 'broken', data, resume=True)
     for a, b in zip(weights(tmp_path / 'whole').values(), weights(tmp_path / 'broken').values()):
         assert torch.equal(a, b)

@@ -11,7 +11,7 @@ from ..__main__ import run
 from ..errors import InputError, WorkError
 from ..inference.model import Model
 from ..settings.train import Train, preset_values
-from ..training.validation import Validation
+from ..training.validation import ReferenceValidation
 from . import toypairs
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -41,27 +41,31 @@ def weights(folder):
     return next(iter(model.members.values())).state_dict()
 
 
-def test_presets_fill_what_is_open_and_explicit_options_win():
+def filled(settings, monkeypatch):
+    """Settings filled without a look at the files that they name."""
+    monkeypatch.setattr(Train, 'validate', lambda self: None)
+    return settings.filled()
+
+
+def test_presets_fill_what_is_open_and_explicit_options_win(monkeypatch):
     s = Train(output='x', particles='p', references='r', preset='paper', p=2, minutes=3.0)
     before = dict(vars(s))
     values = preset_values('paper')
     for name, value in values.items():
         if before[name] is None and name not in ('epochs', 'iterations', 'minutes'):
             before[name] = value
-    s.validate = lambda: None
-    s.fill()
+    s = filled(s, monkeypatch)
     assert (s.p, s.minutes, s.epochs) == (2, 3.0, None)
     assert (s.learning_rate_generator, s.learning_rate_discriminator, s.batch_size) == (1e-2, 1e-3, 20)
     assert (s.gan, s.alpha, s.beta, s.discriminator_steps, s.generator_steps) == ('beta', 0.5, 0.5, 1, 2)
     assert all(getattr(s, k) == v for k, v in before.items())
 
 
-def test_preset_gives_a_network_its_own_schedule():
+def test_preset_gives_a_network_its_own_schedule(monkeypatch):
     batches = set()
     for network in (None, 'equivariant', 'residual'):
         s = Train(output='x', particles='p', references='r', network=network)
-        s.validate = lambda: None
-        s.fill()
+        s = filled(s, monkeypatch)
         batches.add((s.network, s.batch_size, s.noise_curriculum > 0))
     assert len(batches) == 2, 'the preset with its network named is not the preset'
     assert len({curriculum for _, _, curriculum in batches}) == 2
@@ -186,7 +190,7 @@ def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data)
 
 def test_early_stop(tmp_path, data, monkeypatch):
     errors = iter([5.0, 3.0, 4.0, 3.5, 1.0])
-    monkeypatch.setattr(Validation, 'measure', lambda *_: {'mse': next(errors), 'psnr': 0.0, 'ssim': 0.0})
+    monkeypatch.setattr(ReferenceValidation, 'scores', lambda *_: {'mse': next(errors), 'psnr': 0.0, 'ssim': 0.0})
     found = train(tmp_path / 'o', data, iterations=10, evaluations=10, patience=2)
     assert found['iterations'] == 4
     assert found['best']['iteration'] == 2

@@ -16,7 +16,8 @@ from cryoemgan.engine.inference.model import Model
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.training import blind_spots, noisy_pairs
-from cryoemgan.engine.training.validation import CopiesValidation
+from cryoemgan.engine.training.loading import read
+from cryoemgan.engine.training.validation import NoisyValidation
 
 from . import toypairs
 
@@ -139,7 +140,7 @@ def test_coloured_noise_is_whitened_for_the_network(tmp_path):
     noise, _ = coloured(np.random.default_rng(3), COUNT, BOX, 1.0)
     path, _ = particles_at(tmp_path, extra=3 * noise)
     pairs, warnings = open_pairs(particles=path, target='self')
-    seen, target = pairs.read(np.arange(COUNT))
+    seen, target = (x[:, 0].numpy() for x in read(pairs, np.arange(COUNT)))
     assert abs(spectra.neighbour_correlation(seen)) < 0.05
     assert pairs.noise_variance == pytest.approx(1, rel=0.1)
     np.testing.assert_allclose(target, pairs.scale.unit_scale * seen, rtol=1e-5)
@@ -239,11 +240,11 @@ def test_validation_knows_the_error_without_truth(tmp_path, target):
     blur.weight.fill_(unit / 25)
     fabric = Fabric(accelerator='cpu', devices=1)
     hidden = 0.25 if target == 'self' else 0
-    check = CopiesValidation(pairs, np.arange(COUNT), fabric, 50, hidden, 1)
+    check = NoisyValidation(pairs, np.arange(COUNT), fabric, 50, hidden, 1)
     wanted = torch.from_numpy(unit * pairs.standardised(truth))[:, None]
     difference = (blur(check.noisy) - wanted).square()
-    error = difference[torch.cat(check.counted)] if hidden else difference
-    found = check.measure(blur)
+    error = difference[check.counted]
+    found = check.scores(blur, None, None)
     assert set(found) == {'mse'}
     assert found['mse'] == pytest.approx(error.mean().item(), abs=0.02 * pairs.target_noise)
     assert error.mean() > 0.035 * pairs.target_noise

@@ -5,17 +5,21 @@ off: a reversed axis of even length must be rolled by one pixel (the pixel at -N
 the box, then stays in place: the image is periodic for the transforms that made it).
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 
+from ..shapes import Tensor
 
-def reverse(images, dim):
+
+def reverse(images: Tensor, dim: int) -> Tensor:
     """images mirrored along ``dim`` about index N//2."""
     flipped = images.flip(dim)
     return flipped if images.shape[dim] % 2 else flipped.roll(1, dim)
 
 
-def turn(images, code):
+def turn(images: Tensor, code: int) -> Tensor:
     """images [..., N, N] in one of the 8 quarter turns and mirrors (code 0..7; 0 = unchanged).
 
     Bit 0 mirrors x, bit 1 mirrors y, bit 2 then exchanges x and y.
@@ -27,20 +31,14 @@ def turn(images, code):
     return images.transpose(-1, -2) if code & 4 else images
 
 
-def with_channel(images):
-    """Tensor [n, C, N, N] of an array [n, N, N] (C = 1) or [n, C, N, N] (guided pairs)."""
-    images = torch.from_numpy(np.ascontiguousarray(images))
-    return images[:, None] if images.ndim == 3 else images
-
-
-def draw(rng, count, turns, shift):
+def draw_moves(rng: np.random.Generator, count: int, turns: bool, shift: int) -> Tensor:
     """Random moves for ``count`` images: int64 [count, 3] of (code, dy, dx)."""
     codes = rng.integers(0, 8 if turns else 1, (count, 1))
     return torch.as_tensor(np.concatenate([codes, rng.integers(-shift, shift + 1, (count, 2))], axis=1))
 
 
-def move(images, moves):
-    """images [B, 1, N, N] after ``moves`` [B, 3]; a pair given the same moves stays registered."""
+def move(images: Tensor, moves: Tensor) -> Tensor:
+    """images [B, C, N, N] after ``moves`` [B, 3]; a pair given the same moves stays registered."""
     moved = torch.empty_like(images)
     for code, dy, dx in {tuple(m) for m in moves.tolist()}:
         chosen = (moves == torch.tensor([code, dy, dx])).all(dim=1).to(images.device)
@@ -48,19 +46,11 @@ def move(images, moves):
     return moved
 
 
-def augment(noisy, clean, rng, *, turns, shift, exchange=0.0, pure=None):
-    """A batch of pairs [B, 1, N, N], moved; a part ``exchange`` of it with the noise of other particles.
+def exchange_noise(noisy: Tensor, pure: Tensor, part: float, rng: np.random.Generator, turns: bool) -> Tensor:
+    """Particles [B, 1, N, N], a random ``part`` of them with the noise of other particles of the batch.
 
-    rng: numpy Generator. pure: the particles without their noise. Exchanged noise is what another particle of the
-    batch has beyond that; it is turned on its own.
+    pure: the particles without their noise. The noise that is exchanged is turned on its own.
     """
-    if exchange:
-        noisy = _exchange(noisy, pure, rng, turns, exchange)
-    moves = draw(rng, len(noisy), turns, shift)
-    return move(noisy, moves), move(clean, moves)
-
-
-def _exchange(noisy, pure, rng, turns, part):
-    noise = move(noisy - pure, draw(rng, len(noisy), turns, 0)).roll(1, 0)
+    noise = move(noisy - pure, draw_moves(rng, len(noisy), turns, 0)).roll(1, 0)
     chosen = torch.as_tensor(rng.random(len(noisy)) < part, device=noisy.device)
     return torch.where(chosen[:, None, None, None], pure + noise, noisy)

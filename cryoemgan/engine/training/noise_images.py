@@ -1,11 +1,17 @@
 """Noise for fresh pairs from images that hold nothing else: boxes of background, or empty particles."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from ..data.sampling import evenly_spread
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.resample import resample, resize
+from ..job import Job
 from ..random_streams import generator
+from ..shapes import Images
+from .pairs import ReferencePairs
 
 # Pixels of images kept at a time, and how often each is shown, turned and cut anew, before others are read.
 KEPT_PIXELS, SHOWN = 2**23, 8
@@ -22,10 +28,11 @@ class NoiseImages:
     InputError when they are smaller, of another pixel size, or constant.
     """
 
-    def __init__(self, table, size, pixel_size, box, seed):
+    def __init__(self, table: ParticleTable, size: int, pixel_size: float, box: int, seed: int) -> None:
         self.table, self.size, self.box, self.seed = table, size, box, seed
         self._images = table.images()
-        self._kept = None, None
+        self._key: tuple[int, int] | None = None
+        self._kept: Images | None = None
         if len(self._images) < FEWEST:
             raise InputError(f'{table.path}: {len(self._images)} image of noise; at least {FEWEST} are needed')
         if abs(table.pixel_size / pixel_size - 1) > PIXEL_TOLERANCE:
@@ -38,19 +45,19 @@ class NoiseImages:
                 f'{table.path}: images of noise of {self._images.box} px for particles of {size} px; extract them in '
                 'the same box or a larger one'
             )
-        self._measure()
+        self.variance, self.shared = self._variance()
 
-    def _measure(self):
-        """Set variance (of the images as they are shown; mean over images) and shared: variance of the mean image
-        times n, over it; 1 for independent noise."""
-        chosen = np.linspace(0, len(self._images) - 1, min(len(self._images), SAMPLE)).round().astype(int)
+    def _variance(self) -> tuple[float, float]:
+        """Variance of the images as they are shown (mean over images); and that of the mean image times n, over it: 1
+        for independent noise."""
+        chosen = evenly_spread(len(self._images), SAMPLE)
         images = _without_mean(resample(resize(self._images.read(chosen), self.size), self.box))
-        self.variance = float(images.var(axis=(1, 2)).mean())
-        if not self.variance > 0:
+        variance = float(images.var(axis=(1, 2)).mean())
+        if not variance > 0:
             raise InputError(f'{self.table.path}: the images of noise are constant')
-        self.shared = float(len(images) * images.mean(axis=0).var() / self.variance)
+        return variance, float(len(images) * images.mean(axis=0).var() / variance)
 
-    def draw(self, rng, number, count):
+    def draw(self, rng: np.random.Generator, number: int, count: int) -> Images:
         """Draw ``number``: float32 [count, box, box] without mean, in the images' own grey values.
 
         Each is a random part of a random image, in one of its 8 quarter turns and mirrors.
@@ -65,22 +72,23 @@ class NoiseImages:
             field[:] = part.T if rng.integers(2) else part
         return _without_mean(resample(fields, self.box))
 
-    def _near(self, number, count):
+    def _near(self, number: int, count: int) -> Images:
         """The images that draw ``number`` takes from: a block of neighbours at a random place, the same in a resumed
         run."""
         size = min(len(self._images), max(count, KEPT_PIXELS // self._images.box**2))
         index = number * count // (SHOWN * size) if size < len(self._images) else 0
-        if self._kept[0] != (index, size):
+        if self._key != (index, size) or self._kept is None:
             start = generator(self.seed, 'background', index).integers(len(self._images) - size + 1)
-            self._kept = (index, size), self._images.read(np.arange(start, start + size))
-        return self._kept[1]
+            self._key, self._kept = (index, size), self._images.read(np.arange(start, start + size))
+        return self._kept
 
 
-def _without_mean(images):
-    return images - images.mean(axis=(1, 2), keepdims=True)
+def _without_mean(images: Images) -> Images:
+    centred: Images = images - images.mean(axis=(1, 2), keepdims=True)
+    return centred
 
 
-def open_background(path, pairs, seed, job):
+def open_background(path: str | None, pairs: ReferencePairs, seed: int, job: Job) -> NoiseImages | None:
     """NoiseImages of a particle table for these pairs; a warning when its images do not look empty. None without."""
     if not path:
         return None

@@ -11,6 +11,8 @@ from ..__main__ import run
 from ..errors import InputError, WorkError
 from ..inference.model import Model
 from ..settings.train import Train, preset_values
+from ..training import losses
+from ..training.step import Training
 from ..training.validation import ReferenceValidation
 from . import toypairs
 
@@ -168,24 +170,44 @@ def test_init_starts_from_a_model_and_leaves_it_alone(tmp_path, data):
         train(tmp_path / 'c', data, init=str(tmp_path / 'a' / 'model'), network='plain')
 
 
-def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data):
-    folder = tmp_path / 'o'
-    with pytest.raises(WorkError, match=r"iteration \d+: the term '\w+' of the generator became (nan|inf)"):
-        train(
-            folder,
-            data,
-            iterations=60,
-            evaluations=60,
-            learning_rate_generator=1.0,
-            p=2,
-            clip=0.0,
-            schedule='constant',
-            reconstruction_weight=1e30,
-            adam_beta2=0.0,
-        )
+@pytest.mark.parametrize(('evaluations', 'last_good'), [(60, 3), (1, None)])
+def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data, monkeypatch, evaluations, last_good):
+    """The fourth step is bad: nothing of it is kept, whether it is looked at after each iteration or much later."""
+    folder, seen = tmp_path / 'o', []
+    reconstruction = losses.reconstruction
+
+    def bad(*arguments):
+        seen.append(None)
+        return reconstruction(*arguments) * (float('nan') if len(seen) == 4 else 1.0)
+
+    monkeypatch.setattr(losses, 'reconstruction', bad)
+    with pytest.raises(WorkError, match=r"iteration 4: the term 'reconstruction' of the generator became nan"):
+        train(folder, data, iterations=60, evaluations=evaluations, schedule='constant')
+    # Looked at after 50 iterations at the latest.
+    assert len(seen) == (4 if evaluations == 60 else 50)
     assert not (folder / 'summary.json').exists()
-    if rows(folder):
+    assert [int(r['iteration']) for r in rows(folder)] == list(range(1, (last_good or 0) + 1))
+    if last_good:
         assert all(torch.isfinite(w).all() for w in weights(folder).values())
+
+
+def test_a_step_that_is_not_finite_is_not_taken(tmp_path, data, monkeypatch):
+    """Weights and the optimiser's memory stay as they were before it, also through the steps that follow."""
+    kept, reconstruction = [], losses.reconstruction
+    monkeypatch.setattr(losses, 'reconstruction', lambda *a: reconstruction(*a) * (float('inf') if kept else 1.0))
+    iterate = Training.iterate
+
+    def watched(self, progress):
+        iterate(self, progress)
+        tensors = [*self.generator.parameters(), *(s['exp_avg'] for s in self.optimise_g.state.values())]
+        if self.iteration >= 2:
+            kept.append([t.detach().clone() for t in tensors])
+
+    monkeypatch.setattr(Training, 'iterate', watched)
+    with pytest.raises(WorkError, match='iteration 3: '):
+        train(tmp_path / 'o', data, network='residual', iterations=5, evaluations=1)
+    assert len(kept) == 4
+    assert all(torch.equal(a, b) for later in kept[1:] for a, b in zip(kept[0], later))
 
 
 def test_early_stop(tmp_path, data, monkeypatch):

@@ -1,8 +1,6 @@
 """Moves of a pair that leave its meaning unchanged: quarter turns, mirrors and whole-pixel shifts.
 
-All act about the pixel N//2, the origin of projections. Array flips turn about (N-1)/2, for even N half a pixel
-off: a reversed axis of even length must be rolled by one pixel (the pixel at -N/2, whose mirror image lies outside
-the box, then stays in place: the image is periodic for the transforms that made it).
+All act about the pixel N//2, the origin of projections (imaging/flips.py).
 """
 
 from __future__ import annotations
@@ -10,13 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..imaging.flips import flipped
 from ..shapes import Tensor
-
-
-def reverse(images: Tensor, dim: int) -> Tensor:
-    """images mirrored along ``dim`` about index N//2."""
-    flipped = images.flip(dim)
-    return flipped if images.shape[dim] % 2 else flipped.roll(1, dim)
 
 
 def turn(images: Tensor, code: int) -> Tensor:
@@ -25,9 +18,9 @@ def turn(images: Tensor, code: int) -> Tensor:
     Bit 0 mirrors x, bit 1 mirrors y, bit 2 then exchanges x and y.
     """
     if code & 1:
-        images = reverse(images, -1)
+        images = flipped(images, -1)
     if code & 2:
-        images = reverse(images, -2)
+        images = flipped(images, -2)
     return images.transpose(-1, -2) if code & 4 else images
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from numpy.typing import NDArray
 
 from ..shapes import Floats, Images, Rows, Tensor
-from .grey_scale import GreyScale
+from .pair_scale import PairScale
 
 if TYPE_CHECKING:
     from ..data.table import ParticleTable
@@ -38,7 +38,7 @@ class TrainingPairs(Protocol):
         """Its pixel size, A."""
 
     @property
-    def scale(self) -> GreyScale:
+    def scale(self) -> PairScale:
         """Grey scales of the set."""
 
     @property

@@ -20,8 +20,8 @@ from ..imaging.resample import resample
 from ..job import Job
 from ..settings.train import Train
 from ..shapes import Flags, Floats, Images, Rows, Tensor
-from .grey_scale import GreyScale
 from .interfaces import Gathered
+from .pair_scale import PairScale
 from .pairs import CHUNK, FIELD_TOLERANCE
 
 # Standard deviation of the signal in network units: about that of a reference whose range is [0, 1].
@@ -38,7 +38,7 @@ class NoisyPairs:
 
     kind = 'self'
     map_prior = None
-    scale: GreyScale
+    scale: PairScale
 
     def __init__(self, particles: ParticleTable, box: int | None = None) -> None:
         self.particles = particles
@@ -113,9 +113,9 @@ class NoisyPairs:
         mean, sd = self._mean_and_sd()
         sample = evenly_spread(len(self), SAMPLE)
         images = (self.raw(sample)[0] - np.float32(mean)) / np.float32(sd)
-        self.gains = spectra.noise_power(images) ** -0.5
+        self.gains = spectra.corner_power(images) ** -0.5
         white = spectra.filtered(images, self.gains)
-        self.noise_variance = float(spectra.autocovariance(white, spectra.background(self.box))[0, 0])
+        self.noise_variance = float(spectra.autocovariance(white, spectra.corner_weight(self.box))[0, 0])
         signal = float(white.var(dtype=np.float64)) - self.noise_variance
         left = spectra.neighbour_correlation(white)
         job.say(f'noise from the corners of the boxes: signal-to-noise ratio {signal / self.noise_variance:.3g} after '
@@ -125,7 +125,7 @@ class NoisyPairs:
                 f'after whitening the noise of neighbouring pixels still correlates by {left:.2f}: --target self takes '
                 'part of the noise for signal. Give frame halves (--target copies) or references'
             )
-        error = self.noise_variance * (2 / (len(sample) * spectra.background(self.box).sum())) ** 0.5
+        error = self.noise_variance * (2 / (len(sample) * spectra.corner_weight(self.box).sum())) ** 0.5
         if signal < SIGNIFICANT * error:
             raise InputError(
                 f'{self.particles.path}: no signal above the noise ({signal:.2g} of it, error {error:.2g}): are the '
@@ -138,7 +138,7 @@ class NoisyPairs:
     ) -> None:
         unit = UNIT_SD / signal**0.5
         self.target_noise = noise * unit**2
-        self.scale = GreyScale(mean=mean, sd=sd, gain=sd, offset=mean, unit_scale=unit, unit_offset=0.0, unit_mean=0.0,
+        self.scale = PairScale(mean=mean, sd=sd, gain=sd, offset=mean, unit_scale=unit, unit_offset=0.0, unit_mean=0.0,
                            unit_sd=UNIT_SD, correlation=own, correlation_shuffled=other)  # fmt: skip
 
     def _chunks(self) -> Iterator[tuple[Images, Images]]:

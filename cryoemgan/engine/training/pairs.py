@@ -17,8 +17,8 @@ from ..job import Job
 from ..settings.train import Train
 from ..shapes import Flags, Floats, Images, Rows, Tensor
 from . import sampling
-from .grey_scale import SIGNIFICANT, GreyScale, PairMoments
 from .interfaces import Gathered
+from .pair_scale import SIGNIFICANT, PairMoments, PairScale
 
 CHUNK = 256
 AGREEMENT = 'cryoemganCorrelation'  # column of project: correlation of each particle with its reference
@@ -45,7 +45,7 @@ class ReferencePairs:
     target_noise = 0.0
     gains = None
     map_prior = None
-    scale: GreyScale
+    scale: PairScale
 
     def __init__(self, particles: ParticleTable, references: ParticleTable, box: int | None = None) -> None:
         """box: resample both to it. InputError when they cannot be paired."""

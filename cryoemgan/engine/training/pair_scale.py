@@ -20,7 +20,7 @@ OUTLYING = 6.0
 
 
 @dataclass(frozen=True)
-class GreyScale:
+class PairScale:
     """Grey scales of a set; all affine, the same for every image.
 
     mean, sd: of the particles. gain, offset: particle grey = gain * reference grey + offset (least squares).
@@ -107,7 +107,7 @@ class PairMoments:
         found: Floats = (m[xy] - m[x] * m[y] / n) / spread
         return found
 
-    def fit(self, invert: bool) -> GreyScale:
+    def fit(self, invert: bool) -> PairScale:
         """Grey scale by least squares over all pixels, without particles of outlying variance.
 
         invert: the moments are those of references of reversed contrast.
@@ -124,7 +124,7 @@ class PairMoments:
         sign = -1.0 if invert else 1.0
         scale = 1 / (high - low)
         own, other, _ = self.correlations()
-        return GreyScale(
+        return PairScale(
             mean=p,
             sd=(pp - p * p) ** 0.5,
             gain=sign * gain,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import re
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .errors import InputError
+from .shapes import Tensor
 
 
 def choose_device(name: str) -> torch.device:
@@ -39,6 +43,18 @@ def choose_precision(name: str, device: torch.device) -> str:
         features: dict[str, bool] = getattr(torch.cpu, 'get_capabilities', dict)()
         native = bool(features.get('avx512_bf16') or features.get('amx_bf16'))
     return 'bfloat16' if native else 'float32'
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device, without waiting for what the device is doing.
+
+    On the processor the tensor is the array's own memory.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type != 'cuda':
+        return tensor.to(device)
+    # Only from pinned memory is a copy a thing that the device does by itself.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def keep_freed_memory() -> None:

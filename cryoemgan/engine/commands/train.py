@@ -182,7 +182,7 @@ def _fresh_pairs(s: Train, job: Job, pairs: TrainingPairs, training: Rows) -> Fr
     fresh = FreshPairs(pairs, training, s.seed, read_volumes(s.volume, pairs, job), background)
     job.say(f'noise of the particles: signal-to-noise ratio {fresh.snr:.3g}')
     if background is not None:
-        job.say(f'images of noise are multiplied by {fresh.background_scale:.3g} to be as strong as that')
+        job.say(f'images of noise are multiplied by {background.scale:.3g} to be as strong as that')
     return fresh
 
 

@@ -9,7 +9,7 @@ from ..__main__ import run
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..settings.train import Train
-from ..training import noise_images
+from ..training import loading, noise_images
 from ..training.fresh_pairs import FreshPairs
 from ..training.noise_images import NoiseImages
 from ..training.pairs import ReferencePairs
@@ -39,7 +39,10 @@ def source(pairs, path, seed=3, box=BOX):
 def noise_of(pairs, found, number=0, count=60):
     """Noise of a draw in the particles' grey values."""
     fresh = FreshPairs(pairs, np.arange(len(pairs)), 3, (), found)
-    return pairs.scale.sd * (fresh.draw(number, count)[0] - fresh.draw(number, count, level=0.0)[0])[:, 0].numpy()
+    positions = np.arange(count) % len(pairs)
+    references = positions, loading.read(pairs, positions).clean
+    noisy, pure = (fresh.draw(number, count, np.arange(count), level, references)[0] for level in (1.0, 0.0))
+    return pairs.scale.sd * (noisy - pure)[:, 0].numpy()
 
 
 def test_noise_is_made_of_the_images(tmp_path, pairs):

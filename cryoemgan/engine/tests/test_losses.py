@@ -88,7 +88,8 @@ def test_closed_forms(pair):
 @pytest.mark.parametrize(('p', 'q'), [(0, 1), (1, 2)])
 def test_shortcuts_equal_the_quadrature(p, q):
     z = torch.linspace(-20, 20, 41, dtype=torch.float64)
-    torch.testing.assert_close(losses.score(z, p, q), losses._integral(z, p, q), rtol=1e-12, atol=1e-14)
+    quadrature = losses._integral(z, p, q, *losses.EXPONENTIAL[torch.float64])
+    torch.testing.assert_close(losses.score(z, p, q), quadrature, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(('alpha', 'beta'), PAIRS)
@@ -133,6 +134,23 @@ def test_beyond_the_limit_the_rule_is_a_line_that_still_teaches():
     (slope,) = torch.autograd.grad(value.sum(), z)
     torch.testing.assert_close(slope, torch.full_like(slope, math.exp(10) + 1), rtol=1e-4, atol=0)
     torch.testing.assert_close((value[0] - value[1:]) / (z[0] - z[1:]), slope[1:], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(('alpha', 'beta'), PAIRS)
+def test_single_precision_is_the_rounded_double(alpha, beta):
+    """Also where the sigmoid has become an exponential, on both sides, and 10 times further."""
+    z = torch.cat([torch.linspace(-25, 25, 401), torch.tensor([-400.0, -60.0, 60.0, 400.0])])
+    rule = losses.ScoringRule(alpha, beta)
+    for function in (rule.real, rule.fake):
+        exact = function(z.double())
+        torch.testing.assert_close(function(z).double(), exact, rtol=3e-7, atol=3e-7)
+        # Monotonic, without a step where one formula takes over from the other.
+        fine = torch.linspace(-40, 40, 8001, dtype=torch.float64)
+        slopes = function(fine).diff() / fine.diff()
+        middle = (fine[1:] + fine[:-1]) / 2
+        middle.requires_grad_()
+        (wanted,) = torch.autograd.grad(function(middle).sum(), middle)
+        torch.testing.assert_close(slopes, wanted, rtol=1e-4, atol=1e-9)
 
 
 def test_parameters_out_of_range():

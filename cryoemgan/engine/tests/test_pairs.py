@@ -6,9 +6,14 @@ import torch
 
 from ..data.table import ParticleTable
 from ..errors import InputError
-from ..training.loading import read
+from ..training import loading
 from ..training.pairs import Contaminated, ReferencePairs
 from . import toypairs
+
+
+def read(pairs, positions):
+    found = loading.read(pairs, np.asarray(positions))
+    return found.noisy, found.clean
 
 
 def opened(folder, box=None, **options):
@@ -127,6 +132,17 @@ def test_other_field_of_view_is_refused_and_other_box_is_resampled(tmp_path):
     assert noisy.shape == references.shape == (40, 48, 48)
     assert np.abs(noisy - toypairs.draw(centres * 0.75, 48)).max() < 1e-2
     assert np.abs(noisy - references).max() < 1e-2
+
+
+def test_a_resampled_pair_is_the_resampled_images(tmp_path):
+    """On the device by products of matrices, for the checks by transforms."""
+    pairs = opened(tmp_path, box=24)
+    pairs.fit_grey_scale()
+    s, positions = pairs.scale, np.arange(5)
+    raw = pairs.raw(positions)
+    noisy, clean = (x[:, 0].numpy() for x in read(pairs, positions))
+    assert np.abs(noisy - (raw[0] - s.mean) / s.sd).max() < 1e-5
+    assert np.abs(clean - (s.unit_scale * raw[1] + s.unit_offset)).max() < 1e-5
 
 
 def test_contamination_replaces_exactly_the_chosen(tmp_path):

@@ -1,7 +1,8 @@
 """The data path: which pairs an optimiser step sees, and how they are changed for it.
 
 Real pairs come from the loader, fresh ones from their source; noise is weakened and exchanged, pairs are moved, pixels
-are hidden. Everything random is a function of (seed, number of the batch).
+are hidden: on the device, while the host draws the few numbers that say how. Everything random is a function of (seed,
+number of the batch, row), so that each process prepares its own rows only.
 """
 
 from __future__ import annotations
@@ -10,27 +11,58 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
+from ..devices import to_device
+from ..random_fields import RandomRows
 from ..random_streams import generator
 from ..settings.pairs import Augmentation
 from ..shapes import Json, Rows, Tensor
 from . import augmentation, blind_spots
-from .interfaces import FreshSource
-from .loading import PairLoader
+from .interfaces import FreshSource, TrainingPairs
+from .loading import PairLoader, Pairs, Taken
+from .shares import Share
+
+# Rows exchange their noise in twos; each copy is the target as often as the other.
+TWO, HALF = 2, 0.5
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs as the networks see them, on their device.
+    """Pairs as the networks see them, on their device; a process's rows of a batch.
 
-    noisy: [B, C, N, N]. clean: [B, 1, N, N]. counted: bool [B, 1, N, N], the pixels that the reconstruction counts, or
-    None for all.
+    rows: which they are. noisy: [n, C, N, N]. clean: [n, 1, N, N]. counted: bool [n, 1, N, N], the pixels that the
+    reconstruction counts, or None for all.
     """
 
+    rows: Rows
     noisy: Tensor
     clean: Tensor
     counted: Tensor | None
+
+
+@dataclass(frozen=True)
+class Dice:
+    """What is random in each row of a batch, but for images of noise; drawn for all rows, kept for some, on the device.
+
+    moves: int64 [n, 3] of the pair. noise_moves: int64 [n, 3] of the noise that it gets. exchanged: bool [n], whether
+    it gets any. swapped: bool [n], whether the two copies change their roles.
+    """
+
+    moves: Tensor
+    noise_moves: Tensor
+    exchanged: Tensor
+    swapped: Tensor
+
+    @classmethod
+    def throw(cls, seed: int, number: int, count: int, rows: Rows, how: Augmentation, device: torch.device) -> Dice:
+        """Those of ``rows`` of batch ``number``, which has ``count`` rows."""
+        rng = generator(seed, 'augmentation', number)
+        moves = augmentation.draw_moves(rng, count, how.turns, how.shift)
+        noise_moves = augmentation.draw_moves(rng, count, how.turns, 0)
+        chances = rng.random((count, 2)) < (how.exchange_noise, HALF)
+        # One journey to the device.
+        dice = to_device(np.concatenate([moves, noise_moves, chances], axis=1)[rows], device)
+        return cls(dice[:, :3], dice[:, 3:6], dice[:, 6] > 0, dice[:, 7] > 0)
 
 
 def noise_level(progress: float, curriculum: float) -> float:
@@ -38,13 +70,20 @@ def noise_level(progress: float, curriculum: float) -> float:
     return 1.0 if not curriculum else min(1.0, 0.25 + 0.75 * progress / curriculum)
 
 
+def group_of_rows(how: Augmentation) -> int:
+    """How many neighbours of a batch need one another."""
+    return TWO if how.exchange_noise else 1
+
+
 class Batches:
     """Batches without end, each process with its share of every one.
 
+    The first rows of a batch are real pairs, the last ones fresh.
+
     Parameters
     ----------
-    loader : PairLoader
-        Real pairs in order.
+    pairs, positions
+        The set, and which of it.
     fresh : FreshSource or None
         Needed for fresh pairs and for changes of the noise.
     how : Augmentation
@@ -54,80 +93,102 @@ class Batches:
     hidden_pixels : float
         Part of the pixels that are hidden, for pairs of kind ``self``.
     seed : int
-        Of everything random but the order of the real pairs.
+        Of everything random.
     size : int
         Pairs a batch, all processes together.
-    fabric : Fabric
-        Device and share of this process.
+    share : Share
+        Rows of this process.
+    device : torch.device
+        Where they are wanted.
     """
 
     def __init__(
         self,
-        loader: PairLoader,
+        pairs: TrainingPairs,
+        positions: Rows,
         fresh: FreshSource | None,
         how: Augmentation,
         fresh_fraction: float,
         hidden_pixels: float,
         seed: int,
         size: int,
-        fabric: Fabric,
+        share: Share,
+        device: torch.device,
     ) -> None:
-        self.loader, self.fresh, self.how, self.hidden_pixels = loader, fresh, how, hidden_pixels
-        self.seed, self.size, self.fabric = seed, size, fabric
-        self.fresh_count = round(fresh_fraction * size)
+        self.pairs, self.fresh, self.how, self.hidden_pixels = pairs, fresh, how, hidden_pixels
+        self.seed, self.size, self.share, self.device = seed, size, share, device
+        share.require(size)
+        if fresh is not None:
+            fresh.to(device)
+        recycled = fresh is not None and fresh.takes_references
+        self._fresh_count = round(fresh_fraction * size)
+        wanted = size if recycled else size - self._fresh_count
+        self.loader = PairLoader(pairs, positions, seed, wanted, how.shuffle, share, device)
+        self._real_count = self.loader.count
+        if recycled:
+            # A set smaller than a batch is shared out as a batch is.
+            self._fresh_count = round(fresh_fraction * self.loader.count)
+            self._real_count -= self._fresh_count
+        self._real_rows = share.rows(0, self._real_count)
+        self._fresh_rows = share.rows(self._real_count, self._real_count + self._fresh_count)
+        self.rows = np.concatenate([self._real_rows, self._fresh_rows])
+        # The other one of two; the last row of an odd number has none.
+        partner = np.minimum(self._real_rows ^ 1, self._real_count - 1)
+        self._partner = to_device(np.searchsorted(self._real_rows, partner), device)
+        self._has_partner = to_device(partner != self._real_rows, device)
         self.number = 0
 
     def next(self, progress: float) -> Batch:
         """The next batch at ``progress`` (0..1) of the run."""
-        rng = generator(self.seed, 'augmentation', self.number)
         level = noise_level(progress, self.how.noise_curriculum)
-        parts = []
-        if self.fresh_count < self.size:
-            parts.append(self._real(rng, level))
-        if self.fresh_count:
-            assert self.fresh is not None
-            parts.append(self._moved(*self.fresh.draw(self.number, self.fresh_count, level), rng))
-        noisy, clean = (torch.cat(x) for x in zip(*parts))
+        dice = Dice.throw(self.seed, self.number, self.size, self.rows, self.how, self.device)
+        pairs = self._shown(level, dice)
+        noisy, clean = augmentation.move(pairs.noisy, dice.moves), augmentation.move(pairs.clean, dice.moves)
         counted = None
-        if self.loader.pairs.kind == 'self':
-            spots = generator(self.seed, 'blind spots', self.number)
+        if self.pairs.kind == 'self':
+            spots = RandomRows(self.seed, 'blind spots', self.number, self.rows, self.device)
             noisy, counted = blind_spots.hide(noisy, self.hidden_pixels, spots)
-        elif self.loader.pairs.kind == 'copies':
-            noisy, clean = self._exchange_copies(noisy, clean, rng)
+        elif self.pairs.kind == 'copies':
+            noisy, clean = self._exchange_copies(noisy, clean, dice.swapped)
         self.number += 1
-        return Batch(self._share(noisy), self._share(clean), None if counted is None else self._share(counted))
+        return Batch(self.rows, _for_networks(noisy), _for_networks(clean), counted)
 
-    def _real(self, rng: np.random.Generator, level: float) -> tuple[Tensor, Tensor]:
-        """Pairs of the data, moved, their noise weakened to ``level`` and exchanged."""
-        positions, noisy, clean = self.loader.next(self.size - self.fresh_count)
-        if level < 1 or self.how.exchange_noise:
-            noisy = self._other_noise(positions, noisy, clean, rng, level)
-        return self._moved(noisy, clean, rng)
+    def _shown(self, level: float, dice: Dice) -> Pairs:
+        """Real and fresh pairs, their noise at ``level``."""
+        parts = []
+        taken = self.loader.next() if self.loader.count else None
+        if taken is not None and len(self._real_rows):
+            parts.append(self._with_noise(taken.part(0, len(self._real_rows)), level, dice))
+        if len(self._fresh_rows):
+            assert self.fresh is not None
+            references = None
+            if self.fresh.takes_references:
+                assert taken is not None
+                rest = taken.part(len(self._real_rows), len(self.rows))
+                references = rest.positions, rest.pairs.clean
+            rows = self._fresh_rows - self._real_count
+            parts.append(Pairs(*self.fresh.draw(self.number, self._fresh_count, rows, level, references)))
+        return Pairs.joined(parts)
 
-    def _other_noise(
-        self, positions: Rows, noisy: Tensor, clean: Tensor, rng: np.random.Generator, level: float
-    ) -> Tensor:
+    def _with_noise(self, taken: Taken, level: float, dice: Dice) -> Pairs:
+        """Real pairs, their noise weakened to ``level`` and exchanged."""
+        noisy, clean = taken.pairs.noisy, taken.pairs.clean
+        if level == 1 and not self.how.exchange_noise:
+            return taken.pairs
         assert self.fresh is not None
-        pure = self.fresh.without_noise(positions, clean)
+        pure = self.fresh.without_noise(taken.positions, clean)
         noisy = pure + level * (noisy - pure)
-        if not self.how.exchange_noise:
-            return noisy
-        return augmentation.exchange_noise(noisy, pure, self.how.exchange_noise, rng, self.how.turns)
+        if self.how.exchange_noise:
+            count = len(noisy)
+            chosen = dice.exchanged[:count] & self._has_partner
+            noisy = augmentation.exchange_noise(noisy, pure, self._partner, chosen, dice.noise_moves[:count])
+        return Pairs(noisy, clean)
 
-    def _moved(self, noisy: Tensor, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        moves = augmentation.draw_moves(rng, len(noisy), self.how.turns, self.how.shift)
-        return augmentation.move(noisy, moves), augmentation.move(clean, moves)
-
-    def _exchange_copies(self, noisy: Tensor, clean: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _exchange_copies(self, noisy: Tensor, clean: Tensor, swapped: Tensor) -> tuple[Tensor, Tensor]:
         """Each copy is the target as often as the other."""
-        a, b = self.loader.pairs.scale.signal()
-        chosen = torch.as_tensor(rng.random((len(noisy), 1, 1, 1)) < 0.5)
-        return torch.where(chosen, a * clean + b, noisy), torch.where(chosen, (noisy - b) / a, clean)
-
-    def _share(self, images: Tensor) -> Tensor:
-        """This process's share of a batch, on its device."""
-        mine = images[self.fabric.global_rank :: self.fabric.world_size]
-        return mine.to(self.fabric.device, memory_format=torch.channels_last)
+        a, b = self.pairs.scale.signal()
+        swapped = swapped[:, None, None, None]
+        return torch.where(swapped, a * clean + b, noisy), torch.where(swapped, (noisy - b) / a, clean)
 
     # State
 
@@ -137,4 +198,9 @@ class Batches:
 
     def restore(self, state: Json) -> None:
         """Go on from `state`."""
-        self.number, self.loader.epoch, self.loader.offset = state['draws'], state['epoch'], state['offset']
+        self.number = state['draws']
+        self.loader.restore(state['epoch'], state['offset'])
+
+
+def _for_networks(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)

@@ -10,13 +10,13 @@ to its noisy value y: what minimises the left side minimises the true error, whi
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
+from ..random_fields import RandomRows
 from ..shapes import Tensor
 
 
-def hide(images: Tensor, fraction: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def hide(images: Tensor, fraction: float, rng: RandomRows) -> tuple[Tensor, Tensor]:
     """Hide a random part of the pixels of images.
 
     The network cannot see which pixels are hidden, so that it learns to use no pixel for itself. At the SNR of single
@@ -28,8 +28,8 @@ def hide(images: Tensor, fraction: float, rng: np.random.Generator) -> tuple[Ten
         [B, 1, N, N], as the network sees them.
     fraction : float
         Part of the pixels that are hidden.
-    rng : numpy Generator
-        Which ones, and the noise in their place.
+    rng : RandomRows
+        Which ones, and the noise in their place; of these rows, on their device.
 
     Returns
     -------
@@ -38,6 +38,7 @@ def hide(images: Tensor, fraction: float, rng: np.random.Generator) -> tuple[Ten
     mask : Tensor
         bool [B, 1, N, N]: the hidden pixels.
     """
-    mask = torch.as_tensor(rng.random(images.shape, dtype='float32') < fraction, device=images.device)
-    noise = torch.as_tensor(rng.standard_normal(images.shape, dtype='float32'), device=images.device)
+    shape = images.shape[1:]
+    mask = rng.uniform(*shape) < fraction
+    noise = rng.normal(*shape)
     return torch.where(mask, noise, images), mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import torch
 from numpy.typing import NDArray
 
 from ..shapes import Floats, Images, Rows, Tensor
@@ -103,16 +104,43 @@ class TrainingPairs(Protocol):
 
 
 class FreshSource(Protocol):
-    """Endless pairs like those of a set, made during training, and what is known of the noise of the set."""
+    """Endless pairs like those of a set, made during training, and what is known of the noise of the set.
+
+    The rows of a draw are pure functions of (number of the draw, row): a process asks for its own ones.
+    """
 
     @property
     def snr(self) -> float:
         """Variance of the signal over that of the noise, as measured on the set."""
 
-    def draw(self, number: int, count: int, level: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Draw ``number``: ``count`` particles and references as `TrainingPairs.assemble` gives them.
+    @property
+    def takes_references(self) -> bool:
+        """Whether fresh pairs are made of references of the set (else of new projections)."""
 
-        level: s.d. of their noise in units of the set's. The same numbers give the same pairs.
+    def to(self, device: torch.device) -> None:
+        """Make pairs on this device from now on."""
+
+    def draw(
+        self, number: int, count: int, rows: Rows, level: float, references: tuple[Rows, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Some rows of a draw of fresh pairs.
+
+        Parameters
+        ----------
+        number, count : int
+            Of the draw, and how many rows it has.
+        rows : Rows
+            Those that are wanted.
+        level : float
+            S.d. of their noise in units of the set's.
+        references : (Rows, Tensor) or None
+            Positions and references [n, 1, box, box], in network units, that they are made of; None for new
+            projections.
+
+        Returns
+        -------
+        noisy, clean : Tensor
+            As of `TrainingPairs.assemble`.
         """
 
     def without_noise(self, positions: Rows, clean: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import WorkError
+from ..errors import Interrupted, WorkError
 from ..job import Job
 from ..settings.optimisation import Evaluation, Length
 from ..shapes import Json
@@ -21,8 +21,8 @@ from .validation import Validation
 
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
-# Iterations after which a step that was not taken is told at the latest.
-CHECK_EVERY = 50
+# Iterations after which a step that was not taken is told at the latest, and several processes agree on the time.
+CHECK_EVERY, AGREE_EVERY = 50, 20
 SCORES = ('mse', 'psnr', 'ssim')
 # The clock of --minutes. Benchmarks on shared machines put process CPU time in its place.
 clock = time.monotonic
@@ -69,6 +69,8 @@ class TrainingLoop:
         self.best = checkpoints.Best(folder, evaluation.keep, writes=self.fabric.is_global_zero)
         self.seconds, self._stale, self._evaluated = 0.0, 0, 0
         self.total = self._iterations()
+        self._before, self._start = 0.0, clock()
+        self._agreement: tuple[float, bool] | None = None
 
     def _iterations(self) -> int | None:
         """Number of iterations, or None when the clock rules."""
@@ -91,22 +93,24 @@ class TrainingLoop:
         self._evaluated = self.training.iteration
 
     def go(self) -> None:
-        """Train to the end. WorkError when a loss term or the validation error is no longer a number."""
-        t, before, start = self.training, self.seconds, clock()
-        saved = start
+        """Train to the end. WorkError when a loss term or the validation error is no longer a number; Interrupted when
+        the run has been asked to end, with its state saved."""
+        t, self._before, self._start = self.training, self.seconds, clock()
+        saved = clock()
         total = self.total or round(60 * self._minutes)
-        with self.job.progress(total, 'training', t.iteration if self.total else round(before)) as bar:
-            while True:
-                progress = self.fabric.broadcast(self._progress())
-                if (progress >= 1 and t.iteration > 0) or self._stopped():
-                    break
+        with (
+            self.job.stop.patient(),
+            self.job.progress(total, 'training', t.iteration if self.total else round(self.seconds)) as bar,
+        ):
+            progress = self._agreed()
+            while (progress < 1 or not t.iteration) and not self._stopped():
                 t.iterate(progress)
-                self.seconds = before + clock() - start
+                before, progress = progress, self._agreed()
                 bar.n = t.iteration if self.total else min(bar.total, round(self.seconds))
                 bar.refresh() if bar.total == bar.n else bar.update(0)
                 if t.iteration % CHECK_EVERY == 0:
                     self._check()
-                if self._evaluation_due(progress):
+                if self._evaluation_due(before, progress):
                     self._evaluate(bar.set_postfix_str)
                     saved = clock()
                 elif self.fabric.is_global_zero and clock() - saved > CHECKPOINT_SECONDS:
@@ -115,14 +119,32 @@ class TrainingLoop:
             if self._evaluated != t.iteration:
                 self._evaluate(bar.set_postfix_str)
 
+    def _agreed(self) -> float:
+        """Part of the run that is done, 0..1, the same in all processes; raises Interrupted in all when one was asked
+        to end.
+
+        Where the clock rules, or somebody may stop the run, the first process decides. It is asked every few
+        iterations: asking is waiting.
+        """
+        t = self.training
+        self.seconds = self._before + clock() - self._start
+        mine = t.iteration / self.total if self.total else self.seconds / (60 * self._minutes)
+        asked = self.job.stop.asked
+        if self.fabric.world_size > 1:
+            if self._agreement is None or t.iteration % AGREE_EVERY == 0:
+                self._agreement = self.fabric.broadcast((mine, asked))
+            shared, asked = self._agreement
+            mine = mine if self.total else shared
+        if asked:
+            if self.fabric.is_global_zero:
+                self._save()
+            raise Interrupted(f'stopped after iteration {t.iteration}, the state is saved')
+        return mine
+
     @property
     def _minutes(self) -> float:
         assert self.length.minutes is not None
         return self.length.minutes
-
-    def _progress(self) -> float:
-        """Part of the run that is done, 0..1."""
-        return self.training.iteration / self.total if self.total else self.seconds / (60 * self._minutes)
 
     def _stopped(self) -> bool:
         patience = self.evaluation.patience
@@ -143,10 +165,10 @@ class TrainingLoop:
         best = self.best.scores[0]['iteration']
         return f'The best model so far (iteration {best}) is kept in {self.job.folder / "model"}.'
 
-    def _evaluation_due(self, progress_before: float) -> bool:
+    def _evaluation_due(self, before: float, now: float) -> bool:
         """At equal steps of progress, and at the end."""
-        now, parts = self.fabric.broadcast(self._progress()), self.evaluation.evaluations
-        return now >= 1 or math.floor(now * parts) > math.floor(progress_before * parts)
+        parts = self.evaluation.evaluations
+        return now >= 1 or math.floor(now * parts) > math.floor(before * parts)
 
     def _evaluate(self, show: Callable[[str], object]) -> None:
         self._check()

@@ -14,9 +14,11 @@ import torch
 from ..data.matching import match
 from ..data.sampling import chunks, evenly_spread
 from ..data.table import ParticleTable
+from ..devices import to_device
 from ..errors import InputError
 from ..imaging import spectra
-from ..imaging.resample import resample
+from ..imaging.resample import resample, resampled
+from ..imaging.rings import on_grid
 from ..job import Job
 from ..settings.train import Train
 from ..shapes import Flags, Floats, Images, Rows, Tensor
@@ -79,7 +81,7 @@ class NoisyPairs:
 
     def gather(self, positions: Rows) -> Gathered:
         """(particles,): a particle is its own target."""
-        return self.raw(positions)[:1]
+        return (self._noisy.read(self.rows[positions]),)
 
     def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
         """(standardised and whitened particles, the same in network units), [n, 1, box, box]."""
@@ -91,8 +93,11 @@ class NoisyPairs:
         return self._standardised(torch.from_numpy(images.copy())).numpy()
 
     def _standardised(self, images: Tensor) -> Tensor:
-        images = images.sub_(self.scale.mean).div_(self.scale.sd)
-        return images if self.gains is None else torch.from_numpy(spectra.filtered(images.numpy(), self.gains))
+        images = resampled(images, self.box).sub_(self.scale.mean).div_(self.scale.sd)
+        if self.gains is None:
+            return images
+        gains = to_device(on_grid(self.gains, self.box).astype(np.float32), images.device)
+        return torch.fft.irfft2(torch.fft.rfft2(images) * gains, s=(self.box, self.box))
 
     def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, float]:
         """(images to denoise, images with the same signal and independent noise, variance of the latter's noise), in
@@ -169,7 +174,7 @@ class Copies(NoisyPairs):
 
     def __init__(self, particles: ParticleTable, copies: ParticleTable, box: int | None = None) -> None:
         super().__init__(particles, box)
-        self.copies = copies
+        self.copies, self._second = copies, copies.images()
         self.rows, self.copy_rows = match(particles, copies)
         field, other = (t.box * t.pixel_size for t in (particles, copies))
         if abs(field / other - 1) > FIELD_TOLERANCE:
@@ -177,12 +182,12 @@ class Copies(NoisyPairs):
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(first copies, second copies), [n, box, box] in their own grey values."""
-        second = resample(self.copies.images().read(self.copy_rows[positions]), self.box)
+        second = resample(self._second.read(self.copy_rows[positions]), self.box)
         return super().raw(positions)[0], second
 
     def gather(self, positions: Rows) -> Gathered:
-        """(first copies, second copies), as `raw`."""
-        return self.raw(positions)
+        """(first copies, second copies), in their own grey values and boxes."""
+        return *super().gather(positions), self._second.read(self.copy_rows[positions])
 
     def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
         """(standardised first copies, second copies in network units), [n, 1, box, box]."""

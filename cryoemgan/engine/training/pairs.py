@@ -6,22 +6,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..data.matching import match
 from ..data.sampling import chunks
 from ..data.table import ParticleTable
+from ..devices import to_device
 from ..errors import InputError
-from ..imaging.resample import resample
+from ..imaging.resample import resample, resampled
 from ..job import Job
+from ..random_fields import RandomRows
 from ..settings.train import Train
 from ..shapes import Flags, Floats, Images, Rows, Tensor
-from . import sampling
 from .interfaces import Gathered
 from .pair_scale import SIGNIFICANT, PairMoments, PairScale
 
 CHUNK = 256
 AGREEMENT = 'cryoemganCorrelation'  # column of project: correlation of each particle with its reference
+SIDES = ('particles', 'references')
 FIELD_TOLERANCE = 2e-3  # relative difference of box x pixel size that still counts as the same field of view
 
 
@@ -98,12 +99,12 @@ class ReferencePairs:
         )
 
     def gather(self, positions: Rows) -> Gathered:
-        """(particles, references), as `raw`."""
-        return self.raw(positions)
+        """(particles, references), in their own grey values and boxes."""
+        return self._noisy.read(self.rows[positions]), self._clean.read(self.reference_rows[positions])
 
     def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
         """(standardised particles, references in network units) [n, 1, box, box]; contaminated if asked."""
-        noisy, clean = gathered
+        noisy, clean = (resampled(x, self.box) for x in gathered)
         s = self.scale
         noisy.sub_(s.mean).div_(s.sd)
         clean.mul_(s.unit_scale).add_(s.unit_offset)
@@ -116,19 +117,23 @@ class ReferencePairs:
         self._contaminated = contaminated
 
     def _replace(self, by: Contaminated, positions: Rows, noisy: Tensor, clean: Tensor) -> None:
-        s, shape = self.scale, (self.box, self.box)
-        for i in np.flatnonzero(np.isin(positions, by.positions)):
-            if by.what in ('particles', 'both'):
-                # Uniform with the particles' own mean and variance: they have no natural range.
-                noisy[i] = torch.from_numpy(
-                    sampling.contaminating_noise(by.noise, positions[i], by.seed, 0, shape, 0, 1, -(3**0.5), 3**0.5)
-                )
-            if by.what in ('references', 'both'):
-                clean[i] = torch.from_numpy(
-                    sampling.contaminating_noise(
-                        by.noise, positions[i], by.seed, 1, shape, s.unit_mean, s.unit_sd, 0, 1
-                    )
-                )
+        found = np.flatnonzero(np.isin(positions, by.positions))
+        if not len(found):
+            return
+        index, s = to_device(found, noisy.device), self.scale
+        # Uniform with the particles' own mean and variance: they have no natural range.
+        half_range = 3**0.5
+        for side, images, mean, sd, low, high in (
+            ('particles', noisy, 0.0, 1.0, -half_range, half_range),
+            ('references', clean, s.unit_mean, s.unit_sd, 0.0, 1.0),
+        ):
+            if by.what in (side, 'both'):
+                # The same noise whenever a pair is read.
+                rng = RandomRows(by.seed, 'noise', SIDES.index(side), positions[found], noisy.device)
+                shape = self.box, self.box
+                gaussian = by.noise == 'gaussian'
+                noise = mean + sd * rng.normal(*shape) if gaussian else low + (high - low) * rng.uniform(*shape)
+                images.index_copy_(0, index, noise)
 
     def fit_grey_scale(
         self, invert: bool = False, force: bool = False, tell: Callable[[int], object] = lambda count: None

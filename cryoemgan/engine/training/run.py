@@ -14,7 +14,6 @@ from torch import nn
 
 from .. import networks
 from ..data.sampling import evenly_spread
-from ..errors import InputError
 from ..job import Job
 from ..networks import Networks, parameter_count
 from ..posterior import dataset
@@ -24,11 +23,12 @@ from ..settings.pairs import Augmentation
 from ..settings.train import Train
 from ..shapes import Json, Rows
 from . import checkpoints
-from .batches import Batches
+from .batches import Batches, group_of_rows
 from .interfaces import FreshSource, TrainingPairs
-from .loading import PairLoader, read
+from .loading import read
 from .loop import SCORES, TrainingLoop
 from .model_folder import write_model
+from .shares import Share
 from .step import Training
 from .validation import open_validation
 
@@ -114,15 +114,16 @@ def _loop(
 ) -> TrainingLoop:
     """The loop of a fold model, ready to go on from a checkpoint or to start."""
     s = task.settings
-    if batch_size % fabric.world_size:
-        raise InputError(f'--batch-size: {batch_size} cannot be shared among {fabric.world_size} processes')
     torch.manual_seed(s.seed)
     pair = networks.create(s.network, task.pairs.box, **networks.options(s.network, s.gan))
-    how = s.part(Augmentation)
-    loader = PairLoader(task.pairs, task.training, s.seed, how.shuffle)
     if checkpoint is None:
         _first_weights(task, pair)
-    batches = Batches(loader, task.fresh, how, s.fresh_fraction, s.hidden_pixels, s.seed, batch_size, fabric)
+    how = s.part(Augmentation)
+    share = Share(fabric.global_rank, fabric.world_size, group_of_rows(how))
+    batches = Batches(
+        task.pairs, task.training, task.fresh, how, s.fresh_fraction, s.hidden_pixels, s.seed, batch_size, share,
+        fabric.device,
+    )  # fmt: skip
     training = Training(pair, batches, s.part(Optimisation), s.part(Adversary), s.seed, fabric)
     validation = open_validation(task.pairs, task.validation, fabric, batch_size, s.hidden_pixels, s.seed)
     others = [n for n in task.all_names if n != task.name]
@@ -148,7 +149,8 @@ def _first_weights(task: FoldTask, pair: Networks) -> None:
         pair.generator.load_state_dict(task.start.state_dict())
         return
     most = max(2, min(LOOK_COUNT, LOOK_BYTES // (8 * task.pairs.box**2)))
-    noisy, clean = read(task.pairs, task.training[evenly_spread(len(task.training), most)])
+    looked_at = read(task.pairs, task.training[evenly_spread(len(task.training), most)])
+    noisy, clean = looked_at.noisy, looked_at.clean
     if task.pairs.target_noise:
         # What the output shall be has the spread of the signal, not that of the noisy targets.
         clean = clean * (task.pairs.scale.unit_sd / clean.std())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..random_streams import generator
-from ..shapes import Images, Rows
+from ..shapes import Rows
 
 BLOCK = 64  # neighbouring images read together: 0.65 GB/s from disk against 0.46 one by one
 
@@ -46,24 +46,3 @@ def contaminated(positions: Rows, fraction: float, seed: int) -> Rows:
     """The positions replaced by noise: a fixed random part of exactly round(fraction x count), ascending."""
     count = round(len(positions) * fraction)
     return np.sort(generator(seed, 'contamination').choice(positions, count, replace=False))
-
-
-def contaminating_noise(
-    kind: str,
-    position: int,
-    seed: int,
-    side: int,
-    shape: tuple[int, int],
-    mean: float,
-    sd: float,
-    low: float,
-    high: float,
-) -> Images:
-    """Noise image that replaces one image; the same whenever it is asked for.
-
-    kind: gaussian (mean, sd) or uniform (low, high). side: 0 particle, 1 reference.
-    """
-    rng = generator(seed, 'noise', int(position), side)
-    if kind == 'uniform':
-        return rng.uniform(low, high, shape).astype(np.float32)
-    return (mean + sd * rng.standard_normal(shape)).astype(np.float32)

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from ..devices import to_device
 from ..networks import Networks, set_stage
 from ..random_streams import generator
 from ..settings.adversary import Adversary
@@ -26,6 +27,9 @@ from . import losses
 from .batches import Batch, Batches
 from .sync_batch_norm import share_batch_norm
 from .terms import Terms
+
+# Devices whose Adam is one kernel. (The meta device, on which a step is tested not to wait, has none.)
+FUSED = ('cpu', 'cuda')
 
 
 class GeneratorObjective(nn.Module):
@@ -37,9 +41,9 @@ class GeneratorObjective(nn.Module):
         # In a tuple: its weights are not this objective's to train.
         self._opponent, self._rule, self._s = (discriminator,), rule, s
 
-    def forward(self, noisy: Tensor, clean: Tensor, counted: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, noisy: Tensor, clean: Tensor, counted: Tensor | None, total: Tensor | None) -> dict[str, Tensor]:
         denoised = self.generator(noisy).float()
-        distance = losses.reconstruction(denoised, clean, self._s.p, counted)
+        distance = losses.reconstruction(denoised, clean, self._s.p, counted, total)
         fake = torch.zeros_like(distance)
         if self._rule is not None:
             answers = self._opponent[0](denoised).float()
@@ -126,7 +130,8 @@ class Training:
     def _adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
         o = self.optimisation
         # Fused: one pass over the weights, half the time, and a step that the device itself can leave out.
-        return torch.optim.Adam(network.parameters(), rate, (o.adam_beta1, o.adam_beta2), fused=True)
+        fused = self.fabric.device.type in FUSED
+        return torch.optim.Adam(network.parameters(), rate, (o.adam_beta1, o.adam_beta2), fused=fused)
 
     # Algorithm 1
 
@@ -144,7 +149,7 @@ class Training:
             self.discriminator.requires_grad_(False)
         for _ in range(self.adversary.generator_steps):
             batch = self.batches.next(progress)
-            terms = self._generate(batch.noisy, batch.clean, batch.counted)
+            terms = self._generate(batch.noisy, batch.clean, batch.counted, self._total(batch.counted))
             self._descend('generator', self.optimise_g, self.generator, terms)
             self._update_average()
         self.discriminator.requires_grad_(True)
@@ -180,8 +185,15 @@ class Training:
         """Where between its two images each pair's gradient penalty is taken."""
         rng = generator(self.seed, 'penalty', self.iteration, step)
         share = rng.random((self.batches.size, 1, 1, 1), dtype='float32')
-        mine = share[self.fabric.global_rank :: self.fabric.world_size][: len(batch.clean)]
-        return torch.from_numpy(mine).to(batch.clean.device)
+        return to_device(share[batch.rows], batch.clean.device)
+
+    def _total(self, counted: Tensor | None) -> Tensor | None:
+        """Mean over processes of the pixels that count; None where that is this process's own number."""
+        if counted is None or self.fabric.world_size == 1:
+            return None
+        total = counted.sum().float()
+        torch.distributed.all_reduce(total)
+        return total / self.fabric.world_size
 
     def _descend(
         self, side: str, optimiser: torch.optim.Optimizer, network: nn.Module, terms: dict[str, Tensor]
@@ -192,8 +204,9 @@ class Training:
         limit = self.optimisation.clip or math.inf
         gradient = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
         bad = self.terms.add(side, {**terms, f'gradient_{side}': gradient}, self.iteration + 1)
-        # A fused optimiser reads it on the device and leaves its step out, as it does for torch's gradient scaler.
-        optimiser.found_inf = bad  # type: ignore[attr-defined]
+        if optimiser.defaults['fused']:
+            # It reads this on the device and leaves its step out, as it does for torch's gradient scaler.
+            optimiser.found_inf = bad  # type: ignore[attr-defined]
         optimiser.step()
 
     @torch.no_grad()
@@ -204,8 +217,7 @@ class Training:
         steps = (self.iteration - self.average_since) * self.adversary.generator_steps
         decay = min(self.optimisation.ema, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
-        for mean, value in zip(self.average.buffers(), self.generator.buffers()):
-            mean.copy_(value)
+        torch._foreach_copy_(list(self.average.buffers()), list(self.generator.buffers()))
 
     def learning_rates(self) -> dict[str, float]:
         """{'learning_rate_generator', 'learning_rate_discriminator'} of the latest iteration."""

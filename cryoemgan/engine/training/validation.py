@@ -11,8 +11,8 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ..data.sampling import chunks, evenly_spread
-from ..metrics import image_metrics
-from ..random_streams import generator
+from ..metrics import tensor_metrics
+from ..random_fields import RandomRows
 from ..shapes import Rows
 from . import blind_spots
 from .distributed import summed
@@ -40,9 +40,9 @@ class ReferenceValidation:
     NAMES = ('mse', 'psnr', 'ssim')
 
     def __init__(self, pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int) -> None:
-        self.count, mine = _share(pairs, positions, fabric)
+        self.count, rows = _share(pairs, positions, fabric)
         self._fabric, self._batch_size = fabric, batch_size
-        self._noisy, self._clean = read(pairs, mine)
+        self._pairs = read(pairs, positions[rows], fabric.device)
 
     def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
         """Mean mse, psnr and ssim (data range 1) of the generator's images in network units; with a discriminator
@@ -50,18 +50,19 @@ class ReferenceValidation:
         the rule knows no probability (WGAN) its mean score."""
         names = self.NAMES if discriminator is None else (*self.NAMES, 'd_real', 'd_fake')
         # A process without any pairs has sums of the same length.
-        sums = torch.zeros(len(names), dtype=torch.float64)
+        sums = torch.zeros(len(names), dtype=torch.float64, device=self._fabric.device)
         with _evaluating(generator, discriminator):
-            for rows in chunks(len(self._noisy), self._batch_size):
-                noisy, clean = (x[rows].to(self._fabric.device) for x in (self._noisy, self._clean))
+            for rows in chunks(len(self._pairs.noisy), self._batch_size):
+                part = self._pairs[rows]
                 with self._fabric.autocast():
-                    denoised = generator(noisy).float()
-                    answers = [] if discriminator is None else [discriminator(x).float() for x in (clean, denoised)]
+                    denoised = generator(part.noisy).float()
+                    judged = () if discriminator is None else (part.clean, denoised)
+                    answers = [discriminator(x).float() for x in judged] if discriminator is not None else []
                 if rule is not None and rule.probability:
                     answers = [torch.sigmoid(z) for z in answers]
-                found = image_metrics.compare(denoised[:, 0].cpu().numpy(), clean[:, 0].cpu().numpy(), 1.0)
-                values = [float(found[k].sum()) for k in self.NAMES]
-                sums += torch.tensor([*values, *(z.flatten(1).mean(1).sum().item() for z in answers)])
+                found = tensor_metrics.compare(denoised[:, 0], part.clean[:, 0], 1.0)
+                beliefs = [z.flatten(1).mean(1).double() for z in answers]
+                sums += torch.stack([x.sum() for x in (*(found[k] for k in self.NAMES), *beliefs)])
         return {k: v / self.count for k, v in zip(names, summed(self._fabric, sums).tolist())}
 
 
@@ -75,31 +76,33 @@ class NoisyValidation:
     def __init__(
         self, pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, hidden_pixels: float, seed: int
     ) -> None:
-        self.count, mine = _share(pairs, positions, fabric)
+        self.count, rows = _share(pairs, positions, fabric)
         self._fabric, self._batch_size, self._noise = fabric, batch_size, pairs.target_noise
-        self.noisy, self._clean = read(pairs, mine)
+        found = read(pairs, positions[rows], fabric.device)
+        self.noisy, self._clean = found.noisy, found.clean
         self.counted = torch.ones_like(self._clean, dtype=torch.bool)
         if hidden_pixels:
-            rng = generator(seed, 'blind spots', 2**31, fabric.global_rank)
+            rng = RandomRows(seed, 'blind spots', 2**31, rows, fabric.device)
             self.noisy, self.counted = blind_spots.hide(self.noisy, hidden_pixels, rng)
 
     def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
         """{'mse'}: estimated error of the generator's images in network units."""
-        sums = torch.zeros(2, dtype=torch.float64)
+        sums = torch.zeros(2, dtype=torch.float64, device=self._fabric.device)
         with _evaluating(generator):
             for rows in chunks(len(self.noisy), self._batch_size):
                 with self._fabric.autocast():
-                    denoised = generator(self.noisy[rows].to(self._fabric.device)).float().cpu()
-                squares = (denoised - self._clean[rows]).square()[self.counted[rows]]
-                sums += torch.tensor([squares.sum(dtype=torch.float64), squares.numel()], dtype=torch.float64)
+                    denoised = generator(self.noisy[rows]).float()
+                counted = self.counted[rows]
+                squares = (denoised - self._clean[rows]).square() * counted
+                sums += torch.stack([squares.sum(dtype=torch.float64), counted.sum(dtype=torch.float64)])
         total, count = summed(self._fabric, sums).tolist()
         return {'mse': total / count - self._noise}
 
 
 def _share(pairs: TrainingPairs, positions: Rows, fabric: Fabric) -> tuple[int, Rows]:
-    """(number of pairs that are measured by all processes together, those of this process)."""
+    """(number of pairs that are measured by all processes together, this process's among the positions)."""
     most = min(LARGEST_COUNT, max(2, LARGEST_BYTES // (8 * pairs.box**2)))
-    measured = positions[evenly_spread(len(positions), most)]
+    measured = evenly_spread(len(positions), most)
     return len(measured), measured[fabric.global_rank :: fabric.world_size]
 
 
@@ -121,7 +124,7 @@ def _evaluating(*modules: nn.Module | None) -> Iterator[None]:
 def open_validation(
     pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, hidden_pixels: float, seed: int
 ) -> Validation:
-    """The Validation of a data set; pairs of a few rows are read at once."""
+    """The Validation of a data set, read to the device."""
     if pairs.kind == 'references':
         return ReferenceValidation(pairs, positions, fabric, batch_size)
     hidden = hidden_pixels if pairs.kind == 'self' else 0.0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,7 +94,7 @@ def score(z: Tensor, p: float, q: float) -> Tensor:
     dS(t,1)/dz = t^alpha (1-t)^(beta+1). Where log(dF/dz) would pass LOG_SLOPE_LIMIT, F goes on as a
     straight line.
     """
-    with torch.autocast(z.device.type, enabled=False):
+    with _not_lowered(z.device):
         z = z if z.dtype == torch.float64 else z.float()
         if (p, q) == (0, 1):
             return math.log(2) - functional.softplus(-z)
@@ -101,6 +102,12 @@ def score(z: Tensor, p: float, q: float) -> Tensor:
             return 0.125 - torch.sigmoid(-z).square() / 2
         found: Tensor = _Score.apply(z, p, q)
         return found
+
+
+def _not_lowered(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, arithmetic has the precision of its arguments."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 class _Score(torch.autograd.Function):
@@ -255,7 +262,7 @@ def slope_penalty(
         against the *root mean square* difference of images, |grad| * sqrt(pixels), so that the ratio is 1 / lambda in
         every box.
     """
-    with torch.autocast(references.device.type, enabled=False):
+    with _not_lowered(references.device):
         between = torch.lerp(denoised.detach().float(), references.detach().float(), share).requires_grad_()
         value = _per_image(discriminator(between), patch_reduction).sum()
         (gradient,) = torch.autograd.grad(value, between, create_graph=True)

@@ -63,6 +63,7 @@ def run(verb, settings):
     from .signals import watch_parent
 
     watch_parent()
+    settings = settings.filled()
     job = Job(verb, settings)
     module = importlib.import_module(f'.commands.{verb}', __package__)
     with job.stop.listening():

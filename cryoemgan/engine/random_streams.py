@@ -16,9 +16,10 @@ _STREAMS = (
     'projections',
     'background',
     'blind spots',
+    'penalty',
 )
 
 
-def generator(seed, purpose, *key):
+def generator(seed: int, purpose: str, *key: int) -> np.random.Generator:
     """numpy Generator for one purpose and key (epoch, iteration, particle ...)."""
     return np.random.default_rng([seed, _STREAMS.index(purpose), *key])

@@ -1,6 +1,8 @@
-"""A few of many: positions spread evenly over a set."""
+"""A few of many, and all in parts: positions spread evenly over a set, and the loop over it in chunks."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -24,3 +26,9 @@ def evenly_spread(count: int, most: int) -> Rows:
         ``most``.
     """
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
+def chunks(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that cover ``0..count-1`` in order."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

@@ -1,8 +1,10 @@
 """Change of box and pixel size without change of grey values; origin at N//2 for even and odd boxes."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.fft import fftshift, ifftshift
 from scipy.signal import resample as fourier_resample
 
@@ -29,6 +31,23 @@ def resample(data, box, axes=None):
             moved = ifftshift(data, axes=axis)
             data = fftshift(fourier_resample(moved, box, axis=axis), axes=axis)
     return data
+
+
+@functools.lru_cache(maxsize=8)
+def resampling_matrix(box, target, device='cpu'):
+    """float32[target, box]: M of ``M @ images @ M.T``, which is ``resample(images, target)`` for tensors on a device.
+
+    Fourier resampling is linear and separable: for a batch of images two products are less work than transforms.
+    """
+    return torch.tensor(resample(np.eye(box), target, axes=(0,)), dtype=torch.float32, device=device)
+
+
+def resampled(images, target):
+    """Tensor float32[..., N, N] -> [..., target, target], as `resample`."""
+    if images.shape[-1] == target:
+        return images
+    matrix = resampling_matrix(images.shape[-1], target, images.device)
+    return matrix @ images @ matrix.T
 
 
 def resize(data, box, axes=None):

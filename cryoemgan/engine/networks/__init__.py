@@ -11,9 +11,13 @@ patch.
 end, and its name to ``settings/networks.py``.
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,24 +25,32 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from ..settings.networks import LARGEST_BOX, SMALLEST_BOX
+from ..shapes import Tensor
 from .padding import Padded
 
-_BUILDERS = {}
+Builder = Callable[..., tuple[nn.Module, nn.Module]]
+_BUILDERS: dict[str, Builder] = {}
 
 
 @dataclass
 class Networks:
     """A generator and its discriminator."""
 
-    generator: nn.Module
-    discriminator: nn.Module
+    generator: Padded
+    discriminator: Padded
 
     @property
-    def stages(self):
+    def stages(self) -> int:
         """Number of resolutions the pair grows through; 1 for a network that does not grow."""
-        return getattr(self.generator.network, 'stages', 1)
+        stages: int = getattr(self.generator.network, 'stages', 1)
+        return stages
 
-    def set_stage(self, stage, alpha=1.0):
+    @property
+    def stage(self) -> int:
+        """The resolution at which the pair works."""
+        return int(self.generator.network.stage()[0]) if self.stages > 1 else 0
+
+    def set_stage(self, stage: int, alpha: float = 1.0) -> None:
         """Work at resolution ``stage`` (0 .. stages-1), faded in by alpha (0 = still the previous stage,
         1 = fully).
 
@@ -47,31 +59,36 @@ class Networks:
         if not 0 <= stage < self.stages or not 0 <= alpha <= 1:
             raise ValueError(f'stage {stage} of {self.stages} with alpha {alpha}')
         for module in (self.generator, self.discriminator):
-            if hasattr(module.network, 'set_stage'):
-                module.network.set_stage(stage, alpha)
+            set_stage(module, stage, alpha)
 
-    def initialise(self, noisy, clean):
+    def initialise(self, noisy: Tensor, clean: Tensor) -> None:
         """Let the generator look at normalised training pairs [n, 1, N, N] once, before training."""
         if hasattr(self.generator.network, 'initialise'):
             self.generator.network.initialise(noisy, clean)
 
 
-def register(name):
+def set_stage(module: Padded, stage: int, alpha: float) -> None:
+    """`Networks.set_stage` of one network of a pair."""
+    if hasattr(module.network, 'set_stage'):
+        module.network.set_stage(stage, alpha)
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
     """Decorator: make ``build(**options) -> (generator, discriminator)`` known under a name."""
 
-    def add(build):
+    def add(build: Builder) -> Builder:
         _BUILDERS[name] = build
         return build
 
     return add
 
 
-def names():
+def names() -> tuple[str, ...]:
     """Names of the registered networks."""
     return tuple(_BUILDERS)
 
 
-def create(name, box, **options):
+def create(name: str, box: int, **options: Any) -> Networks:
     """The networks called ``name`` for images of ``box`` pixels, freshly initialised, as a Networks.
 
     Options and their defaults are the keyword arguments of the network's builder (`defaults`).
@@ -94,18 +111,18 @@ def create(name, box, **options):
     build = _BUILDERS[name]
     if 'box' in inspect.signature(build).parameters:
         build = functools.partial(build, box)
-    generator, discriminator = (m.to(memory_format=torch.channels_last) for m in build(**options))
+    generator, discriminator = (m.to(memory_format=torch.channels_last) for m in build(**options))  # type: ignore[call-overload]
     return Networks(Padded(generator, crop=True), Padded(discriminator, crop=False))
 
 
-def defaults(name):
+def defaults(name: str) -> dict[str, Any]:
     """The options of a network with their defaults. InputError for an unknown name."""
     if name not in _BUILDERS:
         raise InputError(f'unknown network {name!r} (known: {", ".join(_BUILDERS)})')
     return {p.name: p.default for p in inspect.signature(_BUILDERS[name]).parameters.values() if p.name != 'box'}
 
 
-def options(name, gan):
+def options(name: str, gan: str) -> dict[str, Any]:
     """The options to train a network with under an adversary (a name of ``losses.adversary``).
 
     The defaults, but a discriminator without batch statistics for wgan-gp: its penalty is a statement about the slope
@@ -117,7 +134,7 @@ def options(name, gan):
     return found
 
 
-def outline(name, box, **options):
+def outline(name: str, box: int, **options: Any) -> Networks:
     """The Networks of `create` on the meta device: shapes without numbers, in no time and memory however wide."""
     with torch.device('meta'), _Unfilled():
         return create(name, box, **options)
@@ -126,13 +143,19 @@ def outline(name, box, **options):
 class _Unfilled(TorchFunctionMode):
     """Leaves out random initialisation: on the meta device it fills nothing and imports half of torch (2 s)."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         if function in (torch.Tensor.normal_, torch.Tensor.uniform_):
             return args[0]
         return function(*args, **(kwargs or {}))
 
 
-def parameter_count(module):
+def parameter_count(module: nn.Module) -> int:
     """Number of trainable numbers."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 

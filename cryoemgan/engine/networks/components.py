@@ -4,13 +4,17 @@ Component (m, q) is u_mq(r) cos(m phi) or u_mq(r) sin(m phi) about the origin N/
 the Fourier plane, here they are images, so that a network needs no transform.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from torch import nn
 
+from ..data.sampling import evenly_spread
 from ..imaging.resample import resample
 from ..imaging.steerable import FourierPlane, principal_basis
+from ..shapes import Images, Tensor
 
 # Angular frequencies 0..31 and up to 24 radial functions of each: what a particle of 64 px has above the noise.
 FREQUENCIES, RADIAL = 32, 24
@@ -30,7 +34,17 @@ class Components(nn.Module):
     coefficient from its particle's; size_noisy and size_clean [rank], the s.d. of both coefficients.
     """
 
-    def __init__(self, box, rank):
+    basis: Tensor
+    slot: Tensor
+    mean: Tensor
+    centre: Tensor
+    wiener: Tensor
+    size_noisy: Tensor
+    size_clean: Tensor
+    down: Tensor
+    up: Tensor
+
+    def __init__(self, box: int, rank: int) -> None:
         super().__init__()
         n = min(box, LARGEST_INNER)
         self.box, self.inner, self.rank = box, n, rank
@@ -45,32 +59,32 @@ class Components(nn.Module):
                 matrix = resample(np.eye(source), target, axes=(0,))
                 self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32))
 
-    def analyse(self, images):
+    def analyse(self, images: Tensor) -> Tensor:
         """Coefficients [B, rank] of images [B, 1, box, box]."""
         if self.inner != self.box:
             images = self.down @ images @ self.down.T
         return images.flatten(1) @ self.basis.flatten(1).T
 
-    def synthesise(self, coefficients):
+    def synthesise(self, coefficients: Tensor) -> Tensor:
         """Images [B, 1, box, box]: the mean reference plus the components."""
         flat = torch.addmm(self.mean.flatten(), coefficients, self.basis.flatten(1))
         images = flat.view(-1, 1, self.inner, self.inner)
         return self.up @ images @ self.up.T if self.inner != self.box else images
 
-    def mirror(self):
+    def mirror(self) -> Tensor:
         """Signs [rank] of the coefficients under a mirror at the x axis, which reverses the sines."""
         return 1.0 - 2.0 * (self.slot // RADIAL % 2)
 
-    def mean_image(self):
+    def mean_image(self) -> Tensor:
         """The mean reference [1, 1, box, box]."""
         return self.synthesise(self.mean.new_zeros(1, self.rank))
 
     @torch.no_grad()
-    def fit(self, noisy, clean):
+    def fit(self, noisy: Tensor, clean: Tensor) -> None:
         """Measure everything on normalised pairs [n, 1, box, box]."""
-        chosen = np.linspace(0, len(clean) - 1, min(len(clean), SAMPLES)).round().astype(int)
-        noisy, clean = (resample(x[chosen, 0].cpu().numpy(), self.inner) for x in (noisy, clean))
-        basis, slots, mean = principal_components(clean, self.rank)
+        chosen = evenly_spread(len(clean), SAMPLES)
+        particles, references = (resample(x[chosen, 0].cpu().numpy(), self.inner) for x in (noisy, clean))
+        basis, slots, mean = principal_components(references, self.rank)
         count = len(slots)
         self.basis.zero_()
         self.basis[:count] = basis
@@ -78,8 +92,8 @@ class Components(nn.Module):
         self.slot[:count] = slots
         self.mean.copy_(mean)
         flat = self.basis.flatten(1).T
-        y = torch.from_numpy(np.ascontiguousarray(noisy)).flatten(1) @ flat
-        x = (torch.from_numpy(np.ascontiguousarray(clean)) - self.mean).flatten(1) @ flat
+        y = torch.from_numpy(np.ascontiguousarray(particles)).flatten(1) @ flat
+        x = (torch.from_numpy(np.ascontiguousarray(references)) - self.mean).flatten(1) @ flat
         self.centre.copy_(y.mean(0) * (self._angular() == 0))
         y -= self.centre
         yy, xx, xy = (
@@ -89,10 +103,10 @@ class Components(nn.Module):
         self.size_clean.copy_(xx.sqrt())
         self.wiener.copy_(xy / yy.clamp_min(1e-12))
 
-    def _angular(self):
+    def _angular(self) -> Tensor:
         return self.slot.div(2 * RADIAL, rounding_mode='floor')
 
-    def _over_pairs(self, values):
+    def _over_pairs(self, values: Tensor) -> Tensor:
         """Mean over cosine and sine of the same component: all turns are equally likely."""
         m, place = self._angular(), self.slot % (2 * RADIAL)
         key = m * RADIAL + place % RADIAL
@@ -101,18 +115,20 @@ class Components(nn.Module):
         return (total / count)[key]
 
 
-def principal_components(images, rank):
+def principal_components(references: Images, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """(basis float32[k, N, N], slots int64[k], mean float32[N, N]) of images float32[n, N, N]; k <= rank.
 
     Of the images less their radial mean, together with all their turns and mirror
     images. Cosine and sine stand side by side; largest first.
     """
-    images = torch.as_tensor(np.ascontiguousarray(images))
+    images = torch.as_tensor(np.ascontiguousarray(references))
     plane, mean = FourierPlane(images.shape[-1]), _radial_mean(images.mean(0))
-    sample = images[torch.linspace(0, len(images) - 1, min(len(images), COVARIANCE_SAMPLES)).long()]
+    sample = images[evenly_spread(len(images), COVARIANCE_SAMPLES)]
     found = principal_basis(plane, plane.vectors(sample - mean), energy=1 - 1e-6, most=rank)
     # One image for a function that no turn changes, two (cosine and sine) for all others.
-    parts, slots, seen = [], [], [0] * FREQUENCIES
+    parts: list[Tensor] = []
+    slots: list[int] = []
+    seen = [0] * FREQUENCIES
     for function, m in zip(found.matrix.unflatten(0, (-1, 2)), found.order.tolist()):
         if m >= FREQUENCIES or seen[m] == RADIAL:
             continue
@@ -127,7 +143,7 @@ def principal_components(images, rank):
     return _orthonormal(torch.stack(parts).flatten(1)).view(-1, *mean.shape), torch.tensor(slots), mean
 
 
-def _radial_mean(image):
+def _radial_mean(image: Tensor) -> Tensor:
     """The mean of an image [N, N] over all its turns about N//2."""
     axis = torch.arange(len(image)) - len(image) // 2
     radius = torch.hypot(*torch.meshgrid(axis.float(), axis.float(), indexing='ij')).flatten()
@@ -136,7 +152,7 @@ def _radial_mean(image):
     return torch.from_numpy(CubicSpline(np.arange(len(profile)), profile)(radius)).view_as(image).float()
 
 
-def _orthonormal(rows):
+def _orthonormal(rows: Tensor) -> Tensor:
     """The orthonormal set nearest to ``rows`` [k, p] (Loewdin): treats cosine and sine alike."""
     variance, modes = torch.linalg.eigh(rows.double() @ rows.double().T)
     return ((modes / variance.clamp_min(1e-6).sqrt()) @ modes.T).float() @ rows

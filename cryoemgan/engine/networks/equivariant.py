@@ -9,12 +9,15 @@ random patterns cost 6 % of the error at equal time. Out of training it answers 
 mirror image.
 """
 
+from __future__ import annotations
+
 import math
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ..shapes import Tensor
 from . import register
 from .components import FREQUENCIES, RADIAL, Components
 from .residual import discriminator
@@ -23,7 +26,9 @@ ANGLES = 64
 
 
 @register('equivariant')
-def build(box, rank=512, width=128, blocks=4, frequencies=12):
+def build(
+    box: int, rank: int = 512, width: int = 128, blocks: int = 4, frequencies: int = 12
+) -> tuple[nn.Module, nn.Module]:
     """rank: components. width: patterns, each seen at 64 angles. blocks: hidden layers, which keep angular
     frequencies 0 to ``frequencies``."""
     return Generator(box, rank, width, blocks, min(frequencies, FREQUENCIES - 1)), discriminator((32, 64, 128))
@@ -33,8 +38,10 @@ class Generator(nn.Module):
     """[B, 1, N, N] standardised particles -> [B, 1, N, N] network units, N = box."""
 
     multiple = 2
+    wide: Tensor
+    narrow: Tensor
 
-    def __init__(self, box, rank, width, blocks, frequencies):
+    def __init__(self, box: int, rank: int, width: int, blocks: int, frequencies: int) -> None:
         super().__init__()
         self.components = Components(box, rank)
         self.width, all_frequencies = width, FREQUENCIES - 1
@@ -46,7 +53,7 @@ class Generator(nn.Module):
         for name, highest in (('wide', all_frequencies), ('narrow', frequencies)):
             self.register_buffer(name, _series(highest))
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         c = self.components
         noisy = c.analyse(images).float() - c.centre
         seen = noisy / c.size_noisy.clamp_min(1e-6)
@@ -57,7 +64,7 @@ class Generator(nn.Module):
             found = 0.5 * (found + mirror * self._correction(mirror * seen))
         return c.synthesise(c.wiener * noisy + c.size_clean * found)
 
-    def _correction(self, coefficients):
+    def _correction(self, coefficients: Tensor) -> Tensor:
         """[B, rank] -> [B, rank], in units of the components' sizes."""
         x = _angles(_mix(self._by_frequency(coefficients), self.first), self.wide)
         x = x + self.first_bias.to(x.dtype)
@@ -71,14 +78,14 @@ class Generator(nn.Module):
         x = x.permute(2, 0, 1, 3).flatten(1).float()
         return functional.pad(x, (0, 1)).index_select(1, self.components.slot)
 
-    def _by_frequency(self, coefficients):
+    def _by_frequency(self, coefficients: Tensor) -> Tensor:
         """[B, rank] -> [FREQUENCIES, 2 (cosine, sine), B, RADIAL]; places without a component are zero."""
         x = coefficients.new_zeros(len(coefficients), 2 * FREQUENCIES * RADIAL + 1)
         x = x.index_copy(1, self.components.slot, coefficients)[:, :-1]
         return x.view(-1, FREQUENCIES, 2, RADIAL).permute(1, 2, 0, 3)
 
     @torch.no_grad()
-    def initialise(self, noisy, clean):
+    def initialise(self, noisy: Tensor, clean: Tensor) -> None:
         """Components and Wiener filter of the training pairs; patterns from references spread over them."""
         c = self.components
         c.fit(noisy, clean)
@@ -97,12 +104,12 @@ class Generator(nn.Module):
         self.first.copy_(pattern.permute(0, 3, 1, 2).flatten(2))
 
 
-def _weights(highest, inputs, outputs, scale):
+def _weights(highest: int, inputs: int, outputs: int, scale: float) -> nn.Parameter:
     """Complex matrices of the frequencies 0..highest: [highest + 1, inputs, 2 outputs], real parts first."""
     return nn.Parameter(scale * torch.randn(highest + 1, inputs, 2 * outputs))
 
 
-def _mix(x, weights):
+def _mix(x: Tensor, weights: Tensor) -> Tensor:
     """x [frequencies, 2 (cosine, sine), B, inputs] times the complex matrix of its frequency: [.., 2, B, outputs]."""
     frequencies, _, count, _ = x.shape
     products = torch.bmm(x.reshape(frequencies, 2 * count, -1), weights).view(frequencies, 2, count, 2, -1)
@@ -110,17 +117,17 @@ def _mix(x, weights):
     return torch.stack([re[:, :, 0] - im[:, :, 1], re[:, :, 1] + im[:, :, 0]], 1)
 
 
-def _angles(x, series):
+def _angles(x: Tensor, series: Tensor) -> Tensor:
     """[frequencies, 2, B, width] -> its Fourier series at all angles [ANGLES, B, width]."""
     return torch.matmul(series, x.flatten(2).flatten(0, 1)).view(ANGLES, *x.shape[2:])
 
 
-def _frequencies(x, series):
+def _frequencies(x: Tensor, series: Tensor) -> Tensor:
     """[ANGLES, B, width] -> [frequencies, 2 (cosine, sine), B, width]."""
     return torch.matmul(series.T / ANGLES, x.flatten(1)).view(-1, 2, *x.shape[1:])
 
 
-def _series(highest):
+def _series(highest: int) -> Tensor:
     """cos(m angle), sin(m angle) side by side, times sqrt 2 but for m = 0: [ANGLES, 2 (highest + 1)]."""
     m, angle = torch.arange(highest + 1), 2 * math.pi * torch.arange(ANGLES) / ANGLES
     norm = torch.where(m == 0, 1.0, 2**0.5)

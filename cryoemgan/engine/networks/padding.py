@@ -1,7 +1,13 @@
 """Any even box: reflect the images to the size a network needs, and crop its output back."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from torch import nn
 from torch.nn import functional
+
+from ..shapes import Tensor
 
 
 class Padded(nn.Module):
@@ -12,19 +18,22 @@ class Padded(nn.Module):
     (discriminator). The padding is half on each side, so the image's origin at N//2 stays the origin.
     """
 
-    def __init__(self, network, crop):
+    network: Any
+
+    def __init__(self, network: nn.Module, crop: bool) -> None:
         super().__init__()
         self.network, self.crop = network, crop
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         box = images.shape[-1]
         margin = (self.size(box) - box) // 2
         if margin:
             images = functional.pad(images, (margin,) * 4, mode='reflect')
-        output = self.network(images)
+        output: Tensor = self.network(images)
         return output[..., margin : margin + box, margin : margin + box] if self.crop else output
 
-    def size(self, box):
+    def size(self, box: int) -> int:
         """Side of the images the network really sees, for an even box."""
         multiple = self.network.multiple
-        return max(-(-box // multiple) * multiple, getattr(self.network, 'smallest', 0))
+        size: int = max(-(-box // multiple) * multiple, getattr(self.network, 'smallest', 0))
+        return size

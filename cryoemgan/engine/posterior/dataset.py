@@ -103,14 +103,25 @@ class GuidedPairs:
         out[~real] += self.pairs.scale.gain * self.guide.bank.background + self.pairs.scale.offset
         return out
 
-    def read(self, positions):
-        """(particles with opinions float32[n, 4, N, N], references [n, N, N]), as ReferencePairs.read."""
+    @property
+    def map_prior(self):
+        """What the network knows of the map."""
+        return self.guide
+
+    def assemble(self, gathered, positions):
+        """(particles with opinions float32[n, 4, N, N], references [n, 1, N, N])."""
+        noisy, clean = gathered
+        return noisy, clean[:, None]
+
+    def gather(self, positions):
+        """(particles with opinions float32[n, 4, N, N], references [n, N, N])."""
         positions = np.asarray(positions)
         s, real, places = self.pairs.scale, positions < len(self.pairs), self._place[positions]
         shape = (len(positions), self.pairs.box, self.pairs.box)
         noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
         if real.any():
-            noisy[real], clean[real] = self.pairs.read(positions[real])
+            gathered = tuple(torch.from_numpy(x) for x in self.pairs.gather(positions[real]))
+            noisy[real], clean[real] = (x[:, 0].numpy() for x in self.pairs.assemble(gathered, positions[real]))
         if not real.all():
             noisy[~real] = (self._particles(positions[~real]) - s.mean) / s.sd
             clean[~real] = s.unit_scale * self.guide.bank.background + s.unit_offset

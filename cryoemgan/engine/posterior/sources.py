@@ -56,7 +56,8 @@ def _of_references(size, pairs, training, device):
 def references(pairs, positions):
     """References float32[n, N, N] in their own grey, contaminated ones as they are."""
     s = pairs.scale
-    return ((pairs.read(positions)[1] - s.unit_offset) / s.unit_scale).astype(np.float32)
+    _, clean = pairs.assemble(tuple(torch.from_numpy(x) for x in pairs.gather(positions)), positions)
+    return ((clean[:, 0].numpy() - s.unit_offset) / s.unit_scale).astype(np.float32)
 
 
 def _grey(found, pairs, training):

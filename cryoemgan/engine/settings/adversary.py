@@ -1,6 +1,7 @@
 """Options of the adversary and of the losses: a part of ``train``'s."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .base import option
 
@@ -9,7 +10,9 @@ from .base import option
 class Adversary:
     """Options of the adversary and of the losses."""
 
-    gan: str | None = option(
+    GROUP: ClassVar[str] = 'Adversary and losses'
+
+    gan: str = option(
         None,
         'Adversary. none: plain autoencoder, lowest mean squared error for its cost in every measurement; beta: the '
         '(alpha, beta) scoring rules, which keep most of their error when references are wrong (x 1.14 with 30 % '
@@ -18,7 +21,7 @@ class Adversary:
         choices=('none', 'beta', 'wgan-gp'),
         label='Adversary',
     )
-    alpha: float | None = option(
+    alpha: float = option(
         None,
         'alpha of the scoring rule, cost of false positives ~ t^alpha. (0,0) is cross '
         'entropy, (1,1) Brier, (-0.5,-0.5) boosting. The paper proves robustness only for '
@@ -27,8 +30,8 @@ class Adversary:
         le=1,
         label='Alpha',
     )
-    beta: float | None = option(None, 'beta of the scoring rule; see alpha.', ge=-1, le=1, label='Beta')
-    p: int | None = option(
+    beta: float = option(None, 'beta of the scoring rule; see alpha.', ge=-1, le=1, label='Beta')
+    p: int = option(
         None,
         'Reconstruction loss |output - reference|^p. 1 resists wrong references and poses; 2 has 2-4 % lower '
         'error on clean ones, but 1.75 times as much when 30 % of them are noise (1: 1.18 times).',
@@ -36,7 +39,7 @@ class Adversary:
         le=2,
         label='Reconstruction norm p',
     )
-    reconstruction_weight: float | None = option(
+    reconstruction_weight: float = option(
         None,
         'Weight lambda of the reconstruction term (a mean over pixels). At 10 the (0.5,0.5) adversary pulls with '
         '0.1-0.4 of its force at 64 px; 0 trains a pure GAN, which oscillates. With the literal WGAN-GP the critic '
@@ -44,10 +47,10 @@ class Adversary:
         ge=0,
         label='Reconstruction weight',
     )
-    gradient_penalty: float | None = option(
+    gradient_penalty: float = option(
         None, 'Weight mu of the WGAN-GP penalty mu (|grad D| - 1)^2.', ge=0, expert=True, label='Gradient penalty'
     )
-    critic_scale: str | None = option(
+    critic_scale: str = option(
         None,
         'What slope one of a WGAN critic refers to. literal: the 2-norm over pixels, as printed: its pull '
         'against lambda times l1 is sqrt(pixels)/lambda, 6 at 64 px and 13 at 128 px for lambda 10; box: the root mean '
@@ -56,7 +59,7 @@ class Adversary:
         expert=True,
         label='Critic weight',
     )
-    patch_reduction: str | None = option(
+    patch_reduction: str = option(
         None,
         "How the discriminator's patch scores of an image are combined. mean: independent of the box; sum: as "
         "in the authors' scripts (13 x 13 patches at 128 px make the adversary 169 times stronger).",
@@ -64,10 +67,10 @@ class Adversary:
         expert=True,
         label='Patch scores',
     )
-    discriminator_steps: int | None = option(
+    discriminator_steps: int = option(
         None, 'Discriminator steps k_d in an iteration.', ge=1, le=100, expert=True, label='Discriminator steps'
     )
-    generator_steps: int | None = option(
+    generator_steps: int = option(
         None,
         'Generator steps k_g in an iteration, each on a fresh batch.',
         ge=1,

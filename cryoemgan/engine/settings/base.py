@@ -14,12 +14,16 @@ import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import InputError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 # What no option is ever meant to be: beyond these a value is a slip or an attack, and overflows somewhere later.
 LARGEST_INT, LARGEST_FLOAT, LONGEST_TEXT, LONGEST_LIST = 2**53, 1e12, 4096, 10_000
+Part = TypeVar('Part')
 BOUNDS = {'ge': 'at least', 'gt': 'more than', 'le': 'at most', 'lt': 'less than'}
 
 
@@ -160,6 +164,14 @@ class Settings:
     def is_path(cls, name: str) -> bool:
         """Whether a setting names files: a resumed run is told by their content, not by where they lie."""
         return any(f.name == name and f.metadata['path'] for f in fields(cls))
+
+    def filled(self) -> Self:
+        """These settings as they are worked with: a command with presets takes from them what was left open."""
+        return self
+
+    def part(self, cls: type[Part]) -> Part:
+        """The settings that one of the bases of this class declares, as an instance of it: they travel together."""
+        return cls(**{f.name: getattr(self, f.name) for f in fields(cls)})  # type: ignore[arg-type]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as written to settings.json."""

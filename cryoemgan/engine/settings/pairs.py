@@ -1,25 +1,28 @@
-"""Options of the training pairs: which ones, how they are moved, fresh ones, wrong ones: a part of ``train``'s."""
+"""Options of the training pairs: how they are moved, fresh ones, wrong ones, and their checks: parts of ``train``'s."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .base import option
 
 
 @dataclass
-class Pairing:
-    """Options of the training pairs: which ones, how they are moved, fresh ones, wrong ones."""
+class Augmentation:
+    """How each pair is changed whenever it is shown."""
 
-    shuffle: bool | None = option(
+    GROUP: ClassVar[str] = 'How pairs are shown'
+
+    shuffle: bool = option(
         None, "New order in every epoch; off only to repeat the authors' scripts.", expert=True, label='Shuffle'
     )
-    turns: bool | None = option(
+    turns: bool = option(
         None,
         'Show each pair in one of its 8 quarter turns and mirror images, about the '
         "particle's origin: worth 6 % of the error at 4,000 pairs, nothing lost.",
         expert=True,
         label='Turns and mirrors',
     )
-    shift: int | None = option(
+    shift: int = option(
         None,
         'Move each pair by up to this many whole pixels in x and y, so that badly centred '
         'particles are denoised as well.',
@@ -29,7 +32,7 @@ class Pairing:
         expert=True,
         label='Random shifts',
     )
-    exchange_noise: float | None = option(
+    exchange_noise: float = option(
         None,
         'Part of the samples that get the noise of another particle (particle minus its fitted reference), '
         'turned and mirrored on its own. Multiplies small sets: every reference is seen under new measured noise. 0 '
@@ -39,6 +42,23 @@ class Pairing:
         expert=True,
         label='Exchange noise',
     )
+    noise_curriculum: float = option(
+        None,
+        "Part of the run in which the s.d. of the noise rises from a quarter of the data's to all of it; 0 = off. "
+        'For the network that sees the whole particle (equivariant), whose schedule in the preset has it; convolutions '
+        'gained nothing.',
+        ge=0,
+        le=0.9,
+        label='Noise curriculum',
+    )
+
+
+@dataclass
+class Fresh:
+    """Pairs that are made during training."""
+
+    GROUP: ClassVar[str] = 'Fresh pairs'
+
     volume: list[str] = option(
         [],
         'Map that the references were projected from; repeat for several (states, classes), which then count '
@@ -49,7 +69,7 @@ class Pairing:
         path=True,
         label='Maps for fresh pairs or guide',
     )
-    fresh_fraction: float | None = option(
+    fresh_fraction: float = option(
         None,
         'Part of every batch made anew: references under Gaussian noise with the power spectrum of the data '
         '(measured on particle minus reference). With --volume new projections, each shown 4 times, else the '
@@ -68,15 +88,14 @@ class Pairing:
         path=True,
         label='Images of noise',
     )
-    noise_curriculum: float | None = option(
-        None,
-        "Part of the run in which the s.d. of the noise rises from a quarter of the data's to all of it; 0 = off. "
-        'For the network that sees the whole particle (equivariant), whose schedule in the preset has it; convolutions '
-        'gained nothing.',
-        ge=0,
-        le=0.9,
-        label='Noise curriculum',
-    )
+
+
+@dataclass
+class Checks:
+    """The box, and which pairs are trusted."""
+
+    GROUP: ClassVar[str] = 'Pairs'
+
     box: int | None = option(
         None,
         "Box to train at; default the particles'. Both sets are resampled in Fourier "
@@ -98,29 +117,6 @@ class Pairing:
         expert=True,
         label='Outlier limit of agreement',
     )
-    contaminate: str | None = option(
-        None,
-        'Robustness experiment (section 3.4 of the paper): replace a fixed random part of the training '
-        'references, particles or both by noise. Off for real work.',
-        choices=('none', 'references', 'particles', 'both'),
-        expert=True,
-        label='Contaminate',
-    )
-    contaminate_fraction: float | None = option(
-        None,
-        'Part of the training pairs replaced, the same in every epoch.',
-        ge=0,
-        le=1,
-        expert=True,
-        label='Contaminated fraction',
-    )
-    contaminate_noise: str | None = option(
-        None,
-        'Noise that replaces them: gaussian with the mean and s.d. of the set, or uniform over its range.',
-        choices=('gaussian', 'uniform'),
-        expert=True,
-        label='Contaminating noise',
-    )
     invert_contrast: bool = option(
         False,
         'References and particles have opposite contrast: reverse the references. '
@@ -132,4 +128,35 @@ class Pairing:
         'Train although particles and references do not correlate (wrong poses, wrong map, other particles).',
         expert=True,
         label='Train in spite of failed checks',
+    )
+
+
+@dataclass
+class Contamination:
+    """Pairs that are contaminated on purpose, in a robustness experiment."""
+
+    GROUP: ClassVar[str] = 'Robustness experiment'
+
+    contaminate: str = option(
+        None,
+        'Robustness experiment (section 3.4 of the paper): replace a fixed random part of the training '
+        'references, particles or both by noise. Off for real work.',
+        choices=('none', 'references', 'particles', 'both'),
+        expert=True,
+        label='Contaminate',
+    )
+    contaminate_fraction: float = option(
+        None,
+        'Part of the training pairs replaced, the same in every epoch.',
+        ge=0,
+        le=1,
+        expert=True,
+        label='Contaminated fraction',
+    )
+    contaminate_noise: str = option(
+        None,
+        'Noise that replaces them: gaussian with the mean and s.d. of the set, or uniform over its range.',
+        choices=('gaussian', 'uniform'),
+        expert=True,
+        label='Contaminating noise',
     )

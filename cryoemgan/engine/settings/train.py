@@ -1,20 +1,25 @@
 """Parameters of ``train``, and the presets that fill those the user leaves open."""
 
+from __future__ import annotations
+
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 from ..errors import InputError
 from .adversary import Adversary
 from .base import Settings, flag, option
 from .map_prior import MapPriorSettings, degrees
 from .networks import NETWORKS
-from .optimisation import Optimisation
-from .pairs import Pairing
+from .optimisation import Evaluation, Length, Optimisation
+from .pairs import Augmentation, Checks, Contamination, Fresh
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
 LENGTHS = ('epochs', 'iterations', 'minutes')
 
+# Options that carry the noise of one pair into another; off, also where the preset has them, when pairs are spoilt.
+MIXES_NOISE = ('exchange_noise', 'noise_curriculum')
 
 # Options that compare with references, and what they may be where there are none.
 WITHOUT_REFERENCES = {
@@ -29,7 +34,7 @@ WITHOUT_REFERENCES = {
 }
 
 
-def preset_values(name, network=None, target='references'):
+def preset_values(name: str, network: str | None = None, target: str = 'references') -> dict[str, Any]:
     """Values of a preset (name -> value) for a network, default its own; pure data, one JSON file each.
 
     Also read by the Scipion form. The entry ``networks`` of a file holds what is different for some networks,
@@ -45,9 +50,11 @@ def preset_values(name, network=None, target='references'):
 
 @dataclass
 class Inputs:
-    """What is trained on what: particles, their partners, preset and network, members."""
+    """What is trained on what: particles, their partners, preset and network."""
 
-    particles: str | None = option(None, 'Noisy particles (STAR).', required=True, path=True, label='Particles')
+    GROUP: ClassVar[str] = 'What is trained on what'
+
+    particles: str = option(None, 'Noisy particles (STAR).', required=True, path=True, label='Particles')
     target: str = option(
         'references',
         'What the network learns to give. references: projections of the map; shows most, and can show what only the '
@@ -92,7 +99,7 @@ class Inputs:
         choices=('recommended', 'paper', 'authors'),
         label='Preset',
     )
-    network: str | None = option(
+    network: str = option(
         None,
         'Generator and discriminator. equivariant: sees the whole particle at all in-plane angles at once, 2.5 M '
         'weights, the lowest error for its time on particles within a few pixels of the centre; residual: strided '
@@ -105,6 +112,21 @@ class Inputs:
         choices=NETWORKS,
         label='Network',
     )
+    init: str | None = option(
+        None,
+        'Start from the weights of this model folder (train longer, or adapt it to new '
+        'particles). The model itself is not changed.',
+        path=True,
+        label='Continue from model',
+    )
+
+
+@dataclass
+class CrossFitting:
+    """Fold models, each blind to a part of the particles."""
+
+    GROUP: ClassVar[str] = 'Cross-fitting'
+
     cross_fit: str = option(
         'auto',
         'Members, each trained without a part of the particles, so that denoise never shows a network a particle '
@@ -124,13 +146,14 @@ class Inputs:
         expert=True,
         label='Folds',
     )
-    init: str | None = option(
-        None,
-        'Start from the weights of this model folder (train longer, or adapt it to new '
-        'particles). The model itself is not changed.',
-        path=True,
-        label='Continue from model',
-    )
+
+
+@dataclass
+class Processes:
+    """How many processes share the work."""
+
+    GROUP: ClassVar[str] = 'Processes'
+
     devices: int | None = option(
         None,
         'Processes, one a GPU (or, with --device cpu, CPU processes); default the '
@@ -146,29 +169,46 @@ class Inputs:
 
 
 @dataclass
-class Train(MapPriorSettings, Pairing, Optimisation, Adversary, Inputs, Settings):
+class Train(
+    MapPriorSettings,
+    Contamination,
+    Checks,
+    Fresh,
+    Augmentation,
+    Evaluation,
+    Length,
+    Optimisation,
+    Adversary,
+    Processes,
+    CrossFitting,
+    Inputs,
+    Settings,
+):
     """Train a denoiser on pairs (particle, reference)."""
 
     @classmethod
-    def of_machine(cls):
+    def of_machine(cls) -> frozenset[str]:
         """As in every command, and the processes; the batches of a training decide what it learns."""
         return super().of_machine() - {'batch_size'} | {'devices', 'nodes'}
 
     @classmethod
-    def of_length(cls):
+    def of_length(cls) -> frozenset[str]:
         """A training may be made longer, and keep more."""
         return frozenset({*LENGTHS, 'keep', 'patience'})
 
-    def validate(self):
+    def validate(self) -> None:
         """As in every verb; and the length is given at most once."""
         super().validate()
         degrees(self.pose_prior)
         given = [flag(name) for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f'give only one of {", ".join(given)}: they all set the length of the run')
+        for name in MIXES_NOISE:
+            if self.contaminates() and getattr(self, name):
+                raise InputError(f'{flag(name)} cannot be used with --contaminate: it mixes noise into clean pairs')
         self._validate_target()
 
-    def _validate_target(self):
+    def _validate_target(self) -> None:
         """What each target needs is there, and nothing that it cannot use."""
         if self.target == 'references':
             if self.references is None:
@@ -190,20 +230,25 @@ class Train(MapPriorSettings, Pairing, Optimisation, Adversary, Inputs, Settings
         if self.network in ('guided', 'equivariant'):
             raise InputError(f'--target {self.target}: --network {self.network} looks at references; take residual')
 
-    def pose_prior_degrees(self):
+    def pose_prior_degrees(self) -> float | None:
         """Width of the pose prior, or None."""
         return degrees(self.pose_prior)
 
-    def fill(self):
-        """Take from the preset every option that was left open; explicit values win. Returns self."""
+    def filled(self) -> Train:
+        """These settings with every option that was left open taken from the preset; explicit values win."""
         values = preset_values(self.preset, self.network, self.target)
         if any(getattr(self, name) is not None for name in LENGTHS):
             values = {k: v for k, v in values.items() if k not in LENGTHS}
+        if self.contaminates():
+            values |= dict.fromkeys(MIXES_NOISE, 0.0)
         known = {f.name for f in fields(self)}
-        for name, value in values.items():
+        for name in values:
             if name not in known:
                 raise InputError(f'preset {self.preset}: unknown option {name!r}')
-            if getattr(self, name) is None:
-                setattr(self, name, value)
-        self.validate()
-        return self
+        found = replace(self, **{k: v for k, v in values.items() if getattr(self, k) is None})
+        found.validate()
+        return found
+
+    def contaminates(self) -> bool:
+        """Whether this is a contamination experiment."""
+        return self.contaminate not in (None, 'none') and bool(self.contaminate_fraction)

@@ -9,7 +9,7 @@ from ..__main__ import run
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..settings.train import Train
-from ..training import noise_images
+from ..training import loading, noise_images
 from ..training.fresh_pairs import FreshPairs
 from ..training.noise_images import NoiseImages
 from ..training.pairs import ReferencePairs
@@ -28,7 +28,7 @@ def empty(path, count=40, box=BOX, seed=5, scale=1.0, **options):
 def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     pairs = ReferencePairs(*(ParticleTable.read(p) for p in toypairs.pairs(folder, count=300, noise=NOISE)))
-    pairs.measure()
+    pairs.fit_grey_scale()
     return pairs
 
 
@@ -38,8 +38,11 @@ def source(pairs, path, seed=3, box=BOX):
 
 def noise_of(pairs, found, number=0, count=60):
     """Noise of a draw in the particles' grey values."""
-    synthetic = FreshPairs(pairs, np.arange(len(pairs)), 3, (), found)
-    return pairs.scale.sd * (synthetic.draw(number, count)[0] - synthetic.draw(number, count, level=0.0)[0])
+    fresh = FreshPairs(pairs, np.arange(len(pairs)), 3, (), found)
+    positions = np.arange(count) % len(pairs)
+    references = positions, loading.read(pairs, positions).clean
+    noisy, pure = (fresh.draw(number, count, np.arange(count), level, references)[0] for level in (1.0, 0.0))
+    return pairs.scale.sd * (noisy - pure)[:, 0].numpy()
 
 
 def test_noise_is_made_of_the_images(tmp_path, pairs):

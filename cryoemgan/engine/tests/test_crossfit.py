@@ -203,7 +203,8 @@ def test_minutes_are_shared_and_half_sets_are_needed(tmp_path, inputs, monkeypat
     settings = Train(output=str(tmp_path / 'o'), minutes=1.0, **inputs)
     from ..job import Job
 
-    members = verb.load_inputs(settings, Job('train', settings)).members
+    settings = settings.filled()
+    members = verb.load_inputs(settings, Job('train', settings)).tasks
     assert [m.settings.minutes for m in members] == [0.5, 0.5]
     assert members[0].settings.seed != members[1].settings.seed
     with pytest.raises(InputError, match='_rlnRandomSubset'):
@@ -213,7 +214,7 @@ def test_minutes_are_shared_and_half_sets_are_needed(tmp_path, inputs, monkeypat
 def test_init_must_not_carry_hidden_particles_in(tmp_path, inputs, unbroken):
     start = str(unbroken / 'model')
     train(tmp_path / 'a', inputs, init=start, iterations=2, evaluations=1)
-    with pytest.raises(InputError, match='--init: every member'):
+    with pytest.raises(InputError, match='--init: every fold model'):
         train(tmp_path / 'b', inputs, init=start, iterations=2, evaluations=1, cross_fit='folds')
 
 

@@ -73,10 +73,10 @@ def test_pure_gan_runs_without_a_pull_to_the_references(tmp_path, data, monkeypa
     loss = []
     descend = Training._descend
 
-    def spy(self, optimiser, network, total, **terms):
-        if network is self.generator:
-            loss.append((float(total.detach()), float(terms['adversary'].detach())))
-        descend(self, optimiser, network, total, **terms)
+    def spy(self, side, optimiser, network, terms):
+        if side == 'generator':
+            loss.append((float(terms['loss'].detach()), float(terms['adversary'].detach())))
+        descend(self, side, optimiser, network, terms)
 
     monkeypatch.setattr(Training, '_descend', spy)
     train(tmp_path / 'p', data, gan='beta', reconstruction_weight=0.0, iterations=2, evaluations=1)
@@ -123,7 +123,7 @@ def test_a_model_that_shows_nothing_says_so(tmp_path, data, monkeypatch, state, 
         assert [why in w for w in found if 'SHOWS NOTHING' in w] == [True]
 
 
-def collapse(training):
+def collapse(training, progress):
     """Instead of an iteration: the generator forgets its input."""
     training.iteration += 1
     with torch.no_grad():

@@ -88,7 +88,8 @@ def test_closed_forms(pair):
 @pytest.mark.parametrize(('p', 'q'), [(0, 1), (1, 2)])
 def test_shortcuts_equal_the_quadrature(p, q):
     z = torch.linspace(-20, 20, 41, dtype=torch.float64)
-    torch.testing.assert_close(losses.score(z, p, q), losses._integral(z, p, q), rtol=1e-12, atol=1e-14)
+    quadrature = losses._integral(z, p, q, *losses.EXPONENTIAL[torch.float64])
+    torch.testing.assert_close(losses.score(z, p, q), quadrature, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(('alpha', 'beta'), PAIRS)
@@ -135,6 +136,23 @@ def test_beyond_the_limit_the_rule_is_a_line_that_still_teaches():
     torch.testing.assert_close((value[0] - value[1:]) / (z[0] - z[1:]), slope[1:], rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize(('alpha', 'beta'), PAIRS)
+def test_single_precision_is_the_rounded_double(alpha, beta):
+    """Also where the sigmoid has become an exponential, on both sides, and 10 times further."""
+    z = torch.cat([torch.linspace(-25, 25, 401), torch.tensor([-400.0, -60.0, 60.0, 400.0])])
+    rule = losses.ScoringRule(alpha, beta)
+    for function in (rule.real, rule.fake):
+        exact = function(z.double())
+        torch.testing.assert_close(function(z).double(), exact, rtol=3e-7, atol=3e-7)
+        # Monotonic, without a step where one formula takes over from the other.
+        fine = torch.linspace(-40, 40, 8001, dtype=torch.float64)
+        slopes = function(fine).diff() / fine.diff()
+        middle = (fine[1:] + fine[:-1]) / 2
+        middle.requires_grad_()
+        (wanted,) = torch.autograd.grad(function(middle).sum(), middle)
+        torch.testing.assert_close(slopes, wanted, rtol=1e-4, atol=1e-9)
+
+
 def test_parameters_out_of_range():
     with pytest.raises(ValueError, match='must be in'):
         losses.ScoringRule(1.2, 0)
@@ -156,16 +174,17 @@ def test_penalty_of_a_known_critic(patches):
     x, y, pixels = torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8), 64
     slope = 0.4
     norm = slope * math.sqrt(pixels) * (2 if patches == 'sum' else 1)
-    literal = losses.gradient_penalty(Linear(slope), x, y, patches=patches)
+    share = torch.rand(3, 1, 1, 1)
+    literal = losses.slope_penalty(Linear(slope), x, y, share, patches)
     assert literal.item() == pytest.approx((norm - 1) ** 2, rel=1e-5)
-    scaled = losses.gradient_penalty(Linear(slope / 8), x, y, patches=patches, scale_free=True)
+    scaled = losses.slope_penalty(Linear(slope / 8), x, y, share, patches, critic_scale='box')
     assert scaled.item() == pytest.approx((norm - 1) ** 2, rel=1e-5)
 
 
 def test_penalty_pulls_the_slope_to_one_and_spares_the_generator():
     for slope, wanted in ((0.05, -1), (0.5, 1)):
         critic, denoised = Linear(slope), torch.rand(3, 1, 8, 8, requires_grad=True)
-        losses.gradient_penalty(critic, torch.rand(3, 1, 8, 8), denoised * 1.0).backward()
+        losses.slope_penalty(critic, torch.rand(3, 1, 8, 8), denoised * 1.0, torch.rand(3, 1, 1, 1)).backward()
         # Descent raises a slope (norm 0.4) below one and lowers one (norm 4) above.
         assert math.copysign(1, critic.slope.grad.item()) == wanted
         assert denoised.grad is None
@@ -178,26 +197,31 @@ def test_penalty_is_taken_between_the_images():
         seen.append(x.detach())
         return x.mean((1, 2, 3), keepdim=True)
 
-    rng = torch.Generator().manual_seed(3)
-    losses.gradient_penalty(critic, torch.ones(500, 1, 2, 2), torch.zeros(500, 1, 2, 2), rng=rng)
-    share = seen[0].flatten(1)
-    assert (share == share[:, :1]).all()
-    assert share.mean().item() == pytest.approx(0.5, abs=0.05)
-    assert share.min() >= 0
-    assert share.max() <= 1
+    share = torch.tensor([0.0, 0.25, 1.0])[:, None, None, None]
+    losses.slope_penalty(critic, torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2), share)
+    assert torch.equal(seen[0], share.expand(3, 1, 2, 2))
 
 
 def test_adversaries_by_name_and_their_losses():
     assert losses.adversary('none') is None
     real, fake = torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[-2.0, 6.0]]]])
     critic = losses.adversary('wgan-gp')
-    assert losses.discriminator_loss(critic, real, fake) == -(2 - 2)
-    assert losses.discriminator_loss(critic, real, fake, patches='sum') == -(4 - 4)
-    assert losses.generator_loss(critic, fake) == -2
+    assert losses.mean_score(critic.real(real)) == 2
+    assert losses.mean_score(critic.fake(fake), 'sum') == -4
     rule = losses.adversary('beta', 0, 0)
     entropy = torch.nn.functional.binary_cross_entropy_with_logits
     expected = entropy(real, torch.ones_like(real)) + entropy(fake, torch.zeros_like(fake)) - 2 * math.log(2)
-    assert losses.discriminator_loss(rule, real, fake).item() == pytest.approx(expected.item(), rel=1e-6)
+    scores = losses.mean_score(rule.real(real)), losses.mean_score(rule.fake(fake))
+    found = losses.discriminator_loss(*scores, torch.zeros(()), 10.0)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_losses_weigh_their_terms():
+    """Algorithm 1: D ascends its scores and descends the penalty; G descends D's score of it and the distance."""
+    real, fake, penalty, distance = (torch.tensor(v) for v in (2.0, -3.0, 0.5, 0.25))
+    assert losses.discriminator_loss(real, fake, penalty, gradient_penalty=10.0) == -(2 - 3) + 5
+    assert losses.generator_loss(fake, distance, reconstruction_weight=8.0) == -3 + 2
+    assert losses.generator_loss(torch.zeros(()), distance, reconstruction_weight=0.0) == 0
 
 
 @pytest.mark.parametrize(('p', 'expected'), [(1, 2.0), (2, 5.0)])

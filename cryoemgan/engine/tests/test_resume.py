@@ -146,10 +146,10 @@ def test_out_of_memory_halves_the_batch(tmp_path, data, monkeypatch):
 
     iterate = Training.iterate
 
-    def full(self):
-        if self.batch_size > 4 and self.iteration >= 3:
+    def full(self, progress):
+        if self.batches.size > 4 and self.iteration >= 3:
             raise torch.OutOfMemoryError('simulated')
-        iterate(self)
+        iterate(self, progress)
 
     monkeypatch.setattr(Training, 'iterate', full)
     found = train(tmp_path / 'o', data, iterations=6, evaluations=3)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from ..errors import InputError
 from ..training import sampling
-from ..training.augmentation import augment, move, turn
+from ..training.augmentation import draw_moves, exchange_noise, move
 from ..training.loading import PairLoader
+from ..training.shares import Share
 from . import toypairs
 
 
@@ -41,11 +43,6 @@ def test_contaminated_part_is_exact_and_fixed():
     assert len(np.unique(chosen)) == 300
     assert np.isin(chosen, positions).all()
     assert np.array_equal(chosen, sampling.contaminated(positions, 0.3, 9))
-    image = [sampling.contaminating_noise('uniform', 4, 9, 1, (32, 32), 0, 1, -2, 3) for _ in range(2)]
-    assert np.array_equal(*image)
-    assert image[0].mean() == pytest.approx(0.5, abs=0.2)
-    assert image[0].min() >= -2
-    assert image[0].max() <= 3
 
 
 @pytest.mark.parametrize('box', [32, 33])
@@ -55,30 +52,30 @@ def test_turns_are_about_the_origin_of_projections(box, code):
     centres = np.array([[[3.3, -5.1], [-6.2, 1.7], [0.4, 4.9]]])
     turned = centres * [-1 if code & 2 else 1, -1 if code & 1 else 1]
     turned = turned[..., ::-1] if code & 4 else turned
-    found = turn(torch.from_numpy(toypairs.draw(centres, box)), code)
+    found = move(torch.from_numpy(toypairs.draw(centres, box))[:, None], torch.tensor([[code, 0, 0]]))
     # The row at -N/2 has no mirror image in an even box.
     inner = (slice(None), slice(1, None), slice(1, None))
-    assert np.abs(found.numpy() - toypairs.draw(turned, box))[inner].max() < 1e-6
+    assert np.abs(found[:, 0].numpy() - toypairs.draw(turned, box))[inner].max() < 1e-6
 
 
-def test_a_moved_pair_stays_registered():
-    clean = torch.from_numpy(toypairs.blobs(40, 32, 3)[0])[:, None]
-    noisy, moved = augment(3 * clean - 1, clean, np.random.default_rng(0), turns=True, shift=3)
-    assert torch.allclose(noisy, 3 * moved - 1, atol=1e-6)
-    assert not torch.equal(moved, clean)
-    assert torch.equal(move(clean, torch.tensor([[0, 2, -1]] * 40)), clean.roll((2, -1), (-2, -1)))
+def test_each_image_and_channel_of_a_batch_has_its_own_move():
+    images = torch.from_numpy(toypairs.blobs(40, 32, 3)[0])
+    both = torch.stack([images, 2 * images], 1)
+    moves = torch.from_numpy(draw_moves(np.random.default_rng(0), 40, True, 3))
+    found = move(both, moves)
+    assert len(np.unique(moves[:, 0])) == 8
+    for image, moved, (code, dy, dx) in zip(images, found, moves.tolist()):
+        alone = move(image[None, None], torch.tensor([[code, 0, 0]]))[0, 0].roll((dy, dx), (0, 1))
+        assert torch.equal(moved, torch.stack([alone, 2 * alone]))
+    assert torch.equal(move(both, torch.tensor([[0, 2, -1]] * 40)), both.roll((2, -1), (-2, -1)))
 
 
 def test_exchanged_noise_belongs_to_another_particle():
-    clean = torch.from_numpy(toypairs.blobs(64, 32, 3)[0])[:, None]
-    noise = torch.arange(64.0)[:, None, None, None].expand_as(clean)
-    a, b = 0.5, -0.25
-    noisy, moved = augment(
-        a * clean + b + noise, clean, np.random.default_rng(1), turns=False, shift=0, exchange=1.0, pure=a * clean + b
-    )
-    left = noisy - (a * moved + b)
-    assert torch.equal(moved, clean)
-    assert torch.allclose(left[:, 0, 0, 0], torch.arange(64.0).roll(1), atol=1e-4)
+    clean = torch.from_numpy(toypairs.blobs(6, 32, 3)[0])[:, None]
+    pure, noise = 0.5 * clean - 0.25, torch.arange(6.0)[:, None, None, None].expand_as(clean)
+    partner, chosen = torch.tensor([1, 0, 3, 2, 4, 5]), torch.tensor([True] * 4 + [False] * 2)
+    noisy = exchange_noise(pure + noise, pure, partner, chosen, torch.zeros(6, 3, dtype=torch.int64))
+    assert torch.allclose((noisy - pure)[:, 0, 0, 0], partner.float(), atol=1e-5)
 
 
 class Numbered:
@@ -89,34 +86,79 @@ class Numbered:
     def __init__(self):
         self.reads = []
 
-    def read(self, positions):
+    def gather(self, positions):
         self.reads.append(len(positions))
-        image = np.broadcast_to(np.asarray(positions, np.float32)[:, None, None], (len(positions), 4, 4))
-        return image.copy(), image + 0.5
+        return (np.asarray(positions, np.float32)[:, None, None] + np.zeros((4, 4), np.float32),)
+
+    def assemble(self, gathered, positions):
+        assert np.array_equal(gathered[0][:, 0, 0], positions)
+        return gathered[0][:, None], gathered[0][:, None] + 0.5
 
 
-@pytest.mark.parametrize('window_bytes', [128 * 8 * 16, 2**20])
-def test_feed_gives_each_pair_once_an_epoch_and_resumes_anywhere(window_bytes):
-    positions = np.arange(0, 1200, 2)
-    feed = PairLoader(Numbered(), positions, 3, window_bytes=window_bytes)
+SMALL, LARGE = 128 * 8 * 16, 2**20
+
+
+def loader(pairs=None, count=7, share=None, window_bytes=SMALL):
+    return PairLoader(pairs or Numbered(), np.arange(0, 1200, 2), 3, count, share=share, window_bytes=window_bytes)
+
+
+@pytest.mark.parametrize('window_bytes', [SMALL, LARGE])
+def test_loader_gives_each_pair_once_an_epoch_and_resumes_anywhere(window_bytes):
+    feed = loader(window_bytes=window_bytes)
     seen, states = [], []
     for _ in range(150):
         states.append((feed.epoch, feed.offset))
-        chosen, noisy, clean = feed.next(7)
-        assert np.array_equal(noisy[:, 0, 0], chosen)
-        assert np.array_equal(clean, noisy + 0.5)
-        seen.append(chosen)
+        taken = feed.next()
+        assert np.array_equal(taken.rows, np.arange(7))
+        assert np.array_equal(taken.pairs.noisy[:, 0, 0, 0], taken.positions)
+        assert torch.equal(taken.pairs.clean, taken.pairs.noisy + 0.5)
+        seen.append(taken.positions)
     epoch = np.concatenate(seen[:85])
     assert len(np.unique(epoch)) == len(epoch) == 595
     assert feed.epoch == 1
-    again = PairLoader(Numbered(), positions, 3, window_bytes=window_bytes)
-    again.epoch, again.offset = states[100]
-    assert np.array_equal(again.next(7)[0], seen[100])
+    again = loader(window_bytes=window_bytes)
+    again.restore(*states[100])
+    for later in seen[100:]:
+        assert np.array_equal(again.next().positions, later)
 
 
-def test_feed_of_a_small_set_reads_it_once():
+@pytest.mark.parametrize('window_bytes', [SMALL, LARGE])
+@pytest.mark.parametrize(('processes', 'group'), [(2, 1), (3, 2)])
+def test_processes_share_a_batch_and_read_no_more_than_their_own(processes, group, window_bytes):
+    whole, pairs = loader(count=12, window_bytes=window_bytes), [Numbered() for _ in range(processes)]
+    parts = [loader(p, 12, Share(k, processes, group), window_bytes) for k, p in enumerate(pairs)]
+    for part in parts:
+        part.restore(0, 60)
+    whole.restore(0, 60)
+    # An epoch has a rest that fills no batch: nobody reads it.
+    for _ in range(80):
+        wanted, found = whole.next(), [p.next() for p in parts]
+        rows = np.concatenate([f.rows for f in found])
+        assert np.array_equal(np.sort(rows), np.arange(12))
+        assert len({len(f.rows) for f in found}) == 1
+        positions = np.concatenate([f.positions for f in found])
+        assert np.array_equal(positions[np.argsort(rows)], wanted.positions)
+        for f in found:
+            assert np.array_equal(f.pairs.noisy[:, 0, 0, 0], f.positions)
+            assert all((f.rows // group == r // group).sum() == group for r in f.rows)
+    if window_bytes == SMALL:
+        read = [sum(p.reads) for p in pairs]
+        # 80 batches, and windows read ahead.
+        assert max(read) <= (80 * 12 + 2 * 128) / processes + 12
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(InputError, match='multiple of 6, such as 18'):
+        Share(0, 3, 2).require(20)
+    Share(0, 3, 2).require(24)
+    Share(0, 1, 2).require(5)
+    with pytest.raises(InputError, match='cannot be shared among 4'):
+        PairLoader(Numbered(), np.arange(3), 1, 8, share=Share(0, 4))
+
+
+def test_loader_of_a_small_set_reads_it_once():
     pairs = Numbered()
-    feed = PairLoader(pairs, np.arange(50), 1)
+    feed = PairLoader(pairs, np.arange(50), 1, 8)
     for _ in range(30):
-        feed.next(8)
+        feed.next()
     assert pairs.reads == [50]

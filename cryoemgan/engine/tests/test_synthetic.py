@@ -11,9 +11,10 @@ from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging import maps
 from ..settings.train import Train
-from ..training.fresh_pairs import FreshPairs, coloured_noise, radial_power
+from ..training import loading
+from ..training.batches import noise_level
+from ..training.fresh_pairs import FreshPairs
 from ..training.pairs import ReferencePairs
-from ..training.step import noise_level
 from . import toypairs
 from .test_train import weights
 
@@ -98,8 +99,23 @@ def opened(folder):
     pairs = ReferencePairs(
         ParticleTable.read(folder / 'particles.star'), ParticleTable.read(folder / 'references.star')
     )
-    pairs.measure(force=True)
+    pairs.fit_grey_scale(force=True)
     return pairs
+
+
+def read(pairs, positions):
+    found = loading.read(pairs, positions)
+    return found.noisy, found.clean
+
+
+def draw(source, number, count, level=1.0, rows=None):
+    """A draw as the batches make it: of references of the set where there are no maps."""
+    rows = np.arange(count) if rows is None else rows
+    references = None
+    if source.takes_references:
+        positions = np.random.default_rng(number).integers(0, len(source.pairs), count)[rows]
+        references = positions, read(source.pairs, positions)[1]
+    return source.draw(number, count, rows, level, references)
 
 
 def fresh(pairs, paths=(), seed=3):
@@ -107,7 +123,7 @@ def fresh(pairs, paths=(), seed=3):
 
 
 def raw(pairs, noisy):
-    return noisy * pairs.scale.sd + pairs.scale.mean
+    return noisy[:, 0].numpy() * pairs.scale.sd + pairs.scale.mean
 
 
 def test_noise_has_the_spectrum_of_the_data(bare):
@@ -115,7 +131,7 @@ def test_noise_has_the_spectrum_of_the_data(bare):
     folder, paths, filt, _ = bare
     pairs = opened(folder)
     source = fresh(pairs, paths)
-    noise = raw(pairs, source.draw(0, 200)[0] - source.draw(0, 200, level=0.0)[0]) - pairs.scale.mean
+    noise = raw(pairs, draw(source, 0, 200)[0] - draw(source, 0, 200, level=0.0)[0]) - pairs.scale.mean
     found = np.mean(np.abs(np.fft.fft2(noise)) ** 2, axis=0) / BOX**2
     k = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.fftfreq(BOX)) * BOX
     for low, high in ((2, 5), (5, 9), (9, 13), (13, 16)):
@@ -127,8 +143,8 @@ def test_signal_to_noise_ratio_of_the_data(bare):
     folder, _, filt, signal = bare
     source = fresh(opened(folder))
     truth = (2 * signal).var(axis=(1, 2)).mean() / (filt**2).mean()
-    assert source.measured.snr == pytest.approx(truth, rel=0.08)
-    assert source.measured.gain == pytest.approx(2.0, rel=0.05)
+    assert source.noise.snr == pytest.approx(truth, rel=0.08)
+    assert source.noise.gain == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize('with_maps', [True, False])
@@ -137,9 +153,9 @@ def test_signal_is_the_reference_through_a_ctf_of_the_table(bare, with_maps):
     folder, paths, _, _ = bare
     pairs = opened(folder)
     source = fresh(pairs, paths if with_maps else ())
-    noisy, clean = source.draw(5, 12, level=0.0)
-    seen = (raw(pairs, noisy) - source.measured.offset) / source.measured.gain
-    reference = (clean - pairs.scale.unit_offset) / pairs.scale.unit_scale
+    noisy, clean = draw(source, 5, 12, level=0.0)
+    seen = (raw(pairs, noisy) - source.noise.offset) / source.noise.gain
+    reference = (clean[:, 0].numpy() - pairs.scale.unit_offset) / pairs.scale.unit_scale
     s = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.rfftfreq(BOX)) / PX
     wavelength = 12.2643 / np.sqrt(3e5 + 0.978466e-6 * 3e5**2)
     defocus = ParticleTable.read(folder / 'particles.star').ctf()['defocus_u'][:, None, None]
@@ -154,12 +170,13 @@ def test_signal_is_the_reference_through_a_ctf_of_the_table(bare, with_maps):
 def test_projections_are_new_and_in_the_references_grey_values(bare):
     folder, paths, _, _ = bare
     pairs = opened(folder)
-    _, clean = fresh(pairs, paths).draw(0, 60)
-    _, known = pairs.read(np.arange(COUNT))
+    clean = draw(fresh(pairs, paths), 0, 60)[1].numpy()
+    known = read(pairs, np.arange(COUNT))[1].numpy()
     assert clean.mean() == pytest.approx(known.mean(), rel=0.05)
     assert clean.std() == pytest.approx(known.std(), rel=0.05)
     assert clean.max() == pytest.approx(1.0, abs=0.15)
-    flat = [x.reshape(len(x), -1) - x.mean(axis=(1, 2))[:, None] for x in (clean, known)]
+    flat = [x.reshape(len(x), -1) for x in (clean, known)]
+    flat = [x - x.mean(axis=1, keepdims=True) for x in flat]
     flat = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in flat]
     assert (flat[0] @ flat[1].T).max() < 0.9999
 
@@ -169,9 +186,13 @@ def test_states_are_equally_likely(tmp_path):
     pairs = opened(folder)
     both = fresh(pairs, paths)
     calls = []
-    both._maps = [lambda m, s, f=f, i=i: (calls.append((i, len(m))), f(m, s))[1] for i, f in enumerate(both._maps)]
-    both.draw(0, 100)
-    shown = dict(calls)
+    spectra = both._spectra
+    both._spectra = lambda which, particles, matrices: (
+        calls.append((which, len(particles))),
+        spectra(which, particles, matrices),
+    )[1]
+    draw(both, 0, 100)
+    shown = {k: sum(n for w, n in calls if w == k) for k in (0, 1)}
     assert abs(shown[0] - shown[1]) < 5 * sum(shown.values()) ** 0.5
 
 
@@ -188,11 +209,32 @@ def test_draws_depend_on_seed_and_number_only(bare):
     folder, paths, _, _ = bare
     pairs = opened(folder)
     one, two = fresh(pairs, paths), fresh(pairs, paths)
-    one.draw(0, 16)
-    for a, b in zip(one.draw(40, 16), two.draw(40, 16)):
+    draw(one, 0, 16)
+    for a, b in zip(draw(one, 40, 16), draw(two, 40, 16)):
         np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(one.draw(41, 16)[0], one.draw(40, 16)[0])
-    assert not np.array_equal(fresh(pairs, paths, seed=4).draw(40, 16)[1], one.draw(40, 16)[1])
+    assert not np.array_equal(draw(one, 41, 16)[0], draw(one, 40, 16)[0])
+    assert not np.array_equal(draw(fresh(pairs, paths, seed=4), 40, 16)[1], draw(one, 40, 16)[1])
+
+
+@pytest.mark.parametrize('with_maps', [True, False])
+def test_a_row_of_a_draw_does_not_depend_on_the_other_rows(bare, with_maps):
+    folder, paths, _, _ = bare
+    pairs, rows = opened(folder), np.array([3, 4, 11])
+    whole, part = (fresh(pairs, paths if with_maps else ()) for _ in range(2))
+    for a, b in zip(draw(whole, 7, 16), draw(part, 7, 16, rows=rows)):
+        torch.testing.assert_close(a[rows], b, rtol=1e-4, atol=1e-5)
+
+
+def test_projections_are_shown_again_under_new_noise(bare):
+    folder, paths, _, _ = bare
+    source = fresh(opened(folder), paths)
+    # 2,048 images of 32 px are kept: 32 draws of 64.
+    draws = {n: draw(source, n, 64) for n in (0, 31, 32, 96, 128)}
+    for n in (32, 96):
+        assert torch.equal(draws[n][1], draws[0][1])
+        assert not torch.equal(draws[n][0], draws[0][0])
+    for n in (31, 128):
+        assert not torch.equal(draws[n][1], draws[0][1])
 
 
 def test_particles_without_noise_are_those_that_were_made(bare):
@@ -200,16 +242,9 @@ def test_particles_without_noise_are_those_that_were_made(bare):
     folder, _, _, signal = bare
     pairs = opened(folder)
     positions = np.array([3, 50, 117])
-    pure = fresh(pairs).without_noise(positions, pairs.read(positions)[1])
+    pure = fresh(pairs).without_noise(positions, read(pairs, positions)[1])[:, 0].numpy()
     made = (2.0 * signal[pairs.rows[positions]] + 5.0 - pairs.scale.mean) / pairs.scale.sd
     assert np.abs(pure - made).max() < 0.03 * np.abs(made - made.mean()).max()
-
-
-def test_radial_power_of_white_noise_is_its_variance():
-    noise = np.random.default_rng(0).normal(0, 2, (400, 16, 16))
-    np.testing.assert_allclose(radial_power(noise), 4.0, rtol=0.2)
-    made = coloured_noise(np.random.default_rng(1), 400, np.full((16, 9), 4.0, np.float32))
-    assert made.var() == pytest.approx(4.0, rel=0.03)
 
 
 def test_curriculum_starts_at_a_quarter_and_reaches_the_data():
@@ -234,20 +269,20 @@ def test_trains_on_fresh_pairs_and_resumes_exactly(tmp_path, bare):
     class Killed(BaseException):
         pass
 
-    from ..training.loop import TrainingRun
+    from ..training.loop import TrainingLoop
 
-    original = TrainingRun._save
+    original = TrainingLoop._save
 
     def save_and_die(self):
         original(self)
         raise Killed
 
-    TrainingRun._save = save_and_die
+    TrainingLoop._save = save_and_die
     try:
         with pytest.raises(Killed):
             train(tmp_path / 'broken', data)
     finally:
-        TrainingRun._save = original
+        TrainingLoop._save = original
     train(tmp_path / 'broken', data, resume=True)
     for a, b in zip(weights(tmp_path / 'whole').values(), weights(tmp_path / 'broken').values()):
         assert torch.equal(a, b)

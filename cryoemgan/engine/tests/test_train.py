@@ -11,7 +11,9 @@ from ..__main__ import run
 from ..errors import InputError, WorkError
 from ..inference.model import Model
 from ..settings.train import Train, preset_values
-from ..training.validation import Validation
+from ..training import losses
+from ..training.step import Training
+from ..training.validation import ReferenceValidation
 from . import toypairs
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -41,27 +43,31 @@ def weights(folder):
     return next(iter(model.members.values())).state_dict()
 
 
-def test_presets_fill_what_is_open_and_explicit_options_win():
+def filled(settings, monkeypatch):
+    """Settings filled without a look at the files that they name."""
+    monkeypatch.setattr(Train, 'validate', lambda self: None)
+    return settings.filled()
+
+
+def test_presets_fill_what_is_open_and_explicit_options_win(monkeypatch):
     s = Train(output='x', particles='p', references='r', preset='paper', p=2, minutes=3.0)
     before = dict(vars(s))
     values = preset_values('paper')
     for name, value in values.items():
         if before[name] is None and name not in ('epochs', 'iterations', 'minutes'):
             before[name] = value
-    s.validate = lambda: None
-    s.fill()
+    s = filled(s, monkeypatch)
     assert (s.p, s.minutes, s.epochs) == (2, 3.0, None)
     assert (s.learning_rate_generator, s.learning_rate_discriminator, s.batch_size) == (1e-2, 1e-3, 20)
     assert (s.gan, s.alpha, s.beta, s.discriminator_steps, s.generator_steps) == ('beta', 0.5, 0.5, 1, 2)
     assert all(getattr(s, k) == v for k, v in before.items())
 
 
-def test_preset_gives_a_network_its_own_schedule():
+def test_preset_gives_a_network_its_own_schedule(monkeypatch):
     batches = set()
     for network in (None, 'equivariant', 'residual'):
         s = Train(output='x', particles='p', references='r', network=network)
-        s.validate = lambda: None
-        s.fill()
+        s = filled(s, monkeypatch)
         batches.add((s.network, s.batch_size, s.noise_curriculum > 0))
     assert len(batches) == 2, 'the preset with its network named is not the preset'
     assert len({curriculum for _, _, curriculum in batches}) == 2
@@ -164,29 +170,49 @@ def test_init_starts_from_a_model_and_leaves_it_alone(tmp_path, data):
         train(tmp_path / 'c', data, init=str(tmp_path / 'a' / 'model'), network='plain')
 
 
-def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data):
-    folder = tmp_path / 'o'
-    with pytest.raises(WorkError, match=r"iteration \d+: the term '\w+' of the generator became (nan|inf)"):
-        train(
-            folder,
-            data,
-            iterations=60,
-            evaluations=60,
-            learning_rate_generator=1.0,
-            p=2,
-            clip=0.0,
-            schedule='constant',
-            reconstruction_weight=1e30,
-            adam_beta2=0.0,
-        )
+@pytest.mark.parametrize(('evaluations', 'last_good'), [(60, 3), (1, None)])
+def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data, monkeypatch, evaluations, last_good):
+    """The fourth step is bad: nothing of it is kept, whether it is looked at after each iteration or much later."""
+    folder, seen = tmp_path / 'o', []
+    reconstruction = losses.reconstruction
+
+    def bad(*arguments):
+        seen.append(None)
+        return reconstruction(*arguments) * (float('nan') if len(seen) == 4 else 1.0)
+
+    monkeypatch.setattr(losses, 'reconstruction', bad)
+    with pytest.raises(WorkError, match=r"iteration 4: the term 'reconstruction' of the generator became nan"):
+        train(folder, data, iterations=60, evaluations=evaluations, schedule='constant')
+    # Looked at after 50 iterations at the latest.
+    assert len(seen) == (4 if evaluations == 60 else 50)
     assert not (folder / 'summary.json').exists()
-    if rows(folder):
+    assert [int(r['iteration']) for r in rows(folder)] == list(range(1, (last_good or 0) + 1))
+    if last_good:
         assert all(torch.isfinite(w).all() for w in weights(folder).values())
+
+
+def test_a_step_that_is_not_finite_is_not_taken(tmp_path, data, monkeypatch):
+    """Weights and the optimiser's memory stay as they were before it, also through the steps that follow."""
+    kept, reconstruction = [], losses.reconstruction
+    monkeypatch.setattr(losses, 'reconstruction', lambda *a: reconstruction(*a) * (float('inf') if kept else 1.0))
+    iterate = Training.iterate
+
+    def watched(self, progress):
+        iterate(self, progress)
+        tensors = [*self.generator.parameters(), *(s['exp_avg'] for s in self.optimise_g.state.values())]
+        if self.iteration >= 2:
+            kept.append([t.detach().clone() for t in tensors])
+
+    monkeypatch.setattr(Training, 'iterate', watched)
+    with pytest.raises(WorkError, match='iteration 3: '):
+        train(tmp_path / 'o', data, network='residual', iterations=5, evaluations=1)
+    assert len(kept) == 4
+    assert all(torch.equal(a, b) for later in kept[1:] for a, b in zip(kept[0], later))
 
 
 def test_early_stop(tmp_path, data, monkeypatch):
     errors = iter([5.0, 3.0, 4.0, 3.5, 1.0])
-    monkeypatch.setattr(Validation, 'measure', lambda *_: {'mse': next(errors), 'psnr': 0.0, 'ssim': 0.0})
+    monkeypatch.setattr(ReferenceValidation, 'scores', lambda *_: {'mse': next(errors), 'psnr': 0.0, 'ssim': 0.0})
     found = train(tmp_path / 'o', data, iterations=10, evaluations=10, patience=2)
     assert found['iterations'] == 4
     assert found['best']['iteration'] == 2

@@ -13,10 +13,12 @@ from cryoemgan.engine.imaging import spectra
 from cryoemgan.engine.imaging.rings import ring_index
 from cryoemgan.engine.inference import assessment_from_copies
 from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.random_fields import RandomRows
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.training import blind_spots, noisy_pairs
-from cryoemgan.engine.training.validation import CopiesValidation
+from cryoemgan.engine.training.loading import read
+from cryoemgan.engine.training.validation import NoisyValidation
 
 from . import toypairs
 
@@ -60,17 +62,21 @@ def test_whitened_noise_is_white():
 # Blind spots
 
 
+def spots(count):
+    return RandomRows(1, 'blind spots', 4, np.arange(count), torch.device('cpu'))
+
+
 def test_output_at_a_hidden_pixel_does_not_depend_on_it():
     images = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     network = torch.nn.Conv2d(1, 1, 5, padding=2)
     outputs = []
     for change in (0.0, 50.0):
-        seen, mask = blind_spots.hide(images, 0.3, np.random.default_rng(4))
+        seen, mask = blind_spots.hide(images, 0.3, spots(3))
         outputs.append(network(seen))
         images = torch.where(mask, images + change + 1, images)
     np.testing.assert_array_equal(outputs[0].detach(), outputs[1].detach())
     # What is not hidden is seen: the mask is no blindfold.
-    seen, mask = blind_spots.hide(images + 1, 0.3, np.random.default_rng(4))
+    seen, mask = blind_spots.hide(images + 1, 0.3, spots(3))
     assert not torch.equal(network(seen), outputs[1])
     assert mask.float().mean() == pytest.approx(0.3, abs=0.05)
 
@@ -83,7 +89,7 @@ def test_blind_loss_is_the_error_plus_the_noise():
     images = torch.from_numpy(noisy)[:, None]
     smooth = torch.nn.functional.avg_pool2d
     for sees, expected in ((False, True), (True, False)):
-        hidden, mask = blind_spots.hide(images, 0.25, np.random.default_rng(6))
+        hidden, mask = blind_spots.hide(images, 0.25, spots(400))
         output = smooth(images if sees else hidden, 3, 1, 1)
         loss = (output - images)[mask].square().mean().item()
         error = (output - torch.from_numpy(truth)[:, None])[mask].square().mean().item()
@@ -139,7 +145,8 @@ def test_coloured_noise_is_whitened_for_the_network(tmp_path):
     noise, _ = coloured(np.random.default_rng(3), COUNT, BOX, 1.0)
     path, _ = particles_at(tmp_path, extra=3 * noise)
     pairs, warnings = open_pairs(particles=path, target='self')
-    seen, target = pairs.read(np.arange(COUNT))
+    found = read(pairs, np.arange(COUNT))
+    seen, target = found.noisy[:, 0].numpy(), found.clean[:, 0].numpy()
     assert abs(spectra.neighbour_correlation(seen)) < 0.05
     assert pairs.noise_variance == pytest.approx(1, rel=0.1)
     np.testing.assert_allclose(target, pairs.scale.unit_scale * seen, rtol=1e-5)
@@ -239,11 +246,11 @@ def test_validation_knows_the_error_without_truth(tmp_path, target):
     blur.weight.fill_(unit / 25)
     fabric = Fabric(accelerator='cpu', devices=1)
     hidden = 0.25 if target == 'self' else 0
-    check = CopiesValidation(pairs, np.arange(COUNT), fabric, 50, hidden, 1)
+    check = NoisyValidation(pairs, np.arange(COUNT), fabric, 50, hidden, 1)
     wanted = torch.from_numpy(unit * pairs.standardised(truth))[:, None]
     difference = (blur(check.noisy) - wanted).square()
-    error = difference[torch.cat(check.counted)] if hidden else difference
-    found = check.measure(blur)
+    error = difference[check.counted]
+    found = check.scores(blur, None, None)
     assert set(found) == {'mse'}
     assert found['mse'] == pytest.approx(error.mean().item(), abs=0.02 * pairs.target_noise)
     assert error.mean() > 0.035 * pairs.target_noise

@@ -1,66 +1,68 @@
 """Moves of a pair that leave its meaning unchanged: quarter turns, mirrors and whole-pixel shifts.
 
-All act about the pixel N//2, the origin of projections. Array flips turn about (N-1)/2, for even N half a pixel
-off: a reversed axis of even length must be rolled by one pixel (the pixel at -N/2, whose mirror image lies outside
-the box, then stays in place: the image is periodic for the transforms that made it).
+All act about the pixel N//2, the origin of projections. What is random is drawn on the host, what is done to images is
+done where they lie.
 """
+
+from __future__ import annotations
 
 import numpy as np
 import torch
 
-
-def reverse(images, dim):
-    """images mirrored along ``dim`` about index N//2."""
-    flipped = images.flip(dim)
-    return flipped if images.shape[dim] % 2 else flipped.roll(1, dim)
+from ..shapes import Rows, Tensor
 
 
-def turn(images, code):
-    """images [..., N, N] in one of the 8 quarter turns and mirrors (code 0..7; 0 = unchanged).
-
-    Bit 0 mirrors x, bit 1 mirrors y, bit 2 then exchanges x and y.
-    """
-    if code & 1:
-        images = reverse(images, -1)
-    if code & 2:
-        images = reverse(images, -2)
-    return images.transpose(-1, -2) if code & 4 else images
-
-
-def with_channel(images):
-    """Tensor [n, C, N, N] of an array [n, N, N] (C = 1) or [n, C, N, N] (guided pairs)."""
-    images = torch.from_numpy(np.ascontiguousarray(images))
-    return images[:, None] if images.ndim == 3 else images
-
-
-def draw(rng, count, turns, shift):
-    """Random moves for ``count`` images: int64 [count, 3] of (code, dy, dx)."""
+def draw_moves(rng: np.random.Generator, count: int, turns: bool, shift: int) -> Rows:
+    """Random moves for ``count`` images: int64 [count, 3] of (code, dy, dx), as `move` takes them."""
     codes = rng.integers(0, 8 if turns else 1, (count, 1))
-    return torch.as_tensor(np.concatenate([codes, rng.integers(-shift, shift + 1, (count, 2))], axis=1))
+    return np.concatenate([codes, rng.integers(-shift, shift + 1, (count, 2))], axis=1)
 
 
-def move(images, moves):
-    """images [B, 1, N, N] after ``moves`` [B, 3]; a pair given the same moves stays registered."""
-    moved = torch.empty_like(images)
-    for code, dy, dx in {tuple(m) for m in moves.tolist()}:
-        chosen = (moves == torch.tensor([code, dy, dx])).all(dim=1).to(images.device)
-        moved[chosen] = turn(images[chosen], code).roll((dy, dx), (-2, -1))
-    return moved
+def move(images: Tensor, moves: Tensor) -> Tensor:
+    """Images in one of the 8 quarter turns and mirrors, and shifted around the edges of the box.
 
+    A pair given the same moves stays registered.
 
-def augment(noisy, clean, rng, *, turns, shift, exchange=0.0, pure=None):
-    """A batch of pairs [B, 1, N, N], moved; a part ``exchange`` of it with the noise of other particles.
-
-    rng: numpy Generator. pure: the particles without their noise. Exchanged noise is what another particle of the
-    batch has beyond that; it is turned on its own.
+    Parameters
+    ----------
+    images : Tensor
+        [n, C, N, N].
+    moves : Tensor
+        int64 [n, 3], on their device: (code, dy, dx). Bit 0 of the code mirrors x, bit 1 mirrors y, bit 2 then
+        exchanges x and y; the shift comes last, in px.
     """
-    if exchange:
-        noisy = _exchange(noisy, pure, rng, turns, exchange)
-    moves = draw(rng, len(noisy), turns, shift)
-    return move(noisy, moves), move(clean, moves)
+    n, channels, box, _ = images.shape
+    code, dy, dx = moves.unbind(1)
+    swapped, mirrored = (code & 4 > 0), (code & 1 > 0, code & 2 > 0)
+    images = torch.where(swapped[:, None, None, None], images.transpose(-1, -2), images)
+    # In an image whose axes are exchanged, x is mirrored along the rows.
+    rows = _sources(box, dy, torch.where(swapped, *mirrored))
+    columns = _sources(box, dx, torch.where(swapped, *mirrored[::-1]))
+    first = torch.arange(n * channels, device=images.device).view(n, channels, 1) * box
+    lines = images.reshape(-1, box).index_select(0, (first + rows[:, None]).flatten())
+    return lines.view(n, channels, box, box).gather(3, columns[:, None, None].expand(-1, channels, box, -1))
 
 
-def _exchange(noisy, pure, rng, turns, part):
-    noise = move(noisy - pure, draw(rng, len(noisy), turns, 0)).roll(1, 0)
-    chosen = torch.as_tensor(rng.random(len(noisy)) < part, device=noisy.device)
+def _sources(box: int, shift: Tensor, mirrored: Tensor) -> Tensor:
+    """int64 [n, box]: from which index each index of an axis takes its value."""
+    index = (torch.arange(box, device=shift.device) - shift[:, None]) % box
+    # About N//2: for even N the first pixel stays in place, its mirror image lies outside (imaging/flips.py).
+    return torch.where(mirrored[:, None], (2 * (box // 2) - index) % box, index)
+
+
+def exchange_noise(noisy: Tensor, pure: Tensor, partner: Tensor, chosen: Tensor, moves: Tensor) -> Tensor:
+    """Particles [n, 1, N, N], some of them with the noise of other particles.
+
+    Parameters
+    ----------
+    noisy, pure : Tensor
+        The particles, and the same without their noise.
+    partner : Tensor
+        int64 [n]: whose noise each would get.
+    chosen : Tensor
+        bool [n]: which of them get it.
+    moves : Tensor
+        int64 [n, 3]: how the noise that each gets is moved.
+    """
+    noise = move((noisy - pure).index_select(0, partner), moves)
     return torch.where(chosen[:, None, None, None], pure + noise, noisy)

@@ -8,16 +8,37 @@ noise of all others, the prediction of a hidden pixel x from the rest has the ex
 to its noisy value y: what minimises the left side minimises the true error, which nobody has seen.
 """
 
+from __future__ import annotations
+
 import torch
 
+from ..random_fields import RandomRows
+from ..shapes import Tensor
 
-def hide(images, fraction, rng):
-    """(images with hidden pixels, mask): a random ``fraction`` of the pixels [B, 1, N, N], those where the mask (bool)
-    is True, replaced by white noise of variance 1, the noise of images as the network sees them.
+
+def hide(images: Tensor, fraction: float, rng: RandomRows) -> tuple[Tensor, Tensor]:
+    """Hide a random part of the pixels of images.
 
     The network cannot see which pixels are hidden, so that it learns to use no pixel for itself. At the SNR of single
     particles the noise put in looks like any other pixel: images without hidden pixels are then nothing new to it.
+
+    Parameters
+    ----------
+    images : Tensor
+        [B, 1, N, N], as the network sees them.
+    fraction : float
+        Part of the pixels that are hidden.
+    rng : RandomRows
+        Which ones, and the noise in their place; of these rows, on their device.
+
+    Returns
+    -------
+    hidden : Tensor
+        The images with white noise of variance 1, the noise of images as the network sees them, in hidden pixels.
+    mask : Tensor
+        bool [B, 1, N, N]: the hidden pixels.
     """
-    mask = torch.as_tensor(rng.random(images.shape, dtype='float32') < fraction, device=images.device)
-    noise = torch.as_tensor(rng.standard_normal(images.shape, dtype='float32'), device=images.device)
+    shape = images.shape[1:]
+    mask = rng.uniform(*shape) < fraction
+    noise = rng.normal(*shape)
     return torch.where(mask, noise, images), mask

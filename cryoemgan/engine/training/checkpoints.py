@@ -4,16 +4,22 @@ Every file is replaced in one step. A checkpoint holds tensors and plain values 
 (``weights_only``): reading one executes nothing.
 """
 
+from __future__ import annotations
+
 import csv
 import errno
 import io
 import os
 import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..errors import InputError
 from ..job import atomic
+from ..shapes import Json
 
 LAST = 'last.pt'
 FORMAT = 1
@@ -39,13 +45,13 @@ COLUMNS = (
 )
 
 
-def save(folder, state):
+def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Write the checkpoint of a run."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / LAST, {'format': FORMAT, **state})
 
 
-def _write(path, state):
+def _write(path: Path, state: Mapping[str, Any]) -> None:
     with atomic(path) as partial:
         try:
             torch.save(state, partial)
@@ -54,7 +60,7 @@ def _write(path, state):
             raise OSError(errno.EIO, 'cannot be written; is the disk full?', str(path)) from e
 
 
-def load(folder):
+def load(folder: Path) -> Json | None:
     """The checkpoint in a folder, or None when there is none yet. InputError when it is damaged or of another kind."""
     path = folder / LAST
     if not path.exists():
@@ -70,7 +76,7 @@ def load(folder):
     return state
 
 
-def check_same(saved, now):
+def check_same(saved: Json, now: Json) -> None:
     """InputError naming the first setting or data digest in which a resumed run differs from the interrupted one."""
     for key in sorted(saved.keys() | now.keys()):
         if saved.get(key) != now.get(key):
@@ -82,13 +88,13 @@ def check_same(saved, now):
 
 
 class MetricsLog:
-    """metrics.csv: a row an evaluation of one member, on disk when `append` returns."""
+    """metrics.csv: a row an evaluation of one fold model (column ``member``), on disk when `append` returns."""
 
-    def __init__(self, path, iteration=0, member='main', others=()):
-        """Start the table, or keep what an interrupted run wrote: this member's rows up to ``iteration`` and those of
-        ``others``, the members that the run has started already."""
+    def __init__(self, path: Path, iteration: int = 0, member: str = 'main', others: Iterable[str] = ()) -> None:
+        """Start the table, or keep what an interrupted run wrote: the rows of this fold model (``member``) up to
+        ``iteration`` and those of ``others``, which the run has started already."""
         self.path, self.member = path, member
-        rows = []
+        rows: list[dict[str, str]] = []
         if (iteration or others) and path.exists():
             with path.open(newline='', encoding='utf-8') as f:
                 # A line cut short by a killed run has empty cells.
@@ -101,7 +107,7 @@ class MetricsLog:
         with atomic(path) as partial:
             partial.write_text(_lines([dict(zip(COLUMNS, COLUMNS)), *rows]), encoding='utf-8')
 
-    def append(self, row):
+    def append(self, row: Json) -> None:
         """Add a row (column -> value; what is missing stays empty, numbers with 7 digits)."""
         row = {'member': self.member, **row}
         text = {k: f'{v:.7g}' if isinstance(v, float) else v for k, v in row.items()}
@@ -111,7 +117,7 @@ class MetricsLog:
             os.fsync(f.fileno())
 
 
-def _lines(rows):
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     csv.DictWriter(text, COLUMNS, restval='', lineterminator='\n').writerows(rows)
     return text.getvalue()
@@ -120,13 +126,13 @@ def _lines(rows):
 class Best:
     """The k best generators by validation error: their scores, and their weights in the folder."""
 
-    def __init__(self, folder, keep, scores=(), writes=True):
+    def __init__(self, folder: Path, keep: int, scores: Iterable[Json] = (), writes: bool = True) -> None:
         """scores: those of an interrupted run; other weight files in the folder are later than it, and removed.
         writes: off in all processes but one."""
         self.folder, self.keep, self.scores, self.writes = folder, keep, list(scores), writes
         self._tidy()
 
-    def add(self, score, weights):
+    def add(self, score: Json, weights: Mapping[str, Any]) -> bool:
         """Offer weights with their score {iteration, mse, psnr, ssim}; True when they are the best so far."""
         ranked = sorted([*self.scores, score], key=lambda s: s['mse'])[: self.keep]
         if score in ranked and self.writes:
@@ -136,10 +142,10 @@ class Best:
         self._tidy()
         return ranked[0] == score
 
-    def _path(self, score):
+    def _path(self, score: Json) -> Path:
         return self.folder / f'iteration_{score["iteration"]:08d}.pt'
 
-    def _tidy(self):
+    def _tidy(self) -> None:
         if not self.writes:
             return
         kept = {self._path(s) for s in self.scores}

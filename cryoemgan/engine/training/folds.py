@@ -1,16 +1,19 @@
 """Cross-fitting: several fold models, each blind to a part of the particles.
 
 A network repeats the noise it was trained on, and with it the noise that went into its map. In mode ``halves`` the
-member ``half1`` touches particles of half set 1 only (and, when projected so, references from half map 1 only): the
-particles of half 2 come to it with noise that neither it nor its map has ever met. In mode ``folds`` the member
+fold model ``half1`` touches particles of half set 1 only (and, when projected so, references from half map 1 only): the
+particles of half 2 come to it with noise that neither it nor its map has ever met. In mode ``folds`` the fold model
 ``without1`` is trained without the particles of fold 1.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import InputError
+from ..shapes import Rows
 from . import sampling
 
 WHOLE = 'main'
@@ -18,15 +21,15 @@ WHOLE = 'main'
 
 @dataclass(frozen=True)
 class Fold:
-    """What one member learns from: positions among the pairs. touched: all it knows of, training or not."""
+    """What one fold model learns from: positions among the pairs. touched: all it knows of, training or not."""
 
     name: str
-    training: np.ndarray
-    validation: np.ndarray
-    touched: np.ndarray
+    training: Rows
+    validation: Rows
+    touched: Rows
 
 
-def choose(mode, count, halves):
+def choose(mode: str, count: int, halves: Rows | None) -> str:
     """The mode that 'auto' means: halves where both half sets are there, else folds; none for fewer than 8 pairs."""
     if mode != 'auto':
         return mode
@@ -36,8 +39,31 @@ def choose(mode, count, halves):
     return 'halves' if both else 'folds'
 
 
-def make_folds(mode, count, halves, folds, validation_fraction, seed):
-    """The Fold of every member. halves: int [count] (1 or 2) or None. InputError when a part would be too small."""
+def make_folds(
+    mode: str, count: int, halves: Rows | None, folds: int, validation_fraction: float, seed: int
+) -> list[Fold]:
+    """The Fold of every fold model.
+
+    Parameters
+    ----------
+    mode : str
+        none, halves or folds.
+    count : int
+        Number of pairs.
+    halves : Rows or None
+        [count], half set (1 or 2) of each pair.
+    folds : int
+        How many fold models, in mode folds.
+    validation_fraction : float
+        Part of the pairs of each fold model that is kept out of training.
+    seed : int
+        Of the random choices.
+
+    Raises
+    ------
+    InputError
+        A fold model would have fewer than 2 pairs, or there are no half sets.
+    """
     everything = np.arange(count)
     if mode == 'none':
         training, validation = sampling.split(count, validation_fraction, seed)
@@ -55,7 +81,9 @@ def make_folds(mode, count, halves, folds, validation_fraction, seed):
     result = []
     for name, touched in chosen.items():
         if len(touched) < 2:
-            raise InputError(f'--cross-fit {mode}: member {name} would have {len(touched)} pairs; use --cross-fit none')
+            raise InputError(
+                f'--cross-fit {mode}: fold model {name} would have {len(touched)} pairs; use --cross-fit none'
+            )
         training, validation = (touched[i] for i in sampling.split(len(touched), validation_fraction, seed))
         # A validation particle chose the checkpoint, and half map 1 holds the noise of all of half 1.
         result.append(Fold(name, training, validation, touched))

@@ -1,17 +1,30 @@
 """Training pairs without references: a noisy particle and itself (target self), or and a second copy of it (copies).
 
-They behave like `ReferencePairs`. The role of the reference is played by a noisy image in network units;
+The role of the reference is played by a noisy image in network units;
 ``target_noise`` is the variance of its noise, by which a measured squared distance exceeds the true error.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 
 from ..data.matching import match
+from ..data.sampling import chunks, evenly_spread
 from ..data.table import ParticleTable
+from ..devices import to_device
 from ..errors import InputError
 from ..imaging import spectra
-from ..imaging.resample import resample
-from .pairs import CHUNK, FIELD_TOLERANCE, Scale
+from ..imaging.resample import resample, resampled
+from ..imaging.rings import on_grid
+from ..job import Job
+from ..settings.train import Train
+from ..shapes import Flags, Floats, Images, Rows, Tensor
+from .interfaces import Gathered
+from .pair_scale import PairScale
+from .pairs import CHUNK, FIELD_TOLERANCE
 
 # Standard deviation of the signal in network units: about that of a reference whose range is [0, 1].
 UNIT_SD = 0.2
@@ -26,68 +39,88 @@ class NoisyPairs:
     """Particles of a table, each its own target. Made by `open_noisy`."""
 
     kind = 'self'
+    map_prior = None
+    scale: PairScale
 
-    def __init__(self, particles, box=None):
-        self.particles = self.references = particles
-        self.rows = np.arange(len(particles))
+    def __init__(self, particles: ParticleTable, box: int | None = None) -> None:
+        self.particles = particles
+        self.rows: Rows = np.arange(len(particles))
         self._noisy = particles.images()
-        self.box = box or particles.box
-        self.pixel_size = particles.box * particles.pixel_size / self.box
-        self.scale = self.gains = None
+        self.box: int = box or particles.box
+        self.pixel_size: float = particles.box * particles.pixel_size / self.box
+        self.gains: Floats | None = None
         self.target_noise = 0.0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def ctf(self):
+    def ctf(self) -> str:
         """What the output holds of the CTF: what the particles hold."""
         held = 'full' if self.particles.has('rlnDefocusU') else 'unknown'
         return self.particles.provenance.get('ctf', held)
 
-    def half_sets(self):
-        """int64 [len] (1 or 2) of the particles, or None."""
+    def half_sets(self) -> Rows | None:
+        """[len] (1 or 2) of the particles, or None."""
         halves = self.particles.half_sets()
         return None if halves is None else halves[self.rows]
 
-    def names(self, positions):
+    def own_half_maps(self) -> bool:
+        """False: there is no map."""
+        return False
+
+    def names(self, positions: Rows) -> list[str]:
         """Identities of the particles at these positions."""
         names = self.particles.names()
         return [names[r] for r in self.rows[positions]]
 
-    def raw(self, positions):
-        """(particles, their targets), float32 [n, box, box] in their own grey values."""
+    def raw(self, positions: Rows) -> tuple[Images, Images]:
+        """(particles, their targets), [n, box, box] in their own grey values."""
         images = resample(self._noisy.read(self.rows[positions]), self.box)
         return images, images
 
-    def read(self, positions):
-        """(standardised and whitened particles, targets in network units), float32 [n, box, box]."""
-        noisy = self.standardised(self.raw(positions)[0])
-        return noisy, np.float32(self.scale.unit_scale) * noisy
+    def gather(self, positions: Rows) -> Gathered:
+        """(particles,): a particle is its own target."""
+        return (self._noisy.read(self.rows[positions]),)
 
-    def standardised(self, images):
+    def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
+        """(standardised and whitened particles, the same in network units), [n, 1, box, box]."""
+        noisy = self._standardised(gathered[0])[:, None]
+        return noisy, self.scale.unit_scale * noisy
+
+    def standardised(self, images: Images) -> Images:
         """Images in grey values of the particles as the network sees them."""
-        images = (images - np.float32(self.scale.mean)) / np.float32(self.scale.sd)
-        return images if self.gains is None else spectra.filtered(images, self.gains)
+        return self._standardised(torch.from_numpy(images.copy())).numpy()
 
-    def independent(self, positions, rng):
+    def _standardised(self, images: Tensor) -> Tensor:
+        images = resampled(images, self.box).sub_(self.scale.mean).div_(self.scale.sd)
+        if self.gains is None:
+            return images
+        gains = to_device(on_grid(self.gains, self.box).astype(np.float32), images.device)
+        return torch.fft.irfft2(torch.fft.rfft2(images) * gains, s=(self.box, self.box))
+
+    def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, float]:
         """(images to denoise, images with the same signal and independent noise, variance of the latter's noise), in
         grey values. Gaussian noise e of the measured spectrum is added and taken away, y + e/3 and y - 3e, which makes
         the two independent (Pang et al. 2021) at the price of a ninth more noise in the first."""
+        assert self.gains is not None
         images, _ = self.raw(positions)
         white = rng.standard_normal(images.shape, dtype=np.float32)
         extra = np.float32(self.scale.sd * self.noise_variance**0.5) * spectra.filtered(white, 1 / self.gains)
         return images + extra / 3, images - 3 * extra, 10 * float(extra.var(dtype=np.float64))
 
-    def measure(self, job):
-        """Stream over all particles once for mean and s.d.; noise from the corners of a sample."""
+    def fit_grey_scale(self, job: Job) -> None:
+        """Stream over all particles once for mean and s.d.; noise and whitening from the corners of a sample.
+
+        InputError when there is no signal; a warning when whitening does not make the noise independent.
+        """
         self._leave_out_constant()
-        mean, sd = self._moments()
-        sample = np.linspace(0, len(self) - 1, min(len(self), SAMPLE)).round().astype(int)
+        mean, sd = self._mean_and_sd()
+        sample = evenly_spread(len(self), SAMPLE)
         images = (self.raw(sample)[0] - np.float32(mean)) / np.float32(sd)
-        self.gains = spectra.noise_power(images) ** -0.5
+        self.gains = spectra.corner_power(images) ** -0.5
         white = spectra.filtered(images, self.gains)
-        self.noise_variance = float(spectra.autocovariance(white, spectra.background(self.box))[0, 0])
+        self.noise_variance = float(spectra.autocovariance(white, spectra.corner_weight(self.box))[0, 0])
         signal = float(white.var(dtype=np.float64)) - self.noise_variance
         left = spectra.neighbour_correlation(white)
         job.say(f'noise from the corners of the boxes: signal-to-noise ratio {signal / self.noise_variance:.3g} after '
@@ -97,7 +130,7 @@ class NoisyPairs:
                 f'after whitening the noise of neighbouring pixels still correlates by {left:.2f}: --target self takes '
                 'part of the noise for signal. Give frame halves (--target copies) or references'
             )
-        error = self.noise_variance * (2 / (len(sample) * spectra.background(self.box).sum())) ** 0.5
+        error = self.noise_variance * (2 / (len(sample) * spectra.corner_weight(self.box).sum())) ** 0.5
         if signal < SIGNIFICANT * error:
             raise InputError(
                 f'{self.particles.path}: no signal above the noise ({signal:.2g} of it, error {error:.2g}): are the '
@@ -105,26 +138,28 @@ class NoisyPairs:
             )
         self._set_scale(mean, sd, signal, self.noise_variance, None, None)
 
-    def _set_scale(self, mean, sd, signal, noise, own, other):
+    def _set_scale(
+        self, mean: float, sd: float, signal: float, noise: float, own: float | None, other: float | None
+    ) -> None:
         unit = UNIT_SD / signal**0.5
         self.target_noise = noise * unit**2
-        self.scale = Scale(mean=mean, sd=sd, gain=sd, offset=mean, unit_scale=unit, unit_offset=0.0, unit_mean=0.0,
+        self.scale = PairScale(mean=mean, sd=sd, gain=sd, offset=mean, unit_scale=unit, unit_offset=0.0, unit_mean=0.0,
                            unit_sd=UNIT_SD, correlation=own, correlation_shuffled=other)  # fmt: skip
 
-    def _chunks(self):
-        for start in range(0, len(self), CHUNK):
-            yield self.raw(np.arange(start, min(start + CHUNK, len(self))))
+    def _chunks(self) -> Iterator[tuple[Images, Images]]:
+        for rows in chunks(len(self), CHUNK):
+            yield self.raw(np.arange(rows.start, rows.stop))
 
-    def _leave_out_constant(self):
+    def _leave_out_constant(self) -> None:
         kept = np.concatenate([np.minimum(*(np.ptp(x, axis=(1, 2)) for x in pair)) > 0 for pair in self._chunks()])
         if kept.sum() < 2:
             raise InputError(f'{self.particles.path}: fewer than 2 particles that are not constant images')
         self._keep(kept)
 
-    def _keep(self, kept):
+    def _keep(self, kept: Flags) -> None:
         self.rows = self.rows[kept]
 
-    def _moments(self):
+    def _mean_and_sd(self) -> tuple[float, float]:
         sums = np.zeros(3)
         for images, _ in self._chunks():
             sums += images.size, images.sum(dtype=np.float64), np.square(images, dtype=np.float64).sum()
@@ -137,32 +172,36 @@ class Copies(NoisyPairs):
 
     kind = 'copies'
 
-    def __init__(self, particles, copies, box=None):
+    def __init__(self, particles: ParticleTable, copies: ParticleTable, box: int | None = None) -> None:
         super().__init__(particles, box)
-        self.copies = copies
+        self.copies, self._second = copies, copies.images()
         self.rows, self.copy_rows = match(particles, copies)
         field, other = (t.box * t.pixel_size for t in (particles, copies))
         if abs(field / other - 1) > FIELD_TOLERANCE:
             raise InputError(f'{copies.path}: the copies show {other:.1f} A, the particles {field:.1f} A')
 
-    def raw(self, positions):
-        """(first copies, second copies), float32 [n, box, box] in their own grey values."""
-        second = resample(self.copies.images().read(self.copy_rows[positions]), self.box)
+    def raw(self, positions: Rows) -> tuple[Images, Images]:
+        """(first copies, second copies), [n, box, box] in their own grey values."""
+        second = resample(self._second.read(self.copy_rows[positions]), self.box)
         return super().raw(positions)[0], second
 
-    def read(self, positions):
-        """(standardised first copies, second copies in network units)."""
-        first, second = (self.standardised(x) for x in self.raw(positions))
-        return first, np.float32(self.scale.unit_scale) * second
+    def gather(self, positions: Rows) -> Gathered:
+        """(first copies, second copies), in their own grey values and boxes."""
+        return *super().gather(positions), self._second.read(self.copy_rows[positions])
 
-    def independent(self, positions, rng):
+    def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
+        """(standardised first copies, second copies in network units), [n, 1, box, box]."""
+        first, second = (self._standardised(x)[:, None] for x in gathered)
+        return first, self.scale.unit_scale * second
+
+    def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, float]:
         """(first copies, second copies, variance of the latter's noise), in grey values."""
         return *self.raw(positions), self.target_noise * (self.scale.sd / self.scale.unit_scale) ** 2
 
-    def measure(self, job):
+    def fit_grey_scale(self, job: Job) -> None:
         """Stream over all pairs once: signal from the covariance of the copies, noise from their difference."""
         self._leave_out_constant()
-        mean, sd = self._moments()
+        mean, sd = self._mean_and_sd()
         n, covariance, shuffled, difference, squares = 0, 0.0, 0.0, 0.0, 0.0
         for pair in self._chunks():
             a, b = ((x - np.float32(mean)) / np.float32(sd) for x in pair)
@@ -181,16 +220,17 @@ class Copies(NoisyPairs):
                              'particles: they are not copies of these')  # fmt: skip
         self._set_scale(mean, sd, signal, noise, signal / (signal + noise), shuffled / n / (signal + noise))
 
-    def _keep(self, kept):
+    def _keep(self, kept: Flags) -> None:
         self.rows, self.copy_rows = self.rows[kept], self.copy_rows[kept]
 
 
-def open_noisy(settings, job):
-    """ReferencePairs of noisy images for --target self or copies, measured; warnings go to the job."""
+def open_noisy(settings: Train, job: Job) -> NoisyPairs:
+    """Pairs of noisy images for --target self or copies, measured; warnings go to the job."""
     particles = ParticleTable.read(job.input(settings.particles))
     if settings.target == 'self':
-        pairs = NoisyPairs(particles, settings.box)
+        pairs: NoisyPairs = NoisyPairs(particles, settings.box)
     else:
+        assert settings.copies is not None
         copies = ParticleTable.read(job.input(settings.copies))
         pairs = Copies(particles, copies, settings.box)
         for missing, table in ((len(particles) - len(pairs), particles), (len(copies) - len(pairs), copies)):
@@ -198,5 +238,5 @@ def open_noisy(settings, job):
                 job.warn(f'{table.path}: {missing} of {len(table)} rows have no copy in the other set and are not used')
     if len(pairs) < 2:
         raise InputError(f'{particles.path}: training needs at least 2 particles, there is {len(pairs)}')
-    pairs.measure(job)
+    pairs.fit_grey_scale(job)
     return pairs

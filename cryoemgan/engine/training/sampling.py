@@ -3,26 +3,31 @@
 Nothing here keeps a state, so a resumed run needs only to know where in which epoch it was.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from ..random_streams import generator
+from ..shapes import Rows
 
 BLOCK = 64  # neighbouring images read together: 0.65 GB/s from disk against 0.46 one by one
 
 
-def split(count, fraction, seed):
+def split(count: int, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """(training, validation) positions in 0..count-1, both ascending; at least one of each (count >= 2)."""
     held = min(max(1, round(count * fraction)), count - 1)
     validation = np.sort(generator(seed, 'split').choice(count, held, replace=False))
     return np.setdiff1d(np.arange(count), validation), validation
 
 
-def folds(count, number, seed):
+def folds(count: int, number: int, seed: int) -> Rows:
     """int64 [count]: fold 0..number-1 of every position, at random, equal in size."""
     return generator(seed, 'folds').permutation(count) % number
 
 
-def epoch_windows(positions, seed, epoch, window, shuffle=True, block=BLOCK):
+def epoch_windows(
+    positions: Rows, seed: int, epoch: int, window: int, shuffle: bool = True, block: int = BLOCK
+) -> list[Rows]:
     """Order of an epoch: a list of int64 arrays (windows) that together hold every position once.
 
     A window is what is read into memory at once, as neighbouring runs of ``block`` images; within a window the
@@ -37,18 +42,7 @@ def epoch_windows(positions, seed, epoch, window, shuffle=True, block=BLOCK):
     return [rng.permutation(mixed[i : i + window]) for i in range(0, len(mixed), window)]
 
 
-def contaminated(positions, fraction, seed):
+def contaminated(positions: Rows, fraction: float, seed: int) -> Rows:
     """The positions replaced by noise: a fixed random part of exactly round(fraction x count), ascending."""
     count = round(len(positions) * fraction)
     return np.sort(generator(seed, 'contamination').choice(positions, count, replace=False))
-
-
-def contaminating_noise(kind, position, seed, side, shape, mean, sd, low, high):
-    """Noise image that replaces one image; the same whenever it is asked for.
-
-    kind: gaussian (mean, sd) or uniform (low, high). side: 0 particle, 1 reference.
-    """
-    rng = generator(seed, 'noise', int(position), side)
-    if kind == 'uniform':
-        return rng.uniform(low, high, shape).astype(np.float32)
-    return (mean + sd * rng.standard_normal(shape)).astype(np.float32)

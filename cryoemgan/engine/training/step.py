@@ -2,236 +2,235 @@
 
 Random numbers of an iteration are a function of (seed, iteration), and the data order of (seed, epoch): a resumed
 run goes on exactly where it was. Networks run under autocast; losses, scores, penalty and metrics are float32.
+
+Nothing here waits for the device: terms of the losses are summed where they are, and a step whose terms are not
+finite is not taken there either; `Training.check` tells of it afterwards.
 """
+
+from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
-import numpy as np
 import torch
+from lightning_fabric import Fabric
+from torch import nn
 
-from ..errors import WorkError
+from ..devices import to_device
+from ..networks import Networks, set_stage
 from ..random_streams import generator
-from . import blind_spots
-from .augmentation import augment, with_channel
-from .losses import adversary, gradient_penalty, per_image, reconstruction
+from ..settings.adversary import Adversary
+from ..settings.optimisation import Optimisation
+from ..shapes import Json, Tensor
+from . import losses
+from .batches import Batch, Batches
 from .sync_batch_norm import share_batch_norm
+from .terms import Terms
+
+# Devices whose Adam is one kernel. (The meta device, on which a step is tested not to wait, has none.)
+FUSED = ('cpu', 'cuda')
 
 
-class Diverged(WorkError):
-    """A loss term stopped being a finite number."""
+class GeneratorObjective(nn.Module):
+    """Batch in, terms of the generator's loss out: {'loss', 'reconstruction', 'adversary'}."""
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, rule: losses.Rule | None, s: Adversary) -> None:
+        super().__init__()
+        self.generator = generator
+        # In a tuple: its weights are not this objective's to train.
+        self._opponent, self._rule, self._s = (discriminator,), rule, s
+
+    def forward(self, noisy: Tensor, clean: Tensor, counted: Tensor | None, total: Tensor | None) -> dict[str, Tensor]:
+        denoised = self.generator(noisy).float()
+        distance = losses.reconstruction(denoised, clean, self._s.p, counted, total)
+        fake = torch.zeros_like(distance)
+        if self._rule is not None:
+            answers = self._opponent[0](denoised).float()
+            fake = losses.mean_score(self._rule.fake(answers), self._s.patch_reduction)
+        loss = losses.generator_loss(fake, distance, self._s.reconstruction_weight)
+        return {'loss': loss, 'reconstruction': distance, 'adversary': fake}
 
 
-def cosine(progress, warmup):
+class DiscriminatorObjective(nn.Module):
+    """References and denoised images in, terms of the discriminator's loss out: {'loss', 'score_real', 'score_fake',
+    'penalty'}."""
+
+    def __init__(self, discriminator: nn.Module, rule: losses.Rule, s: Adversary) -> None:
+        super().__init__()
+        self.discriminator, self._rule, self._s = discriminator, rule, s
+
+    def forward(self, clean: Tensor, denoised: Tensor, share: Tensor) -> dict[str, Tensor]:
+        s = self._s
+        answers = self.discriminator(clean).float(), self.discriminator(denoised).float()
+        real = losses.mean_score(self._rule.real(answers[0]), s.patch_reduction)
+        fake = losses.mean_score(self._rule.fake(answers[1]), s.patch_reduction)
+        penalty = torch.zeros_like(real)
+        if s.gan == 'wgan-gp':
+            penalty = losses.slope_penalty(
+                self.discriminator, clean, denoised, share, s.patch_reduction, s.critic_scale
+            )
+        loss = losses.discriminator_loss(real, fake, penalty, s.gradient_penalty)
+        return {'loss': loss, 'score_real': real, 'score_fake': fake, 'penalty': penalty}
+
+
+def cosine(progress: float, warmup: float) -> float:
     """Factor of the learning rate at progress 0..1: a linear rise over ``warmup``, then half a cosine to 0."""
     if progress < warmup:
         return max(progress, 1e-3) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
-def noise_level(progress, curriculum):
-    """S.d. of the noise, in units of the data's, at progress 0..1: from 0.25 to 1 over the part ``curriculum``."""
-    return 1.0 if not curriculum else min(1.0, 0.25 + 0.75 * progress / curriculum)
-
-
 class Training:
     """Networks, optimisers and running average, and the iteration that moves them.
 
-    pair: networks.Networks. feed: PairLoader. settings: Train, filled. fabric: Lightning Fabric, launched. synthetic:
-    FreshPairs, needed for fresh pairs and for changes of the noise. terms: sums of every loss
-    term since they were last cleared.
+    Parameters
+    ----------
+    networks : Networks
+        The pair to train, with its first weights.
+    batches : Batches
+        What they learn from.
+    optimisation, adversary : Optimisation, Adversary
+        Filled settings.
+    seed : int
+        Of the points of the gradient penalty.
+    fabric : Fabric
+        Launched.
     """
 
-    def __init__(self, pair, feed, settings, fabric, batch_size, synthetic=None):
-        self.pair, self.feed, self.settings, self.fabric = pair, feed, settings, fabric
-        self.synthetic = synthetic
-        self.batch_size, self.iteration, self.draws, self.progress = batch_size, 0, 0, 0.0
-        self.generator, self.discriminator = (m.to(fabric.device) for m in (pair.generator, pair.discriminator))
-        if fabric.world_size > 1:
-            for network in (self.generator, self.discriminator):
-                share_batch_norm(network)
-        self.rule = adversary(settings.gan, settings.alpha, settings.beta)
-        betas = settings.adam_beta1, settings.adam_beta2
-        # Fused: one pass over the weights, half the time.
-        self.optimise_g, self.optimise_d = (
-            torch.optim.Adam(network.parameters(), rate, betas, fused=True)
-            for network, rate in (
-                (self.generator, settings.learning_rate_generator),
-                (self.discriminator, settings.learning_rate_discriminator),
-            )
-        )
-        self.average = copy.deepcopy(self.generator).requires_grad_(False) if settings.ema else self.generator
-        self.terms = {}
+    def __init__(
+        self,
+        networks: Networks,
+        batches: Batches,
+        optimisation: Optimisation,
+        adversary: Adversary,
+        seed: int,
+        fabric: Fabric,
+    ) -> None:
+        self.networks, self.batches, self.fabric, self.seed = networks, batches, fabric, seed
+        self.optimisation, self.adversary = optimisation, adversary
+        for network in (networks.generator, networks.discriminator):
+            network.to(fabric.device)
+            if fabric.world_size > 1:
+                share_batch_norm(network, fabric.device)
+        self.generator, self.discriminator = networks.generator, networks.discriminator
+        self.rule = losses.adversary(adversary.gan, adversary.alpha, adversary.beta)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False) if optimisation.ema else self.generator
+        objective = GeneratorObjective(self.generator, self.discriminator, self.rule, adversary)
+        self._generate = fabric.setup_module(objective)
+        if self.rule is not None:
+            self._discriminate = fabric.setup_module(DiscriminatorObjective(self.discriminator, self.rule, adversary))
+        self.optimise_g = self._adam(self.generator, optimisation.learning_rate_generator)
+        self.optimise_d = self._adam(self.discriminator, optimisation.learning_rate_discriminator)
+        self.iteration = 0
         # The iteration from which the running average counts.
         self.average_since = 0
+        self.terms = Terms(fabric)
+
+    def _adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
+        o = self.optimisation
+        # Fused: one pass over the weights, half the time, and a step that the device itself can leave out.
+        fused = self.fabric.device.type in FUSED
+        return torch.optim.Adam(network.parameters(), rate, (o.adam_beta1, o.adam_beta2), fused=fused)
 
     # Algorithm 1
 
-    def iterate(self):
-        """One iteration: k_d steps of the discriminator, k_g steps of the generator, each on a fresh batch."""
-        s, rule = self.settings, self.rule
-        self._begin()
-        if rule:
-            for _ in range(s.discriminator_steps):
-                noisy, clean, _ = self._batch()
-                with torch.no_grad():
-                    denoised = self._denoise(noisy)
-                real, fake = self._mean(rule.real(self._judge(clean))), self._mean(rule.fake(self._judge(denoised)))
-                penalty = self._penalty(clean, denoised) if s.gan == 'wgan-gp' else 0 * real
-                self._descend(
-                    self.optimise_d,
-                    self.discriminator,
-                    -(real + fake) + s.gradient_penalty * penalty,
-                    score_real=real,
-                    score_fake=fake,
-                    penalty=penalty,
-                )
+    def iterate(self, progress: float) -> None:
+        """One iteration at ``progress`` (0..1) of the run: k_d steps of the discriminator, k_g steps of the generator,
+        each on a fresh batch."""
+        self._begin(progress)
+        if self.rule is not None:
+            for step in range(self.adversary.discriminator_steps):
+                batch = self.batches.next(progress)
+                with torch.no_grad(), self.fabric.autocast():
+                    denoised = self.generator(batch.noisy).float()
+                terms = self._discriminate(batch.clean, denoised, self._points(step, batch))
+                self._descend('discriminator', self.optimise_d, self.discriminator, terms)
             self.discriminator.requires_grad_(False)
-        for _ in range(s.generator_steps):
-            noisy, clean, hidden = self._batch()
-            denoised = self._denoise(noisy)
-            distance = reconstruction(denoised, clean, s.p, hidden)
-            fake = self._mean(rule.fake(self._judge(denoised))) if rule else 0 * distance
-            self._descend(
-                self.optimise_g,
-                self.generator,
-                fake + s.reconstruction_weight * distance,
-                reconstruction=distance,
-                adversary=fake,
-            )
+        for _ in range(self.adversary.generator_steps):
+            batch = self.batches.next(progress)
+            terms = self._generate(batch.noisy, batch.clean, batch.counted, self._total(batch.counted))
+            self._descend('generator', self.optimise_g, self.generator, terms)
             self._update_average()
         self.discriminator.requires_grad_(True)
         self.iteration += 1
 
     # Its pieces
 
-    def _begin(self):
-        s = self.settings
-        factor = cosine(self.progress, s.warmup) if s.schedule == 'cosine' else 1.0
+    def _begin(self, progress: float) -> None:
+        o = self.optimisation
+        factor = cosine(progress, o.warmup) if o.schedule == 'cosine' else 1.0
         for optimiser, rate in (
-            (self.optimise_g, s.learning_rate_generator),
-            (self.optimise_d, s.learning_rate_discriminator),
+            (self.optimise_g, o.learning_rate_generator),
+            (self.optimise_d, o.learning_rate_discriminator),
         ):
             for group in optimiser.param_groups:
                 group['lr'] = factor * rate
-        if self.pair.stages > 1:
-            # Growing takes the first half of the run: equal time for each resolution, half of it fading in. With a
-            # fifth of the run and the end of the cosine for it, the last one stayed at the mean image.
-            stage, inside = divmod(min(2 * self.progress, 1 - 1e-9) * self.pair.stages, 1)
-            if self.pair.generator.network.stage()[0] != stage:
-                # The layers of a new resolution are untrained: an old average would hold on to them.
-                self.average_since = self.iteration
-            self.pair.set_stage(int(stage), min(1.0, 2 * inside))
-        torch.manual_seed(int(generator(s.seed, 'weights', self.iteration, 1).integers(2**63)))
+        if self.networks.stages > 1:
+            self._grow(progress)
         self.generator.train()
         self.discriminator.train()
 
-    def _batch(self):
-        """The next augmented pairs (particle, reference), [B, 1, N, N] on the device, and which pixels of the particles
-        are hidden and count (None: all count); this process's share of them."""
-        s = self.settings
-        rng = generator(s.seed, 'augmentation', self.draws)
-        level = noise_level(self.progress, s.noise_curriculum)
-        fresh = round(s.fresh_fraction * self.batch_size)
-        parts = []
-        if fresh < self.batch_size:
-            parts.append(self._real(*self.feed.next(self.batch_size - fresh), rng, level))
-        if fresh:
-            parts.append(self._augment(self.synthetic.draw(self.draws, fresh, level), rng))
-        noisy, clean, hidden = (*(torch.cat(x) for x in zip(*parts)), None)
-        if s.target == 'self':
-            spots = generator(s.seed, 'blind spots', self.draws)
-            noisy, hidden = blind_spots.hide(noisy, s.hidden_pixels, spots)
-        elif s.target == 'copies':
-            noisy, clean = self._exchange_copies(noisy, clean, rng)
-        self.draws += 1
-        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        batch = [x if x is None else x[mine] for x in (noisy, clean, hidden)]
-        return tuple(x if x is None else x.to(self.fabric.device, memory_format=torch.channels_last) for x in batch)
+    def _grow(self, progress: float) -> None:
+        # Growing takes the first half of the run: equal time for each resolution, half of it fading in. With a
+        # fifth of the run and the end of the cosine for it, the last one stayed at the mean image.
+        stage, inside = divmod(min(2 * progress, 1 - 1e-9) * self.networks.stages, 1)
+        if self.networks.stage != int(stage):
+            # The layers of a new resolution are untrained: an old average would hold on to them.
+            self.average_since = self.iteration
+        self.networks.set_stage(int(stage), min(1.0, 2 * inside))
+        set_stage(self.average, int(stage), min(1.0, 2 * inside))
 
-    def _exchange_copies(self, noisy, clean, rng):
-        """Each copy is the target as often as the other."""
-        a, b = self.feed.pairs.scale.signal()
-        chosen = torch.as_tensor(rng.random((len(noisy), 1, 1, 1)) < 0.5)
-        return torch.where(chosen, a * clean + b, noisy), torch.where(chosen, (noisy - b) / a, clean)
+    def _points(self, step: int, batch: Batch) -> Tensor:
+        """Where between its two images each pair's gradient penalty is taken."""
+        rng = generator(self.seed, 'penalty', self.iteration, step)
+        share = rng.random((self.batches.size, 1, 1, 1), dtype='float32')
+        return to_device(share[batch.rows], batch.clean.device)
 
-    def _real(self, positions, noisy, clean, rng, level):
-        """ReferencePairs of the data [B, N, N], moved, their noise weakened to ``level`` and exchanged."""
-        s, pure = self.settings, None
-        if level < 1 or s.exchange_noise:
-            pure = self.synthetic.without_noise(positions, clean)
-            noisy = pure + np.float32(level) * (noisy - pure)
-            pure = with_channel(pure)
-        return self._augment((noisy, clean), rng, exchange=s.exchange_noise, pure=pure)
+    def _total(self, counted: Tensor | None) -> Tensor | None:
+        """Mean over processes of the pixels that count; None where that is this process's own number."""
+        if counted is None or self.fabric.world_size == 1:
+            return None
+        total = counted.sum().float()
+        torch.distributed.all_reduce(total)
+        return total / self.fabric.world_size
 
-    def _augment(self, pair, rng, **noise):
-        """ReferencePairs [B, N, N] (guided particles: [B, 4, N, N]) as tensors [B, C, N, N], moved."""
-        noisy, clean = (with_channel(x) for x in pair)
-        return augment(noisy, clean, rng, turns=self.settings.turns, shift=self.settings.shift, **noise)
-
-    def _denoise(self, noisy):
-        with self.fabric.autocast():
-            return self.generator(noisy).float()
-
-    def _judge(self, images):
-        with self.fabric.autocast():
-            return self.discriminator(images).float()
-
-    def _mean(self, scores):
-        return per_image(scores, self.settings.patch_reduction).mean()
-
-    def _penalty(self, clean, denoised):
-        return gradient_penalty(
-            self.discriminator,
-            clean,
-            denoised,
-            patches=self.settings.patch_reduction,
-            scale_free=self.settings.critic_scale == 'box',
-        )
-
-    def _descend(self, optimiser, network, loss, **terms):
+    def _descend(
+        self, side: str, optimiser: torch.optim.Optimizer, network: nn.Module, terms: dict[str, Tensor]
+    ) -> None:
+        """A step down the loss, unless one of its terms or the gradient is not finite."""
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._share_gradients(network)
-        limit = self.settings.clip or math.inf
-        terms['gradient'] = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
-        self._record(network is self.generator, terms)
+        self.fabric.backward(terms['loss'])
+        limit = self.optimisation.clip or math.inf
+        gradient = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
+        bad = self.terms.add(side, {**terms, f'gradient_{side}': gradient}, self.iteration + 1)
+        if optimiser.defaults['fused']:
+            # It reads this on the device and leaves its step out, as it does for torch's gradient scaler.
+            optimiser.found_inf = bad  # type: ignore[attr-defined]
         optimiser.step()
 
-    def _share_gradients(self, network):
-        """Mean of the gradients over processes, as one message."""
-        if self.fabric.world_size == 1:
-            return
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        flat = self.fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op='mean')
-        for gradient, shared in zip(gradients, flat.split([g.numel() for g in gradients])):
-            gradient.copy_(shared.view_as(gradient))
-
-    def _record(self, of_generator, terms):
-        """Add to the sums; raise Diverged before a step with a number that is not finite."""
-        side = 'generator' if of_generator else 'discriminator'
-        values = self.fabric.all_reduce(torch.stack([v.detach().float() for v in terms.values()]), reduce_op='mean')
-        for name, value in zip(terms, values.tolist()):
-            if not math.isfinite(value):
-                raise Diverged(f'iteration {self.iteration + 1}: the term {name!r} of the {side} became {value}')
-            key = f'{name}_{side}' if name == 'gradient' else name
-            total, count = self.terms.get(key, (0.0, 0))
-            self.terms[key] = total + value, count + 1
-
     @torch.no_grad()
-    def _update_average(self):
+    def _update_average(self) -> None:
         if self.average is self.generator:
             return
         # Young averages forget fast, or the first weights would stay in them.
-        steps = (self.iteration - self.average_since) * self.settings.generator_steps
-        decay = min(self.settings.ema, (1 + steps) / (10 + steps))
+        steps = (self.iteration - self.average_since) * self.adversary.generator_steps
+        decay = min(self.optimisation.ema, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
-        for mean, value in zip(self.average.buffers(), self.generator.buffers()):
-            mean.copy_(value)
+        torch._foreach_copy_(list(self.average.buffers()), list(self.generator.buffers()))
+
+    def learning_rates(self) -> dict[str, float]:
+        """{'learning_rate_generator', 'learning_rate_discriminator'} of the latest iteration."""
+        both = {'generator': self.optimise_g, 'discriminator': self.optimise_d}
+        return {f'learning_rate_{name}': o.param_groups[0]['lr'] for name, o in both.items()}
+
+    def check(self) -> None:
+        """Raise Diverged when a step was not taken since a term of its loss was not finite. Waits for the device."""
+        self.terms.check()
 
     # State
 
-    def state(self):
+    def state(self) -> Json:
         """Everything that the next iteration depends on: tensors and plain values only."""
         return {
             'generator': self.generator.state_dict(),
@@ -241,18 +240,15 @@ class Training:
             'optimise_d': self.optimise_d.state_dict(),
             'iteration': self.iteration,
             'average_since': self.average_since,
-            'draws': self.draws,
-            'epoch': self.feed.epoch,
-            'offset': self.feed.offset,
-            'batch_size': self.batch_size,
-            'terms': {k: list(v) for k, v in self.terms.items()},
+            'batch_size': self.batches.size,
+            'terms': self.terms.state(),
+            **self.batches.state(),
         }
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         for name in ('generator', 'discriminator', 'average', 'optimise_g', 'optimise_d'):
             getattr(self, name).load_state_dict(state[name])
-        self.iteration, self.draws = state['iteration'], state['draws']
-        self.average_since = state['average_since']
-        self.feed.epoch, self.feed.offset = state['epoch'], state['offset']
-        self.terms = {k: tuple(v) for k, v in state['terms'].items()}
+        self.iteration, self.average_since = state['iteration'], state['average_since']
+        self.terms.restore(state['terms'])
+        self.batches.restore(state)

@@ -1,85 +1,131 @@
-"""ReferencePairs kept out of training, and how well a generator does on them."""
+"""Pairs kept out of training, and how well a generator does on them."""
 
-import numpy as np
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
 import torch
+from lightning_fabric import Fabric
+from torch import nn
 
-from ..metrics import image_metrics
-from ..random_streams import generator
+from ..data.sampling import chunks, evenly_spread
+from ..metrics import tensor_metrics
+from ..random_fields import RandomRows
+from ..shapes import Rows
 from . import blind_spots
-from .augmentation import with_channel
+from .distributed import summed
+from .interfaces import TrainingPairs
+from .loading import read
+from .losses import Rule
 
 # What is measured at each evaluation: enough for a mean within 1 %, and little beside a training interval.
 LARGEST_COUNT, LARGEST_BYTES = 2000, 2**28
 
 
-class Validation:
-    """A fixed set of normalised pairs, shared among the processes."""
+class Validation(Protocol):
+    """A fixed set of pairs, shared among the processes."""
 
-    def __init__(self, pairs, positions, fabric, batch_size):
-        most = min(LARGEST_COUNT, max(2, LARGEST_BYTES // (8 * pairs.box**2)))
-        if len(positions) > most:
-            positions = positions[np.linspace(0, len(positions) - 1, most).round().astype(int)]
-        mine = positions[fabric.global_rank :: fabric.world_size]
-        self.count, self.fabric, self.batch_size = len(positions), fabric, batch_size
-        self.noisy, self.clean = pairs.read(mine)
+    # Pairs of all processes.
+    count: int
 
-    @torch.no_grad()
-    def measure(self, generator, discriminator=None, probability=True):
+    def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
+        """{'mse': error of the generator's images in network units, ...}; the same for all processes."""
+
+
+class ReferenceValidation:
+    """Validation against references."""
+
+    NAMES = ('mse', 'psnr', 'ssim')
+
+    def __init__(self, pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int) -> None:
+        self.count, rows = _share(pairs, positions, fabric)
+        self._fabric, self._batch_size = fabric, batch_size
+        self._pairs = read(pairs, positions[rows], fabric.device)
+
+    def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
         """Mean mse, psnr and ssim (data range 1) of the generator's images in network units; with a discriminator
-        also d_real and d_fake: its mean belief sigmoid(score) that references and denoised images are real, or with
-        probability off (WGAN) its mean score."""
-        modes = [m.training for m in (generator, discriminator) if m is not None]
-        sums = {}
-        generator.eval()
-        if discriminator is not None:
-            discriminator.eval()
-        for start in range(0, len(self.noisy), self.batch_size):
-            noisy, clean = (
-                with_channel(x[start : start + self.batch_size]).to(self.fabric.device)
-                for x in (self.noisy, self.clean)
-            )
-            with self.fabric.autocast():
-                denoised = generator(noisy).float()
-                judged = [] if discriminator is None else [discriminator(x).float() for x in (clean, denoised)]
-            judged = [torch.sigmoid(z) for z in judged] if probability else judged
-            found = image_metrics.compare(denoised[:, 0].cpu().numpy(), clean[:, 0].cpu().numpy(), 1.0)
-            batch = {k: found[k].sum() for k in ('mse', 'psnr', 'ssim')}
-            batch.update(zip(('d_real', 'd_fake'), (z.flatten(1).mean(1).sum().item() for z in judged)))
-            sums = {k: sums.get(k, 0.0) + float(v) for k, v in batch.items()}
-        for module, mode in zip((generator, discriminator), modes):
-            module.train(mode)
-        total = self.fabric.all_reduce(torch.tensor(list(sums.values()), dtype=torch.float64), reduce_op='sum')
-        return {k: v / self.count for k, v in zip(sums, total.tolist())}
+        also d_real and d_fake: its mean belief sigmoid(score) that references and denoised images are real, or where
+        the rule knows no probability (WGAN) its mean score."""
+        names = self.NAMES if discriminator is None else (*self.NAMES, 'd_real', 'd_fake')
+        # A process without any pairs has sums of the same length.
+        sums = torch.zeros(len(names), dtype=torch.float64, device=self._fabric.device)
+        with _evaluating(generator, discriminator):
+            for rows in chunks(len(self._pairs.noisy), self._batch_size):
+                part = self._pairs[rows]
+                with self._fabric.autocast():
+                    denoised = generator(part.noisy).float()
+                    judged = () if discriminator is None else (part.clean, denoised)
+                    answers = [discriminator(x).float() for x in judged] if discriminator is not None else []
+                if rule is not None and rule.probability:
+                    answers = [torch.sigmoid(z) for z in answers]
+                found = tensor_metrics.compare(denoised[:, 0], part.clean[:, 0], 1.0)
+                beliefs = [z.flatten(1).mean(1).double() for z in answers]
+                sums += torch.stack([x.sum() for x in (*(found[k] for k in self.NAMES), *beliefs)])
+        return {k: v / self.count for k, v in zip(names, summed(self._fabric, sums).tolist())}
 
 
-class CopiesValidation(Validation):
-    """Noisy images kept out of training, for targets self and copies: their mean squared distance to the output less
+class NoisyValidation:
+    """Validation against noisy images, for targets self and copies: their mean squared distance to the output less
     the variance of their noise estimates the error (mse); psnr and ssim would compare with noise.
 
-    hidden: part of the pixels that are hidden (always the same ones) and measured; 0 for copies.
+    hidden_pixels: part of the pixels that are hidden (always the same ones) and measured; 0 for copies.
     """
 
-    def __init__(self, pairs, positions, fabric, batch_size, hidden, seed):
-        super().__init__(pairs, positions, fabric, batch_size)
-        self.noise, self.counted = pairs.target_noise, [None] * -(-len(self.noisy) // batch_size)
-        self.noisy = with_channel(self.noisy)
-        if hidden:
-            rng = generator(seed, 'blind spots', 2**31, fabric.global_rank)
-            self.noisy, mask = blind_spots.hide(self.noisy, hidden, rng)
-            self.counted = mask.split(batch_size)
+    def __init__(
+        self, pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, hidden_pixels: float, seed: int
+    ) -> None:
+        self.count, rows = _share(pairs, positions, fabric)
+        self._fabric, self._batch_size, self._noise = fabric, batch_size, pairs.target_noise
+        found = read(pairs, positions[rows], fabric.device)
+        self.noisy, self._clean = found.noisy, found.clean
+        self.counted = torch.ones_like(self._clean, dtype=torch.bool)
+        if hidden_pixels:
+            rng = RandomRows(seed, 'blind spots', 2**31, rows, fabric.device)
+            self.noisy, self.counted = blind_spots.hide(self.noisy, hidden_pixels, rng)
 
-    @torch.no_grad()
-    def measure(self, generator, discriminator=None, probability=True):
+    def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
         """{'mse'}: estimated error of the generator's images in network units."""
-        training, sums = generator.training, torch.zeros(2, dtype=torch.float64)
-        generator.eval()
-        clean = with_channel(self.clean).split(self.batch_size)
-        for noisy, target, counted in zip(self.noisy.split(self.batch_size), clean, self.counted):
-            with self.fabric.autocast():
-                denoised = generator(noisy.to(self.fabric.device)).float().cpu()
-            squares = (denoised - target).square()
-            squares = squares if counted is None else squares[counted]
-            sums += torch.tensor([squares.sum(dtype=torch.float64), squares.numel()], dtype=torch.float64)
-        generator.train(training)
-        total, count = self.fabric.all_reduce(sums, reduce_op='sum').tolist()
-        return {'mse': total / count - self.noise}
+        sums = torch.zeros(2, dtype=torch.float64, device=self._fabric.device)
+        with _evaluating(generator):
+            for rows in chunks(len(self.noisy), self._batch_size):
+                with self._fabric.autocast():
+                    denoised = generator(self.noisy[rows]).float()
+                counted = self.counted[rows]
+                squares = (denoised - self._clean[rows]).square() * counted
+                sums += torch.stack([squares.sum(dtype=torch.float64), counted.sum(dtype=torch.float64)])
+        total, count = summed(self._fabric, sums).tolist()
+        return {'mse': total / count - self._noise}
+
+
+def _share(pairs: TrainingPairs, positions: Rows, fabric: Fabric) -> tuple[int, Rows]:
+    """(number of pairs that are measured by all processes together, this process's among the positions)."""
+    most = min(LARGEST_COUNT, max(2, LARGEST_BYTES // (8 * pairs.box**2)))
+    measured = evenly_spread(len(positions), most)
+    return len(measured), measured[fabric.global_rank :: fabric.world_size]
+
+
+@contextmanager
+def _evaluating(*modules: nn.Module | None) -> Iterator[None]:
+    """Modules in evaluation mode, without gradients; afterwards in the mode in which they were."""
+    there = [m for m in modules if m is not None]
+    modes = [m.training for m in there]
+    try:
+        with torch.no_grad():
+            for m in there:
+                m.eval()
+            yield
+    finally:
+        for m, mode in zip(there, modes):
+            m.train(mode)
+
+
+def open_validation(
+    pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, hidden_pixels: float, seed: int
+) -> Validation:
+    """The Validation of a data set, read to the device."""
+    if pairs.kind == 'references':
+        return ReferenceValidation(pairs, positions, fabric, batch_size)
+    hidden = hidden_pixels if pairs.kind == 'self' else 0.0
+    return NoisyValidation(pairs, positions, fabric, batch_size, hidden, seed)

@@ -1,0 +1,56 @@
+"""A fold model in the model folder of its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ... import __version__
+from .. import networks
+from ..inference.card import CARD, read_card
+from ..inference.model import save_model
+from ..job import Job
+from ..shapes import Json
+from .loop import SCORES
+
+if TYPE_CHECKING:
+    from .run import FoldTask
+
+
+def write_model(task: FoldTask, job: Job, generator: nn.Module, score: Json) -> None:
+    """Write the generator of a fold model beside those of the other fold models: from the first evaluation on there
+    is a usable model."""
+    folder = job.output('model')
+    others = read_card(folder)[0]['members'] if (folder / CARD).exists() else []
+    others = [m for m in others if m['name'] != task.name and m['name'] in task.all_names]
+    card = _card(task, job)
+    every = [score, *(m['metrics'] for m in others)]
+    card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in SCORES if k in score} if others else score
+    name = task.name
+    save_model(
+        folder, card, {name: generator}, {name: task.names}, {name: {'metrics': score}}, others,
+        {name: task.pairs.map_prior},
+    )  # fmt: skip
+
+
+def _card(task: FoldTask, job: Job) -> dict[str, Any]:
+    s, pairs, scale = task.settings, task.pairs, task.pairs.scale
+    card = {
+        'network': {'name': s.network, 'options': networks.options(s.network, s.gan)},
+        'box': pairs.box,
+        'pixel_size': pairs.pixel_size,
+        'target': pairs.kind,
+        'ctf': pairs.ctf,
+        'input': {'mean': scale.mean, 'sd': scale.sd},
+        'grey': {'gain': scale.gain, 'offset': scale.offset},
+        'units': {'scale': 1 / scale.unit_scale, 'offset': -scale.unit_offset / scale.unit_scale},
+        'settings': job.settings.as_dict(),
+        'data': {'inputs': job.inputs, 'training_particles': task.identity['training_particles']},
+        'versions': {'cryoemgan': __version__, 'torch': torch.__version__},
+    }
+    if pairs.gains is not None:
+        card['whitening'] = {'gains': pairs.gains.tolist()}
+    return card

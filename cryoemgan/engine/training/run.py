@@ -1,0 +1,206 @@
+"""Who trains what: one fold model after the other, each from its pairs to its place in the model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from .. import networks
+from ..data.sampling import evenly_spread
+from ..job import Job
+from ..networks import Networks, parameter_count
+from ..posterior import dataset
+from ..settings.adversary import Adversary
+from ..settings.optimisation import Evaluation, Length, Optimisation
+from ..settings.pairs import Augmentation
+from ..settings.train import Train
+from ..shapes import Json, Rows
+from . import checkpoints
+from .batches import Batches, group_of_rows
+from .interfaces import FreshSource, TrainingPairs
+from .loading import read
+from .loop import SCORES, TrainingLoop
+from .model_folder import write_model
+from .shares import Share
+from .step import Training
+from .validation import open_validation
+
+# Pairs that a network may look at before training: enough for its components.
+LOOK_COUNT, LOOK_BYTES = 4000, 2**29
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold model to train.
+
+    name: of it; all_names: of all fold models of the run. place: its sub-folder of the run ('' or 'members/NAME/').
+    settings: filled, with its own seed and share of the minutes. training, validation: positions among the pairs.
+    names: identities of the particles that it knows of. identity: what a resumed run must share. checkpoint: of an
+    interrupted run, or None. start: generator to begin with, or None. fresh: source of fresh pairs, or None.
+    """
+
+    name: str
+    place: str
+    all_names: list[str]
+    settings: Train
+    pairs: TrainingPairs
+    training: Rows
+    validation: Rows
+    names: list[str]
+    identity: Json
+    checkpoint: Json | None
+    start: nn.Module | None
+    fresh: FreshSource | None
+
+
+def train_fold_models(tasks: Sequence[FoldTask], job: Job, fabric: Fabric) -> dict[str, Json]:
+    """Train them all; {name: what the summary says of it}. One that an interrupted run had finished is kept as it is.
+
+    WorkError when a loss term is no longer a number.
+    """
+    return {task.name: _train(task, job, fabric) for task in tasks}
+
+
+def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
+    if len(task.all_names) > 1:
+        job.say(f'fold model {task.name}: {len(task.training)} training pairs')
+    if task.settings.network == 'guided':
+        task = _guided(task, job, fabric)
+    folder = job.output(task.place + 'checkpoints')
+    checkpoint, seconds = task.checkpoint, 0.0
+    batch_size = checkpoint['batch_size'] if checkpoint else task.settings.batch_size
+    while True:
+        loop = _loop(task, job, fabric, folder, batch_size, checkpoint, seconds)
+        try:
+            loop.go()
+            return _results(task, loop)
+        except (torch.OutOfMemoryError, RuntimeError) as e:
+            if not _out_of_memory(e) or batch_size < 2 or fabric.world_size > 1:
+                raise
+            seconds = loop.seconds
+        # Out of the except clause: its traceback would hold every tensor of the step that failed.
+        del loop
+        torch.cuda.empty_cache()
+        batch_size //= 2
+        job.warn(f'out of memory: going on with batches of {batch_size} instead of {2 * batch_size}')
+        checkpoint = checkpoints.load(folder)
+
+
+def _guided(task: FoldTask, job: Job, fabric: Fabric) -> FoldTask:
+    """The task with pairs that know their posterior, and with empty images."""
+    pairs = dataset.build(job, task, fabric)
+    return replace(task, pairs=pairs, training=np.append(task.training, pairs.empty))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _loop(
+    task: FoldTask,
+    job: Job,
+    fabric: Fabric,
+    folder: Path,
+    batch_size: int,
+    checkpoint: Json | None,
+    seconds: float,
+) -> TrainingLoop:
+    """The loop of a fold model, ready to go on from a checkpoint or to start."""
+    s = task.settings
+    torch.manual_seed(s.seed)
+    pair = networks.create(s.network, task.pairs.box, **networks.options(s.network, s.gan))
+    if checkpoint is None:
+        _first_weights(task, pair)
+    how = s.part(Augmentation)
+    share = Share(fabric.global_rank, fabric.world_size, group_of_rows(how))
+    batches = Batches(
+        task.pairs, task.training, task.fresh, how, s.fresh_fraction, s.hidden_pixels, s.seed, batch_size, share,
+        fabric.device,
+    )  # fmt: skip
+    training = Training(pair, batches, s.part(Optimisation), s.part(Adversary), s.seed, fabric)
+    validation = open_validation(task.pairs, task.validation, fabric, batch_size, s.hidden_pixels, s.seed)
+    others = [n for n in task.all_names if n != task.name]
+    iteration = checkpoint['iteration'] if checkpoint else 0
+    path, log = job.output('metrics.csv'), None
+    if fabric.is_global_zero:
+        log = checkpoints.MetricsLog(path, iteration, task.name, others)
+
+    def keep_model(generator: nn.Module, score: Json) -> None:
+        write_model(task, job, generator, score)
+
+    loop = TrainingLoop(
+        training, validation, s.part(Length), s.part(Evaluation), job, folder, task.identity, log, keep_model
+    )
+    if checkpoint:
+        loop.restore(checkpoint, seconds)
+    return loop
+
+
+def _first_weights(task: FoldTask, pair: Networks) -> None:
+    """A look at the data for networks that want one, or the weights of another model."""
+    if task.start is not None:
+        pair.generator.load_state_dict(task.start.state_dict())
+        return
+    most = max(2, min(LOOK_COUNT, LOOK_BYTES // (8 * task.pairs.box**2)))
+    looked_at = read(task.pairs, task.training[evenly_spread(len(task.training), most)])
+    noisy, clean = looked_at.noisy, looked_at.clean
+    if task.pairs.target_noise:
+        # What the output shall be has the spread of the signal, not that of the noisy targets.
+        clean = clean * (task.pairs.scale.unit_sd / clean.std())
+    pair.initialise(noisy, clean)
+
+
+def _results(task: FoldTask, loop: TrainingLoop) -> Json:
+    t, scores = loop.training, loop.best.scores
+    mse = np.array([x['mse'] for x in scores])
+    return {
+        'generator_parameters': parameter_count(t.generator),
+        'discriminator_parameters': parameter_count(t.discriminator),
+        'iterations': t.iteration,
+        'epochs': t.batches.loader.epochs,
+        'training_seconds': round(loop.seconds, 3),
+        'best': scores[0],
+        'top': scores,
+        'top_mse_mean': mse.mean(),
+        'top_mse_sd': mse.std(),
+        'batch_size': t.batches.size,
+        'training_pairs': len(task.training),
+        'validation_pairs': len(task.validation),
+        'validation_pairs_measured': loop.validation.count,
+        'train_ids': task.identity['training_particles'],
+        'scale': task.pairs.scale.as_dict(),
+        'snr_measured': task.fresh and task.fresh.snr,
+    }
+
+
+def merged(found: dict[str, Json]) -> Json:
+    """Results of one fold model as they are; of several: sums of what was spent, means of what was reached, and
+    each."""
+    every = list(found.values())
+    first = every[0]
+    if len(every) == 1:
+        return first
+    spent = ('iterations', 'training_seconds', 'training_pairs', 'validation_pairs')
+    spread = ('top_mse_mean', 'top_mse_sd')
+    own = ('iterations', 'training_seconds', 'training_pairs', 'best', 'top', 'batch_size', 'train_ids', *spread)
+
+    def mean(values: list[Any]) -> float:
+        return float(np.mean(values))
+
+    return {
+        **{k: v for k, v in first.items() if k not in ('top', 'train_ids')},
+        **{k: sum(f[k] for f in every) for k in spent},
+        **{k: mean([f[k] for f in every]) for k in spread},
+        'best': {
+            'iteration': max(f['best']['iteration'] for f in every),
+            **{k: mean([f['best'][k] for f in every]) for k in SCORES if k in first['best']},
+        },
+        'members': {name: {k: f[k] for k in own} for name, f in found.items()},
+    }

@@ -10,9 +10,9 @@ from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.imaging.ctf import ctf_rfft
 from cryoemgan.engine.imaging.phantom import claw
+from cryoemgan.engine.imaging.spectra import coloured_noise
 from cryoemgan.engine.metrics.bayes_bound import BayesBound, Poses, _log_density, of_simulation
 from cryoemgan.engine.settings import Simulate
-from cryoemgan.engine.training.fresh_pairs import coloured_noise
 
 
 @pytest.fixture(scope='module')
@@ -111,7 +111,7 @@ def test_coloured_noise_against_enumeration(ctf):
     _, seen = white._draw(drawn(count, 1), ctf)
     truths, templates = white._draw(drawn(40_000, 7), ctf)
     sd = float(seen.std(1).mean() / 0.05**0.5)
-    noise = sd * torch.from_numpy(coloured_noise(np.random.default_rng(3), count, power)).flatten(1)
+    noise = sd * torch.from_numpy(coloured_noise(np.random.default_rng(3), count, BOX, power)).flatten(1)
 
     def whitened(images):
         spectrum = np.fft.rfft2(images.view(-1, BOX, BOX).numpy()) / np.sqrt(power)

@@ -7,13 +7,13 @@ from scipy.spatial.transform import Rotation
 
 from .. import networks
 from ..geometry import random_matrices
+from ..imaging.flips import turn
 from ..imaging.phantom import claw
 from ..imaging.steerable import FourierPlane, principal_basis
 from ..inference import uncertainty
 from ..inference.model import Model, save_model
 from ..networks import equivariant
 from ..networks.components import Components, principal_components
-from ..training.augmentation import turn
 from . import toypairs
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -22,9 +22,11 @@ ENGINE = [
     'matplotlib>=3.8',
     'tqdm',
     'torch-ctf>=0.6',
+    'jinja2>=3.1',
 ]
 SCIPION = ['scipion-pyworkflow>=3.11.7', 'scipion-em>=3.11.1']
-TEST = ['pytest', 'ruff', 'mpmath', 'pyxmipp3==0.4.0', 'scipion-em-relion==5.0.2']
+DOCS = ['sphinx', 'numpydoc']
+TEST = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'mpmath', 'pyxmipp3==0.4.0', 'scipion-em-relion==5.0.2']
 
 setup(
     name='scipion-em-cryoemgan',
@@ -37,7 +39,7 @@ setup(
     packages=find_packages(include=['cryoemgan', 'cryoemgan.*']),
     install_requires=ENGINE,
     # Scipion itself is there before any plugin; the engine's own environment must not pull it in.
-    extras_require={'scipion': SCIPION, 'test': SCIPION + TEST},
+    extras_require={'scipion': SCIPION, 'test': SCIPION + TEST + DOCS, 'docs': DOCS},
     entry_points={
         'pyworkflow.plugin': 'cryoemgan = cryoemgan',
         'console_scripts': 'cryoemgan = cryoemgan.engine.__main__:main',

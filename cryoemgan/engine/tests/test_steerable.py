@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from .. import networks
 from ..geometry import random_matrices
-from ..imaging.flips import turn
+from ..imaging.flips import flipped
 from ..imaging.phantom import claw
 from ..imaging.steerable import FourierPlane, principal_basis
 from ..inference import uncertainty
@@ -17,6 +17,14 @@ from ..networks.components import Components, principal_components
 from . import toypairs
 
 pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+def turn(images, code):
+    """One of the 8 quarter turns and mirrors: bit 0 mirrors x, bit 1 y, bit 2 then exchanges x and y."""
+    axes = [axis for bit, axis in ((1, -1), (2, -2)) if code & bit]
+    images = flipped(images, axes) if axes else images
+    return images.transpose(-1, -2) if code & 4 else images
+
 
 MIRRORS = {1: 1, 2: 2, 4: 4, 7: 7}
 # Mirrors and turns of `augmentation.turn` that are proper turns: code -> code of the turn back.

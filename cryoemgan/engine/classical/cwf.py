@@ -30,7 +30,9 @@ class Denoiser(Method):
     def __init__(self, box):
         super().__init__(box)
         self.basis = FourierBessel(box)
-        self.background, self.mean, self.factors = 0.0, None, None
+        self.background = 0.0
+        self.mean: np.ndarray = np.zeros(0)
+        self.factors: list[np.ndarray] = []
         frequencies = profile_frequencies(box)
         weight = 2 * np.pi * frequencies * (frequencies[1] - frequencies[0])
         # Columns carry the root of the weight, so that G^T G is the identity.

@@ -27,7 +27,7 @@ class Denoiser(Method):
         super().__init__(box)
         self.patch, self.atoms, self.rounds, self.tolerance = patch, atoms, rounds, tolerance
         self._rng = np.random.default_rng(seed)
-        self.dictionary = None
+        self.dictionary: np.ndarray = np.zeros((patch**2, 0))
 
     def fit(self, batches):
         """Learn from a random sample of patches of all images, in bounded memory."""
@@ -35,15 +35,16 @@ class Denoiser(Method):
         if not images:
             raise ValueError('no images to learn from')
         each = max(1, round(TRAINING_PATCHES / images))
-        patches, noise = [], []
+        drawn: list[np.ndarray] = []
+        levels: list[np.ndarray] = []
         for batch in batches():
-            if len(patches) * each >= TRAINING_PATCHES:
+            if len(drawn) * each >= TRAINING_PATCHES:
                 break
             for image, sd in zip(batch.images, batch.noise_sd):
                 found, _ = self._patches(image)
-                patches.append(found[self._rng.choice(len(found), min(each, len(found)), replace=False)])
-                noise.append(np.full(len(patches[-1]), sd))
-        patches, noise = np.concatenate(patches), np.concatenate(noise)
+                drawn.append(found[self._rng.choice(len(found), min(each, len(found)), replace=False)])
+                levels.append(np.full(len(drawn[-1]), sd))
+        patches, noise = np.concatenate(drawn), np.concatenate(levels)
         budget = self.patch**2 * (self.tolerance * noise) ** 2
         start = _cosines(self.patch, self.atoms)
         self.dictionary = learn(patches, start, self.rounds, lambda p, d: codes(p, d, budget), self._rng)

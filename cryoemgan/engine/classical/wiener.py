@@ -25,7 +25,8 @@ class Denoiser(Method):
         self._weight[:, 0] = 1
         if box % 2 == 0:
             self._weight[:, -1] = 1
-        self.level, self.power = 0.0, None
+        self.level = 0.0
+        self.power: np.ndarray = np.zeros(0)
 
     def fit(self, batches):
         """Two passes: the grey level of the set, then the power around it."""

@@ -132,7 +132,7 @@ def _means(points, clusters, seed):
         k: KMeans(k, n_init=10, random_state=seed).fit(points) for k in range(2, min(LARGEST_AUTO, len(points) - 1) + 1)
     }
     scores = {k: float(silhouette_score(points, m.labels_)) for k, m in found.items()}
-    return found[max(scores, key=scores.get)], scores
+    return found[max(scores, key=lambda k: scores[k])], scores
 
 
 def _in_order(means, points):
@@ -173,7 +173,8 @@ class AlignedImages:
     def __init__(self, box, largest_angle, step=1.0):
         self.basis = FourierBessel(box)
         self.angles = np.deg2rad(np.arange(-largest_angle, largest_angle + step / 2, step)) if largest_angle else None
-        self.mean, self.pca = None, None
+        self.mean: torch.Tensor = torch.zeros(0)
+        self.pca = PCA(svd_solver='full')
 
     def learn(self, images, rounds=6, components=30):
         """Align landmarks [n, box, box] to their running mean and find their principal components; features [n, c]."""

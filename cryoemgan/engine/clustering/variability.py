@@ -61,10 +61,11 @@ class Modes:
 
     def __init__(self, slices, count, seed=0):
         self.slices, self.count = slices, count
-        self.noise = None
+        self.noise: float | None = None
         self._levelling = ScaleAndShift(slices)
         self._generator = torch.Generator().manual_seed(seed)
-        self.volumes, self._mask = None, None
+        self.volumes: torch.Tensor = torch.zeros(0)
+        self._mask: torch.Tensor | None = None
 
     def learn(self, batches, rounds=25):
         """batches: list of (coefficients [n, m], matrices [n, 3, 3], ctf [n, m] or None), in memory: the landmarks."""

@@ -76,7 +76,8 @@ def run(settings, job, inputs):
     parts = [found.place(of_rows(rows)) for rows in every]
     points, labels = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
     if evidence and inputs.embedding == 'pca':
-        weighted = clustering.Weighted(*evidence(landmarks), labels[landmarks])
+        towards, precision = evidence(landmarks)
+        weighted = clustering.Weighted(towards, precision, labels[landmarks])
         labels = np.concatenate([weighted(*evidence(rows)) for rows in every])
     result = {
         'particles': len(table), 'compare': inputs.compare, 'embedding': inputs.embedding,

@@ -64,7 +64,9 @@ def run(settings, job, inputs):
     precision = choose_precision(settings.precision, model.device)
     _warn_before(job, inputs)
     committee = Ensemble(model, plan, precision, routing, inputs.cut, settings.uncertainty, table)
-    start, constant, errors, scores = time.perf_counter(), 0, [], []
+    start, constant = time.perf_counter(), 0
+    errors_of: list[np.ndarray] = []
+    scores_of: list[np.ndarray] = []
     with (
         StackWriter(job.output(STACK), len(table), plan.box, plan.pixel_size) as stack,
         job.progress(len(table), 'denoising') as bar,
@@ -73,9 +75,9 @@ def run(settings, job, inputs):
             constant += int((np.ptp(batch.noisy, axis=(1, 2)) == 0).sum())
             stack.append(batch.images)
             if settings.uncertainty:
-                errors.append(batch.errors)
+                errors_of.append(batch.errors)
             if batch.scores is not None:
-                scores.append(batch.scores)
+                scores_of.append(batch.scores)
             bar.update(len(batch.noisy))
     seconds = time.perf_counter() - start
     if constant:
@@ -83,8 +85,8 @@ def run(settings, job, inputs):
             f'{constant} of {len(table)} particles are constant images (no signal and no noise); what the '
             'network shows for them means nothing'
         )
-    errors = np.concatenate(errors) if errors else None
-    scores = np.concatenate(scores) if scores else None
+    errors = np.concatenate(errors_of) if errors_of else None
+    scores = np.concatenate(scores_of) if scores_of else None
     _write_table(job, inputs, committee, errors, scores)
     guided = {} if scores is None else _judge(job, inputs, scores)
     return {

@@ -8,6 +8,7 @@ import contextlib
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -226,8 +227,9 @@ def _write_frc(path, curves, box, pixel_size):
 def _method_summary(stats, curve, data_range, pixel_size, box):
     """Means and s.d. of a method as the summary promises them."""
     of = {c: {'mean': float(stats.mean[i]), 'sd': float(stats.sd[i])} for i, c in enumerate(COLUMNS)}
-    raw, affine = ({name: of[name + suffix] for name in image_metrics.NAMES} for suffix in ('', '_affine'))
-    for group in (raw, affine):
+    groups: list[dict[str, Any]] = [{n: of[n + suffix] for n in image_metrics.NAMES} for suffix in ('', '_affine')]
+    raw, affine = groups
+    for group in groups:
         # The mean of PSNR is not the PSNR of the mean: papers print either.
         group['psnr_of_mean_mse'] = float(image_metrics.psnr(group['mse']['mean'], data_range))
     return {

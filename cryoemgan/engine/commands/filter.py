@@ -109,8 +109,18 @@ def radial_ctf(box, pixel_size, params):
     mean = (params['defocus_u'] + params['defocus_v']) / 2e4
     names = ('voltage', 'cs', 'amplitude_contrast', 'phase_shift')
     values = [torch.as_tensor(v, dtype=torch.float32)[:, None] for v in (mean, *(params[n] for n in names))]
+    defocus, voltage, cs, amplitude_contrast, phase_shift = values
     # torch-ctf samples from zero to Nyquist: of a finer image, twice as densely, every other one is a midpoint.
-    line = calculate_ctf_1d(*values, pixel_size=pixel_size / 1.5, n_samples=6 * box + 1, oversampling_factor=1)
+    line = calculate_ctf_1d(
+        defocus,
+        voltage,
+        cs,
+        amplitude_contrast,
+        phase_shift,
+        pixel_size=pixel_size / 1.5,
+        n_samples=6 * box + 1,
+        oversampling_factor=1,
+    )
     decay = np.exp(-params['b_factor'][:, None] * (profile_frequencies(box) / pixel_size) ** 2 / 4)
     return (line.reshape(count, -1)[:, 1::2].numpy() * decay).astype(np.float32)
 

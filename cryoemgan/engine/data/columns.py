@@ -1,6 +1,8 @@
 """Columns of a particle table: of the particles themselves, else of their optics group."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -16,6 +18,11 @@ class Columns:
 
     Needs ``_document`` and ``path`` (for messages).
     """
+
+    path: Path
+    _document: gemmi.cif.Document
+    _particles: Any
+    _optics: Any
 
     def _find_blocks(self):
         self._particles = next((b for b in self._document if b.find_loop('_rlnImageName')), None)

@@ -123,7 +123,7 @@ class Images:
         size = count * self.box**2 * info.dtype.itemsize
         buffer = np.empty(count * self.box**2, info.dtype)
         view, position = (
-            memoryview(buffer).cast('B'),
+            buffer.data.cast('B'),
             info.offset + int(start) * self.box**2 * info.dtype.itemsize,
         )
         done = 0

@@ -6,6 +6,7 @@ gemmi reads and writes them and keeps the cells; only the columns that are asked
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -203,7 +204,8 @@ class ParticleTable(Columns):
     def provenance(self):
         """{key: text}: how the images came about (block ``cryoemgan``); empty for tables of other programs."""
         block = self._document.find_block(PROVENANCE)
-        pairs = [item.pair for item in block or [] if item.pair is not None]
+        items: list[Any] = list(block or [])
+        pairs = [item.pair for item in items if item.pair is not None]
         prefix = f'_{PROVENANCE}'
         return {
             _snake(tag[len(prefix) :]): gemmi.cif.as_string(value) for tag, value in pairs if tag.startswith(prefix)
@@ -270,8 +272,8 @@ class ParticleTable(Columns):
                 self.set(pixels, self.floats(pixels) / ratio)
         for label in ('rlnImagePixelSize', 'rlnDetectorPixelSize', 'rlnPixelSize'):
             for block in (self._particles, self._optics):
-                column = block.find_loop('_' + label) if block is not None else None
-                for row in range(len(column or ())):
+                column = block.find_loop('_' + label) if block is not None else []
+                for row in range(len(column)):
                     column[row] = f'{float(column[row]) * ratio:.6f}'
 
     def write(self, path):

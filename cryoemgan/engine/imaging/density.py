@@ -27,7 +27,7 @@ def read_models(paths):
 
     InputError when a file is missing, not a model or has no atoms.
     """
-    models = []
+    models: list[AtomicModel] = []
     for path in paths:
         try:
             structure = gemmi.read_structure(str(path))

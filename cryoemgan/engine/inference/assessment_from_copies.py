@@ -21,7 +21,9 @@ def assess(model, pairs, members):
     chunks = list(_chunks(model, pairs, positions, members[0].settings.seed))
     curve = _frc(chunks)
     cut = resolution(curve, FRC_LIMIT, pairs.pixel_size, pairs.box)
-    errors, spreads, between = [], [], CopiesCollapseCheck()
+    errors: list[np.ndarray] = []
+    spreads: list[np.ndarray] = []
+    between = CopiesCollapseCheck()
     for output, _, other, variance, found in chunks:
         output, found = (cut_low(x, cut, pairs.pixel_size) for x in (output, found))
         difference = output - other
@@ -29,13 +31,13 @@ def assess(model, pairs, members):
         errors.append(np.square(difference, dtype=np.float64).mean((1, 2)) - variance)
         spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
         between.add(output, other)
-    errors, spreads = np.concatenate(errors), np.concatenate(spreads)
-    mean = max(errors.mean(), 0.0)
+    error, predicted = np.concatenate(errors), np.concatenate(spreads)
+    mean = max(float(error.mean()), 0.0)
     return {
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
         'uncertainty': {
-            'scale': float((mean / spreads.mean()) ** 0.5) if mean > 0 and spreads.mean() > 0 else 1.0,
-            'correlation': correlation(errors, np.sqrt(spreads)),
+            'scale': float((mean / predicted.mean()) ** 0.5) if mean > 0 and predicted.mean() > 0 else 1.0,
+            'correlation': correlation(error, np.sqrt(predicted)),
             'measure': 'members' if len(model.members) > 1 else 'turn',
             'particles': len(positions),
         },
@@ -57,7 +59,7 @@ def _chunks(model, pairs, positions, seed):
 
 def _frc(chunks):
     """FRC of the output with the signal, by rings, over all chunks."""
-    mixed = output = signal = 0.0
+    mixed = output = signal = np.zeros(())
     for image, noisy, other, _, _ in chunks:
         mixed = mixed + len(image) * ring_covariance(image, other)
         output = output + len(image) * ring_covariance(image, image)
@@ -77,7 +79,8 @@ class CopiesCollapseCheck:
     """`CollapseCheck` from noisy copies: variance between particles of the output and, by covariance, of the signal."""
 
     def __init__(self):
-        self.count, self.sums, self.products = 0, [0.0, 0.0], [0.0, 0.0]
+        self.count, self.products = 0, [0.0, 0.0]
+        self.sums = [np.zeros(()), np.zeros(())]
 
     def add(self, images, others):
         """One batch, [n, N, N] each."""

@@ -216,7 +216,9 @@ def _load_member(folder, card, member):
             raise InputError(f'{path}: {key} holds NaN or infinite numbers; its training had diverged')
     generator = generator.to_empty(device='cpu')
     generator.load_state_dict(tensors)
-    return generator.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    # torch's stubs know no memory_format beside nothing else.
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return generator.eval().requires_grad_(False)
 
 
 def _load_guide(folder, card, entry, device):

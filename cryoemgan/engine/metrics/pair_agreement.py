@@ -108,7 +108,7 @@ def measure_agreement(references: Images, particles: Images, pixel_size: float, 
     own = np.einsum('ij,ij->i', a, b)
     raw = correlation(references, particles)
     count = len(references)
-    steps = np.random.default_rng(seed).integers(1, count, SHUFFLES) if count > 1 else []
+    steps = np.random.default_rng(seed).integers(1, count, SHUFFLES).tolist() if count > 1 else []
     shuffled = [np.einsum('ij,ij->i', np.roll(a, step, axis=0), b).mean() for step in steps]
     return Agreement(
         count,

@@ -11,5 +11,6 @@ SD_PER_MAD = 1.4826
 
 def robust_spread(values: ArrayLike) -> tuple[float, float]:
     """(median, s.d.) of values [n], the s.d. from the median absolute deviation: up to half of them may be anything."""
-    centre = float(np.median(values))
-    return centre, SD_PER_MAD * float(np.median(np.abs(np.asarray(values) - centre)))
+    numbers = np.asarray(values)
+    centre = float(np.median(numbers))
+    return centre, SD_PER_MAD * float(np.median(np.abs(numbers - centre)))

@@ -2,6 +2,7 @@
 of the search, threshold."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ class Sample:
 
     noisy: torch.Tensor
     clean: torch.Tensor
-    context: object
+    context: Any
     own: torch.Tensor | None
 
     @classmethod
@@ -37,6 +38,8 @@ class Sample:
         own = None if guided.own is None else guided.own[chosen]
         found = guided.pairs.raw(chosen)[0], references(guided.pairs, chosen), own
         noisy, clean, own = (x if x is None else torch.from_numpy(x).to(guided.guide.device) for x in found)
+        assert noisy is not None
+        assert clean is not None
         return cls(noisy, clean, guided.context(chosen), own)
 
     def part(self, rows):
@@ -78,7 +81,7 @@ def _contrast(guide, sample):
     for contrast in CONTRASTS:
         guide.search.contrast = contrast
         found[contrast] = float(guide(sample.noisy, sample.context, sample.own).evidence.mean())
-    return max(found, key=found.get)
+    return max(found, key=lambda contrast: found[contrast])
 
 
 def _best_temperature(guide, sample, temperatures):

@@ -7,6 +7,7 @@ shifts of a pair move its opinion along.
 import hashlib
 import json
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,11 @@ class GuidedPairs:
         self.empty, self.wanted = empty, np.append(wanted, empty)
         self._place = np.full(len(pairs) + len(empty), -1)
         self._place[self.wanted] = np.arange(len(self.wanted))
-        self._path, self._opinions, self.present, self.scores = path, None, None, None
+        self._path = path
+        # Known once ``prepare`` or ``recall`` has run.
+        self._opinions: Any = None
+        self.present: Any = None
+        self.scores: Any = None
 
     def __getattr__(self, name):
         # Whatever else is asked is answered by the pairs themselves.

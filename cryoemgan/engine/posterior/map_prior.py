@@ -185,7 +185,7 @@ class MapPrior:
         o = self.options
         matrices = None if context.matrices is None or not o.pose_prior else _tensor(context.matrices, y)
         # An error of the angles moves what lies a quarter of the box from the centre by this much.
-        sd = float(np.deg2rad(o.pose_prior)) * self.plane.box / 4 if self._centred(context) else o.shift_sd
+        sd = float(np.deg2rad(o.pose_prior or 0.0)) * self.plane.box / 4 if self._centred(context) else o.shift_sd
         reach = 2 * sd if self._centred(context) else o.shift_range
         if not reach:
             sd = 0.0

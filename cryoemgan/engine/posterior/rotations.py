@@ -17,11 +17,11 @@ class InPlaneRotations:
             a = reduced.coefficients[rows][:, columns]
             self.columns.append(columns)
             self.templates.append(torch.cat([a.real, a.imag], 1).T.contiguous())
-        m = torch.arange(len(self.columns), device=order.device)
-        phase = 2 * math.pi / turns * torch.arange(turns, device=order.device)[:, None] * m
+        orders = torch.arange(len(self.columns), device=order.device)
+        phase = 2 * math.pi / turns * torch.arange(turns, device=order.device)[:, None] * orders
         # c(angle) = Re sum_m exp(i m angle) w_m
         self.waves = torch.stack([torch.cos(phase), -torch.sin(phase)], 2).flatten(1)
-        self._sums = (order[:, None] == m).float()
+        self._sums = (order[:, None] == orders).float()
 
     def __call__(self, b, rows):
         """float32[turns, n, d] of products complex64[n, K] and the templates ``rows`` (slice or int64[d])."""
@@ -30,8 +30,8 @@ class InPlaneRotations:
             x = b[:, columns]
             real, imag = torch.cat([x.real, x.imag], 1), torch.cat([x.imag, -x.real], 1)
             planes.append(torch.cat([real, imag]) @ a[:, rows])
-        planes = torch.stack(planes).view(2 * len(planes), -1)
-        return (self.waves @ planes).view(self.turns, len(b), -1)
+        stacked = torch.stack(planes).view(2 * len(planes), -1)
+        return (self.waves @ stacked).view(self.turns, len(b), -1)
 
     def of_each(self, b, coefficients):
         """float32[B, L, turns] of products complex64[B, L, K], each with its own template complex64[B, L, K]."""

@@ -9,6 +9,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -34,13 +35,15 @@ class Candidates:
     def take(self, order):
         """The candidates at places ``order`` int64[B, M]."""
         rows = torch.arange(len(order), device=order.device)[:, None]
-        return Candidates(*(v if v is None else v[rows, order] for v in vars(self).values()))
+        parts: dict[str, Any] = {k: v if v is None else v[rows, order] for k, v in vars(self).items()}
+        return Candidates(**parts)
 
     @classmethod
     def joined(cls, parts):
         """Candidates of several batches of particles."""
-        columns = zip(*(vars(p).values() for p in parts))
-        return cls(*(None if c[0] is None else torch.cat(c) for c in columns))
+        columns = {key: [vars(p)[key] for p in parts] for key in vars(parts[0])}
+        joined: dict[str, Any] = {k: None if c[0] is None else torch.cat(c) for k, c in columns.items()}
+        return cls(**joined)
 
 
 def log_ratio(c, n, contrast):

@@ -30,7 +30,8 @@ class ViewClusters:
         if count < FROM or bool(matrices.isnan().any()):
             return None
         wanted = max(LEAST, int(GROWTH * count**0.5))
-        representatives, group = [], torch.empty(count, dtype=torch.int64)
+        representatives: list[torch.Tensor] = []
+        group = torch.empty(count, dtype=torch.int64)
         for k in source.unique():
             mine = torch.nonzero(source == k)[:, 0].cpu()
             # The direction of view is the third row: a turn in the plane leaves it.
@@ -38,7 +39,7 @@ class ViewClusters:
             grid = directions(max(1, round(wanted * len(mine) / count)))[:, 2].numpy()
             chosen = torch.from_numpy(cKDTree(views).query(grid)[1]).unique()
             nearest = cKDTree(views[chosen.numpy()]).query(views)[1]
-            group[mine] = torch.from_numpy(nearest) + sum(len(r) for r in representatives)
+            group[mine] = torch.from_numpy(nearest) + sum(map(len, representatives))
             representatives.append(mine[chosen])
         return cls(torch.cat(representatives).to(matrices.device), _listed(group).to(matrices.device))
 

@@ -245,8 +245,8 @@ def _bias(bench, noise, rng):
     noises are independent (and twice as strong)."""
     extra = noise.draw(len(bench.particles), rng)
     e, o = bench.particles + extra, bench.particles - extra
-    denoised = (bench.with_ctf(bench.denoise(x)) for x in (e, o))
-    bias, signal = resemblance.bias(*denoised, e, o)
+    denoised_e, denoised_o = (bench.with_ctf(bench.denoise(x)) for x in (e, o))
+    bias, signal = resemblance.bias(denoised_e, denoised_o, e, o)
     return bias, signal, signal > 0.01 * signal.max()
 
 

@@ -64,7 +64,7 @@ def compare(render, particles, given, alternatives, pixel_size):
     # Inverted contrast turns the sign of every correlation.
     found |= {f'inverted contrast and {k}' if k != GIVEN else 'inverted contrast': -v for k, v in found.items()}
     means = {name: float(values.mean()) for name, values in found.items()}
-    best = max(means, key=means.get)
+    best = max(means, key=lambda name: means[name])
     return HypothesisTest(
         {k: v for k, v in means.items() if v > 0}, best if _clearly_better(found[best], own) else GIVEN
     )

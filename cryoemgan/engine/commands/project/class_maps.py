@@ -10,7 +10,7 @@ from ...errors import InputError
 
 def maps(settings):
     """{class number: path} of ``settings.class_volume`` (Project); InputError for a number that stands twice."""
-    found = {}
+    found: dict[int, str | Path] = {}
     for position, text in enumerate(settings.class_volume, 1):
         named = re.fullmatch(r'(\d+)=(.+)', text)
         number, path = (int(named[1]), named[2]) if named and not Path(text).exists() else (position, text)

@@ -9,6 +9,7 @@ from .clusters import Embedding, averages
 from .curves import frc_curves, training_curves
 from .distributions import column_distribution, distributions
 from .gallery import Gallery
+from .selection import selection
 from .style import picture, save
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     'frc_curves',
     'picture',
     'save',
+    'selection',
     'training_curves',
 ]

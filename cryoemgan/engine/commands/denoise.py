@@ -115,6 +115,7 @@ def _write_table(job, inputs, committee, errors, scores):
         output.set(CONTRAST, contrast)
         if not np.isnan(disagreement).any():
             output.set(DISAGREEMENT, disagreement)
+    known = {} if scores is None else {'evidence_threshold': f'{np.median(_thresholds(inputs)):.6f}'}
     output.set_provenance(
         verb='denoise',
         ctf=model.card['ctf'],
@@ -125,16 +126,21 @@ def _write_table(job, inputs, committee, errors, scores):
         leakage=routing.leakage,
         resolution_cut=f'{committee.cut:.2f}' if committee.cut else 'none',
         statement=card.statement_of(model.card),
+        **known,
     )
     output.write(job.output(TABLE))
+
+
+def _thresholds(inputs):
+    """Evidence that 95 % of the particles the fold models were made for exceed, for each particle: float64 [n]."""
+    return inputs.routing.weights @ np.array([inputs.model.evidence_threshold(n) for n in inputs.routing.members])
 
 
 def _judge(job, inputs, scores):
     """Warnings when a set has less evidence or fits the map worse than the particles the model was made for, and what
     the summary says of a guided model's scores."""
     evidence, disagreement, _, misfit, _, fit = scores.T
-    thresholds = [inputs.model.evidence_threshold(name) for name in inputs.routing.members]
-    limits = inputs.routing.weights @ np.array(thresholds)
+    limits = _thresholds(inputs)
     low, usual = float((evidence < limits).mean()), 1 - ACCEPTED
     # One in twenty of the particles that the model was made for lies below the threshold.
     if low > 4 * usual:

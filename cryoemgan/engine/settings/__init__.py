@@ -8,6 +8,7 @@ from .evaluate import Evaluate
 from .filter import Filter
 from .originals import Originals
 from .project import Project
+from .select import Select
 from .simulate import Simulate
 from .train import Train
 
@@ -20,6 +21,7 @@ COMMANDS = {
     'filter': Filter,
     'cluster': Cluster,
     'audit': Audit,
+    'select': Select,
     'originals': Originals,
 }
 
@@ -32,6 +34,7 @@ __all__ = [
     'Filter',
     'Originals',
     'Project',
+    'Select',
     'Settings',
     'Simulate',
     'Train',

@@ -1,0 +1,164 @@
+"""``select``: particles sorted by their scores, kept and rejected, as the original ones that reconstructions need."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+
+from ... import figures
+from ..data.matching import match
+from ..data.scores import BY_NAME, SCORES, Score
+from ..data.table import ParticleTable
+from ..errors import InputError
+from ..job import Job, atomic
+from ..settings.select import PROPOSED, Select
+from ..shapes import Flags, Floats, Json, Rows
+from ..trust.selection import Limit, choose_limit, good_particles
+
+# Denoised by a command of ours: their images are not for reconstruction.
+NOT_ORIGINAL = ('denoise', 'filter')
+
+
+@dataclass
+class SelectInputs:
+    """Checked input: both tables, the source's row of each particle, all scores, the limits, what they reject."""
+
+    particles: ParticleTable
+    source: ParticleTable
+    source_rows: Rows
+    values: dict[str, Floats]
+    limits: list[Limit]
+    rejected: Flags
+
+
+def load_inputs(settings: Select, job: Job) -> SelectInputs:
+    """SelectInputs; InputError for a score that nobody measured, or particles without original."""
+    particles = ParticleTable.read(job.input(settings.particles))
+    source = ParticleTable.read(job.input(settings.source)) if settings.source else particles
+    if source.provenance.get('verb') in NOT_ORIGINAL:
+        raise InputError(f'{source.path} holds denoised particles; give the set that was denoised as --source')
+    values = {s.name: particles.floats(s.label) for s in SCORES if particles.has(s.label)}
+    for path in settings.scores:
+        values |= _further(particles, ParticleTable.read(job.input(path)))
+    limits = _limits(settings, particles, values)
+    rejected = np.any([limit.rejects(values[limit.score.name]) for limit in limits], axis=0)
+    if rejected.all():
+        each = '; '.join(f'{x.score.name} goes from {_range(values[x.score.name])}' for x in limits)
+        raise InputError(f'these limits reject every particle ({each})')
+    return SelectInputs(particles, source, _rows_in(source, particles), values, limits, rejected)
+
+
+def _range(values: Floats) -> str:
+    return f'{values.min():.4g} to {values.max():.4g}'
+
+
+def _further(particles: ParticleTable, table: ParticleTable) -> dict[str, Floats]:
+    """Scores of another table, in the order of the particles; InputError when some particles have none."""
+    rows, others = match(particles, table)
+    if len(rows) < len(particles):
+        missing = np.setdiff1d(np.arange(len(particles)), rows)
+        raise InputError(
+            f'{table.path}: {len(missing)} of {len(particles)} particles are not in it, such as '
+            f'{particles.describe(missing[0])}'
+        )
+    order = np.empty(len(particles), np.int64)
+    order[rows] = others
+    return {s.name: table.floats(s.label)[order] for s in SCORES if table.has(s.label)}
+
+
+def _rows_in(source: ParticleTable, particles: ParticleTable) -> Rows:
+    if source is particles:
+        return np.arange(len(particles))
+    rows, found = match(particles, source)
+    if len(rows) < len(particles):
+        missing = np.setdiff1d(np.arange(len(particles)), rows)
+        raise InputError(
+            f'{particles.describe(missing[0])} is not in {source.path} ({len(missing)} of {len(particles)} particles '
+            'are not): give the set that was denoised as --source'
+        )
+    return found
+
+
+def _limits(settings: Select, particles: ParticleTable, values: dict[str, Floats]) -> list[Limit]:
+    asked = settings.limits()
+    if not values:
+        raise InputError(
+            f'{particles.path}: no scores to sort by ({", ".join("_" + s.label for s in SCORES)}); give what denoise '
+            'wrote, or a table with scores as --scores'
+        )
+    missing = [name for name in asked if name not in values]
+    if missing:
+        raise InputError(
+            f'--{missing[0].replace("_", "-")}: {particles.path} has no column _{BY_NAME[missing[0]].label}; it can be '
+            f'sorted by {", ".join(values)}'
+        )
+    if not asked:
+        asked = {next(iter(values)): PROPOSED}
+    threshold = particles.provenance.get('evidence_threshold')
+    known = float(threshold) if threshold else None
+    return [choose_limit(BY_NAME[name], text, values[name], known) for name, text in asked.items()]
+
+
+def run(settings: Select, job: Job, p: SelectInputs) -> Json:
+    """Write kept.star and rejected.star, selection.csv, a histogram a limit."""
+    for name, chosen in (('kept', ~p.rejected), ('rejected', p.rejected)):
+        rows = np.flatnonzero(chosen)
+        if not len(rows):
+            continue
+        # In the order of the source, as RELION left it.
+        p.source.subset(np.sort(p.source_rows[rows])).write(job.output(f'{name}.star'))
+        if settings.denoised and p.source is not p.particles:
+            p.particles.subset(rows).write(job.output(f'{name}_denoised.star'))
+    _write_csv(job, p)
+    for limit in p.limits:
+        values = p.values[limit.score.name]
+        figure = figures.selection(values, limit.score, limit.value, limit.sentence)
+        figures.save(figure, job.output(f'{limit.score.name}.png'))
+        job.say(limit.sentence)
+    found = _results(p)
+    job.say(found['sentence'])
+    return found
+
+
+def _write_csv(job: Job, p: SelectInputs) -> None:
+    names, columns = p.particles.names(), list(p.values)
+    with atomic(job.output('selection.csv')) as partial, partial.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(['particle', 'kept', *columns])
+        for row, name in enumerate(names):
+            writer.writerow([name, int(not p.rejected[row]), *(f'{p.values[c][row]:.6g}' for c in columns)])
+
+
+def _results(p: SelectInputs) -> Json:
+    """Counts, the limits and what they cost."""
+    count, out = len(p.rejected), int(p.rejected.sum())
+    losses = [limit.loss for limit in p.limits]
+    known = None if any(loss is None for loss in losses) else min(sum(losses), 1.0)
+    sentence = f'{count - out} of {count} particles kept, {out} ({out / count:.1%}) rejected'
+    if known is not None:
+        sentence += f'; expected to cost {"at most " * (len(losses) > 1)}{known:.1%} of the good particles'
+    good = good_particles(p.values['fit']) if 'fit' in p.values else None
+    if good is not None:
+        sentence += f'. About {good:.0%} of the particles show what the map shows, by their fit'
+    return {
+        'particles': count, 'kept': count - out, 'rejected': out, 'sentence': sentence, 'expected_loss': known,
+        'good_particles': good, 'scores': list(p.values), 'limits': [_described(p, limit) for limit in p.limits],
+        'half_sets': _half_sets(p),
+    }  # fmt: skip
+
+
+def _described(p: SelectInputs, limit: Limit) -> Json:
+    score: Score = limit.score
+    return {
+        'score': score.name, 'limit': limit.value, 'rejects': 'below' if score.low_is_bad else 'above',
+        'rejected': int(limit.rejects(p.values[score.name]).sum()), 'expected_loss': limit.loss,
+        'basis': limit.basis, 'sentence': limit.sentence,
+    }  # fmt: skip
+
+
+def _half_sets(p: SelectInputs) -> list[int] | None:
+    """Particles of each half set that are kept, None where there are no half sets."""
+    halves = p.particles.half_sets()
+    return None if halves is None else [int((halves[~p.rejected] == half).sum()) for half in (1, 2)]

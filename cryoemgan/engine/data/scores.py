@@ -1,0 +1,51 @@
+"""What is known of single particles that they can be sorted by: columns of a table, and which end of each is bad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column by which particles are sorted.
+
+    Attributes
+    ----------
+    name : as the command line says it.
+    label : column of the table.
+    title : for pictures and forms; ``axis``: what its numbers are, with the unit.
+    low_is_bad : whether particles with low values are those to leave out.
+    """
+
+    name: str
+    label: str
+    title: str
+    axis: str
+    low_is_bad: bool
+
+    def badness(self, values):
+        """Values float64 [n], turned so that high ones are bad."""
+        return -values if self.low_is_bad else values
+
+
+SCORES = (
+    Score('fit', 'cryoemganFit', 'Fit to the map', "part of the map's own particles that fit no better", True),
+    Score(
+        'evidence', 'cryoemganEvidence', 'Evidence', 'log Bayes factor: projection of the map against empty image', True
+    ),
+    Score('correlation', 'cryoemganCorrelation', 'Correlation', 'correlation of particle and reference', True),
+    Score('uncertainty', 'cryoemganUncertainty', 'Uncertainty', 'expected error (s.d. of the denoised image)', False),
+    Score(
+        'pose_disagreement',
+        'cryoemganPoseDisagreement',
+        'Pose disagreement',
+        'angle between the pose found and that of the refinement (degrees)',
+        False,
+    ),
+)
+BY_NAME = {score.name: score for score in SCORES}
+
+
+def scores_of(table):
+    """The scores that a ParticleTable has, in their order."""
+    return [score for score in SCORES if table.has(score.label)]

@@ -1,0 +1,109 @@
+"""Parameters of ``select``."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import ClassVar
+
+from ..errors import InputError
+from .base import Settings, flag, option
+
+PROPOSED = 'proposed'
+LIMITS = 'Limits (none given: the proposed one of the first score below that the particles have)'
+HOW = f'A number, or the part to reject as N%, or "{PROPOSED}".'
+# Fields that are limits, in the order in which one is proposed.
+NAMES = ('fit', 'evidence', 'correlation', 'uncertainty', 'pose_disagreement')
+
+
+@dataclass
+class Select(Settings):
+    """Sort particles by their scores: the original particles that are kept, and those that are not."""
+
+    GROUP: ClassVar[str] = 'What to write'
+
+    particles: str | None = option(
+        None,
+        'Particles with scores (STAR): what denoise wrote, or any subset of it.',
+        required=True,
+        path=True,
+        label='Particles with scores',
+    )
+    source: str | None = option(
+        None,
+        'The original particles (STAR): those that were denoised, or any set that contains them. Left open: the '
+        'particles with scores are original ones themselves.',
+        path=True,
+        label='Original particles',
+    )
+    scores: list[str] = option(
+        [],
+        'Further table with scores of these particles, such as the references of project for the correlation; may be '
+        'repeated. Matched by identity.',
+        path=True,
+        label='Further scores',
+    )
+    fit: str | None = option(
+        None,
+        'Reject particles below this fit to the map (guided by the map only): a limit of 0.05 costs 5 in 100 of the '
+        f'good particles. {HOW}',
+        group=LIMITS,
+        label='Fit, at least',
+    )
+    evidence: str | None = option(
+        None,
+        'Reject particles below this evidence (guided by the map only), the logarithm of how much better a projection '
+        f'of the map explains the image than noise does: tells particles from empty images. {HOW}',
+        group=LIMITS,
+        label='Evidence, at least',
+    )
+    correlation: str | None = option(
+        None,
+        f'Reject particles below this correlation with their reference. {HOW}',
+        group=LIMITS,
+        label='Correlation, at least',
+    )
+    uncertainty: str | None = option(
+        None,
+        f'Reject particles above this expected error, in standard deviations of the denoised image. {HOW}',
+        group=LIMITS,
+        label='Uncertainty, at most',
+    )
+    pose_disagreement: str | None = option(
+        None,
+        'Reject particles above this angle between the pose that the network found and that of the refinement '
+        f'(guided by the map only). {HOW}',
+        unit='degrees',
+        group=LIMITS,
+        label='Pose disagreement, at most',
+    )
+    denoised: bool = option(
+        False,
+        'Write the kept and the rejected particles with their denoised images too.',
+        label='Denoised sets too',
+    )
+
+    def validate(self) -> None:
+        """As in every command; and the limits can be read."""
+        super().validate()
+        for name, text in self.limits().items():
+            parse_limit(name, text)
+
+    def limits(self) -> dict[str, str]:
+        """{score: text} of the limits that were given."""
+        return {name: getattr(self, name) for name in NAMES if getattr(self, name)}
+
+
+def parse_limit(name: str, text: str) -> tuple[str, float]:
+    """('proposed', 0), ('fraction', 0 to 1) or ('value', x) of a limit's text; InputError for anything else."""
+    text = text.strip()
+    if text == PROPOSED:
+        return 'proposed', 0.0
+    part = text.endswith('%')
+    try:
+        number = float(text.removesuffix('%'))
+    except ValueError:
+        number = float('nan')
+    if not isfinite(number) or (part and not 0 < number < 100):
+        raise InputError(
+            f'{flag(name)}: {text!r} is neither a number, nor a part to reject such as 10%, nor "{PROPOSED}"'
+        )
+    return ('fraction', number / 100) if part else ('value', number)

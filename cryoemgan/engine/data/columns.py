@@ -8,6 +8,7 @@ import gemmi
 import numpy as np
 
 from ..errors import InputError
+from .quantities import require_possible
 
 # Words that STAR needs no quotes for.
 PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)[A-Za-z0-9/.@+-][\w/.@:+=-]+')
@@ -70,6 +71,7 @@ class Columns:
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise InputError(f'{self.path}: column _{label}, row {row + 1}: {column[row]} is not a finite number')
+        require_possible(self.path, label, values, 'optics row' if of_group else 'row')
         return values[self._group_of_row()] if of_group else values
 
     def ints(self, label, default=None):

@@ -16,6 +16,7 @@ from ..geometry import euler_to_matrix
 from ..job import atomic
 from .columns import Columns, cells
 from .image_names import normalised_names, split_image_name
+from .quantities import require_degrees, require_possible
 from .stacks import Images
 
 PROVENANCE = 'cryoemgan'
@@ -78,8 +79,7 @@ class ParticleTable(Columns):
                 f'{self.path}: no pixel size (_rlnImagePixelSize of the optics group, or '
                 '_rlnDetectorPixelSize and _rlnMagnification)'
             )
-        if sizes.min() <= 0:
-            raise InputError(f'{self.path}: a pixel size of {sizes.min()} A')
+        require_possible(self.path, 'rlnPixelSize', sizes)
         return sizes
 
     @property
@@ -101,7 +101,9 @@ class ParticleTable(Columns):
                 f'{self.path}: particles without projection angles (_{", _".join(missing)} missing); '
                 'use the particles that came out of a 3D refinement'
             )
-        return euler_to_matrix(*(self.floats(a) for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')))
+        angles = [self.floats(a) for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')]
+        require_degrees(self.path, *angles)
+        return euler_to_matrix(*angles)
 
     def shifts(self):
         """float64 [n,2], px: (x, y) shift that centres the image; the raw image is the projection moved by minus it."""

@@ -234,7 +234,7 @@ def test_provenance_may_be_set_first(folder):
     """A block added to the file moved the others: columns set afterwards were lost, or the program crashed."""
     t = ParticleTable.create(folder / 'x', {'rlnImageName': ['1@s.mrcs']}, {'rlnOpticsGroup': np.array([1])})
     t.set_provenance(ctf='none')
-    t.set('rlnDefocusU', [1.5])
+    t.set('rlnDefocusU', [15000.5])
     t.write(folder / 'x.star')
     back = ParticleTable.read(folder / 'x.star')
-    assert (back.floats('rlnDefocusU').tolist(), back.provenance) == ([1.5], {'ctf': 'none'})
+    assert (back.floats('rlnDefocusU').tolist(), back.provenance) == ([15000.5], {'ctf': 'none'})

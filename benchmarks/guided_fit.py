@@ -61,7 +61,7 @@ def main():
     for _ in range(DRAWS):
         order = rng.permutation(COUNT)
         scaled, judged = found[order[:SCALED]], found[order[SCALED:]]
-        drawn.append(alarms(PValueCalibration.of(scaled[:, 4], scaled[:, 3]), judged))
+        drawn.append(alarms(PValueCalibration.of(scaled[:, 0], scaled[:, 4], scaled[:, 3]), judged))
     print(f'scale set on {SCALED} of them: mean {np.mean(drawn, 0)}, s.d. {np.std(drawn, 0)}')
 
 

@@ -99,7 +99,8 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
                 '_cryoemganUncertainty of each particle: sort or filter by it).'
             )
         if summary.get('fit'):
-            lines.append(summary['fit'][0].upper() + summary['fit'][1:] + '. Sort by it in the table.')
+            sort = '' if summary.get('doubtful') is None else ' Sort by it in the table.'
+            lines.append(summary['fit'][0].upper() + summary['fit'][1:] + '.' + sort)
         return [*lines, PURPOSE]
 
     def _methods(self):

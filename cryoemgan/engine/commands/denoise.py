@@ -1,7 +1,7 @@
 """``denoise``: particles through a trained model, in order, with everything that is known about them."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -88,12 +88,16 @@ def run(settings, job, inputs):
     errors = np.concatenate(errors_of) if errors_of else None
     scores = np.concatenate(scores_of) if scores_of else None
     _write_table(job, inputs, committee, errors, scores)
+    typical = None if errors is None else _median(errors)
+    faint = None if collapse.warning(model.card) else collapse.images_warning(typical)
+    if faint:
+        job.warn(faint)
     guided = {} if scores is None else _judge(job, inputs, scores)
     return {
         **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
         'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
         'members': routing.members, 'resolution_cut': committee.cut,
-        'uncertainty_median': None if errors is None else _median(errors),
+        'uncertainty_median': typical,
         'constant_images': constant, 'device': str(model.device), 'precision': precision,
         'images_per_second': round(len(table) / seconds, 2), 'statement': card.statement_of(model.card),
     }  # fmt: skip
@@ -109,7 +113,9 @@ def _write_table(job, inputs, committee, errors, scores):
         output.set(UNCERTAINTY, np.where(np.isfinite(errors), errors, UNKNOWN))
     if scores is not None:
         evidence, disagreement, contrast, misfit, _, fit = scores.T
-        output.set(FIT, fit)
+        power = model.fit_power(routing.members)
+        if power is None or power.tells:
+            output.set(FIT, fit)
         output.set(EVIDENCE, evidence)
         output.set(MISFIT, misfit)
         output.set(CONTRAST, contrast)
@@ -150,15 +156,21 @@ def _judge(job, inputs, scores):
             "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
             'use a blind network'
         )
-    doubtful, sure = (float((fit < limit).mean()) for limit in (FLAG, SURE))
-    if doubtful > 4 * FLAG or sure > 10 * SURE:
+    power = inputs.model.fit_power(inputs.routing.members)
+    told = power is None or power.tells
+    words = p_value.words(fit, power)
+    doubtful, sure = (float((fit < limit).mean()) if told else None for limit in (FLAG, SURE))
+    if not told:
+        job.warn(words[0].upper() + words[1:])
+    elif doubtful > 4 * FLAG or sure > 10 * SURE:
         job.warn(
-            f'{p_value.words(fit)}. Or their CTF, pixel size or noise differ from those of training. A guided model '
+            f'{words}. Or their CTF, pixel size or noise differ from those of training. A guided model '
             'draws the map all the same: leave these particles out, or look at them with a blind network'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
             'below_threshold': low, 'misfit_median': float(np.median(misfit)), 'doubtful': doubtful, 'strange': sure,
-            'fit': p_value.words(fit), 'pose_disagreement_median': _median(disagreement)}  # fmt: skip
+            'fit': words, 'fit_power': power and asdict(power),
+            'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 
 def _median(values):

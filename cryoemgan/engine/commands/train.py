@@ -210,14 +210,16 @@ def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:
         'cross_fit': {'mode': inputs.mode, 'members': list(found)},
     }
     if fabric.is_global_zero:
-        results |= _assess(job, inputs, Model.load(job.folder / 'model', fabric.device))
+        results |= _assess(job, inputs, Model.load(job.folder / 'model', fabric.device), collapse.best_at(results))
     return results
 
 
-def _assess(job: Job, inputs: TrainInputs, model: Model) -> Json:
-    """What the model can do on particles that it never saw; also written to its card."""
+def _assess(job: Job, inputs: TrainInputs, model: Model, best_at: float | None) -> Json:
+    """What the model can do on particles that it never saw; also written to its card. best_at: `collapse.best_at`."""
     how = assessment if inputs.pairs.kind == 'references' else assessment_from_copies
     measured: Json = how.assess(model, inputs.pairs, inputs.tasks)
+    if best_at is not None:
+        measured['shown']['best_at'] = best_at
     cross_fit = {'mode': inputs.mode, 'own_half_map': inputs.pairs.own_half_maps()}
     amend_card(job.folder / 'model', cross_fit=cross_fit, **measured)
     job.say(how.sentence(measured))

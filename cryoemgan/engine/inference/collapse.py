@@ -8,6 +8,10 @@ import numpy as np
 
 # Part of the references' variance between particles below which all images are practically the same.
 BLANK = 0.01
+# The same for images that are nearly so; and part of the variance that an image must explain.
+FAINT = 0.1
+# A training that was best before this part of its iterations has learnt noise ever since.
+EARLY = 0.25
 
 
 class CollapseCheck:
@@ -39,18 +43,59 @@ class CollapseCheck:
 
 
 def warning(card):
-    """A sentence when the model of this card (or of these results of ``assess``) shows nothing, else None."""
+    """A sentence when the model of this card (or of these results of ``assess``) shows nothing, or next to nothing,
+    else None."""
     found = card.get('shown')
-    if not found or (found['variance'] >= BLANK and found['error'] < 1):
+    if not found:
         return None
+    what, why = 'NOTHING', None
     if found['variance'] < BLANK:
         why = f'it gives the same image for all particles ({found["variance"]:.2%} of the variance between references)'
-    else:
+    elif found['error'] >= 1:
         why = (
             f'its images of particles kept out of training are {found["error"]:.1f} times as far from the references '
             '(squared) as one mean image for all would be'
         )
+    elif found['variance'] < FAINT or found['error'] > 1 - FAINT:
+        what = 'NEXT TO NOTHING'
+        why = (
+            f'its images hold {found["variance"]:.0%} of the variance between the references of particles kept out of '
+            f'training, and have {found["error"]:.0%} of the error of one mean image for all'
+        )
+    if why is None:
+        return None
+    return f'THE MODEL SHOWS {what}: {why}. {_cure(found)}'
+
+
+def _cure(found):
+    if found.get('best_at', 1.0) < EARLY:
+        return (
+            f'It was best after {found["best_at"]:.0%} of its iterations and got worse from there: more time does not '
+            'help; the particles may be too few or too noisy for this network. Compare it with the command filter '
+            '(--method cwf) and with --network guided, which need less'
+        )
     return (
-        f'THE MODEL SHOWS NOTHING: {why}. Train longer (more --minutes or --iterations); if that does not help, lower '
-        'the learning rate, and look whether particles and references belong together'
+        'Train longer (more --minutes or --iterations); if that does not help, lower the learning rate, and look '
+        'whether particles and references belong together'
+    )
+
+
+def best_at(results):
+    """Part of the iterations after which a training (its results) was best; the earliest of several fold models. None
+    when it was judged too seldom to tell."""
+    every = list(results.get('members', {}).values()) or [results]
+    if any(len(r['top']) < 2 for r in every):
+        return None
+    return min(r['best']['iteration'] / max(1, r['iterations']) for r in every)
+
+
+def images_warning(expected_error):
+    """A sentence when the expected error (median over particles, in s.d. of the denoised image) says that images show
+    next to nothing, else None."""
+    # The best possible image with an error of 1 - FAINT of the variance has an s.d. of root FAINT of the truth's.
+    if expected_error is None or expected_error < ((1 - FAINT) / FAINT) ** 0.5:
+        return None
+    return (
+        f'THE IMAGES SHOW NEXT TO NOTHING: the expected error of the median image is {expected_error:.1f} times its '
+        'own contrast. The particles are too noisy for this model, or of another kind than those it was trained on'
     )

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..imaging import spectra
 from ..job import file_digest, write_json
 from ..posterior.map_prior import MapPrior
-from ..posterior.p_value import PValueCalibration
+from ..posterior.p_value import Power, PValueCalibration
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 
 # What a safetensors file may need beside its numbers.
@@ -108,6 +108,11 @@ class Model:
             return PValueCalibration(**found)
         except TypeError as e:
             raise InputError(f'{self.folder}: a guided model of an earlier version; train it again') from e
+
+    def fit_power(self, members):
+        """Power of the p-values of these members together; None for a model without them, or of an earlier version."""
+        found = [self.belonging(name).power for name in members] if self.guides else [None]
+        return None if None in found else Power.least([Power(**power) for power in found])
 
     def ask_all(self, particles, context):
         """{member: ImagePosterior}; None for a blind network."""

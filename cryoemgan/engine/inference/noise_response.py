@@ -1,9 +1,13 @@
 """What a guided model makes of nothing: pure noise with the particles' spectrum, against particles it never saw."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 
+from ..data.sampling import evenly_spread
 from ..metrics import resemblance
 from ..posterior.p_value import PValueCalibration
+from ..posterior.wrong_particles import power_of
 
 COUNT, CHUNK = 120, 32
 # Particles that tell a member's threshold; fewer than FEW do not.
@@ -23,12 +27,15 @@ def thresholds(model, pairs, unseen, context_of):
         rows = np.flatnonzero(unseen[:, k])
         if len(rows) < FEW:
             continue
-        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), JUDGED)).round().astype(int)]
+        rows = rows[evenly_spread(len(rows), JUDGED)]
         parts = np.array_split(rows, -(-len(rows) // CHUNK))
         scores = [model.ask(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
         evidence, _, _, misfit, match = np.concatenate(scores).T
         least[member] = float(np.quantile(evidence, 1 - ACCEPTED))
-        belonging[member] = PValueCalibration.of(match, misfit).as_dict()
+        fitting = PValueCalibration.of(evidence, match, misfit)
+        some = rows[evenly_spread(len(rows), COUNT)]
+        power = power_of(model.guides[member], context_of(some), len(some), fitting, k)
+        belonging[member] = replace(fitting, power=asdict(power)).as_dict()
     return least, belonging
 
 

@@ -1,14 +1,16 @@
 """What a guide learns from the training particles before it gives opinions: gain, noise, contrast, temperature, width
 of the search, threshold."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..data.sampling import evenly_spread
 from .p_value import PValueCalibration
 from .sources import references
+from .wrong_particles import power_of
 
 COUNT, JUDGED = 200, 100
 TEMPERATURES = (1.0, 1.5, 2.5, 4.0, 7.0, 12.0)
@@ -101,6 +103,9 @@ def threshold(guided, training):
     scores, empty = guided.scores_of(training), guided.scores_of(guided.empty)[:, 0]
     real = scores[:, 0]
     limit = float(np.quantile(real, 1 - ACCEPTED))
+    fitting = PValueCalibration.of(real, scores[:, 4], scores[:, 3])
+    judged = training[evenly_spread(len(training), JUDGED)]
+    power = power_of(guided.guide, guided.context(judged), len(judged), fitting, guided.seed)
     return {
         'evidence': limit,
         'true_acceptance': ACCEPTED,
@@ -108,5 +113,5 @@ def threshold(guided, training):
         'particles_median': float(np.median(real)),
         'empty_median': float(np.median(empty)),
         'empty_images': len(empty),
-        'belonging': PValueCalibration.of(scores[:, 4], scores[:, 3]).as_dict(),
+        'belonging': replace(fitting, power=asdict(power)).as_dict(),
     }

@@ -1,69 +1,132 @@
 """Does a particle show what a guided model's map holds? Its scores against those of particles that are known to.
 
-Two scores say it. match: log odds of the bank against some other object with the bank's power spectrum (a Gaussian
-one). misfit: power that the bank's explanation leaves. Evidence against nothing does not say it: half of the power of
-any molecule fits some projection of any other. Their sum, each in its own s.d. over particles of the map's own
-molecule that the member never saw, is how strange a particle is; the part of those particles that are stranger still
-is its ``fit``. So a limit of 0.05 flags 5 % of the right particles, whatever the molecule and the noise.
+Three scores say it. match: log Bayes factor of the library against some other object with its power spectrum (a
+Gaussian one). misfit: power that the library's explanation leaves. evidence, where it is below 0: nothing explains the
+particle better. Evidence alone does not say it: half of the power of any molecule fits some projection of any other.
+Their sum, each in its own s.d. over particles of the map's own molecule that the fold model never saw, is how strange
+a particle is; the part of those particles that are stranger still is its p-value. So a limit of 0.05 flags 5 % of the
+right particles, whatever the molecule and the noise.
+
+How many of the wrong ones it flags is the power of the test, and noise may leave none: at a low enough SNR a right
+particle has evidence below 0 as well. A test without power says nothing, and is not shown.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-FLAG, SURE = 0.05, 0.01  # fits below which a particle is doubtful, and of something else
+from ..shapes import Floats, Json
+
+FLAG, SURE = 0.05, 0.01  # p-values below which a particle is doubtful, and of something else
+LEAST_POWER = 0.5  # a test that flags fewer of the wrong particles (at FLAG) than this tells nothing
 PARTS = np.linspace(0, 0.9, 19)
 MAD = 1.4826  # of a normal distribution: s.d. over median absolute deviation
 
 
 @dataclass(frozen=True)
-class PValueCalibration:
-    """Scores of particles of the map's molecule. match, misfit: (median, s.d.); levels: strangeness that the parts
-    0, 0.05 .. 0.9 of them stay below; tail: mean excess over the last level, where an exponential tail goes on;
-    particles: their number."""
+class Power:
+    """Parts of wrong particles that have a p-value below ``FLAG``.
 
-    match: tuple
-    misfit: tuple
-    levels: tuple
-    tail: float
-    particles: int
+    other: of images of other objects with the map's size and power spectrum. nothing: of images of noise alone.
+    """
+
+    other: float
+    nothing: float
+
+    @property
+    def tells_others(self) -> bool:
+        """Whether the test tells other molecules from the map's."""
+        return self.other >= LEAST_POWER
+
+    @property
+    def tells(self) -> bool:
+        """Whether the test tells anything at all."""
+        return max(self.other, self.nothing) >= LEAST_POWER
 
     @classmethod
-    def of(cls, match, misfit):
-        """From the scores float[n] of such particles."""
-        rough = cls(_spread(match), _spread(misfit), (), 1.0, len(match))
-        strange = rough.strangeness(match, misfit)
+    def least(cls, powers: Sequence[Power]) -> Power:
+        """What several fold models tell together: as much as the worst of them."""
+        return cls(min(p.other for p in powers), min(p.nothing for p in powers))
+
+
+@dataclass(frozen=True)
+class PValueCalibration:
+    """Scores of particles of the map's molecule.
+
+    match, misfit, evidence: (median, s.d.); evidence None in cards of an earlier version, where it does not count.
+    levels: strangeness that the parts 0, 0.05 .. 0.9 of the particles stay below; tail: mean excess over the last
+    level, where an exponential tail goes on. particles: their number. power: of the test, as `Power`; None: unknown.
+    """
+
+    match: Sequence[float]
+    misfit: Sequence[float]
+    levels: Sequence[float]
+    tail: float
+    particles: int
+    evidence: Sequence[float] | None = None
+    power: Json | None = None
+
+    @classmethod
+    def of(cls, evidence: Floats, match: Floats, misfit: Floats) -> PValueCalibration:
+        """From the scores float [n] of such particles."""
+        rough = cls(_spread(match), _spread(misfit), (), 1.0, len(match), _spread(evidence))
+        strange = rough.strangeness(evidence, match, misfit)
         levels = np.quantile(strange, PARTS)
         tail = float((strange[strange > levels[-1]] - levels[-1]).mean()) if (strange > levels[-1]).any() else 0.0
-        return cls(rough.match, rough.misfit, tuple(levels.tolist()), max(tail, 1e-3), len(match))
+        return cls(rough.match, rough.misfit, tuple(levels.tolist()), max(tail, 1e-3), len(match), rough.evidence)
 
-    def strangeness(self, match, misfit):
-        """float64[n]"""
-        return (self.match[0] - match) / self.match[1] + (misfit - self.misfit[0]) / self.misfit[1]
+    def strangeness(self, evidence: Floats, match: Floats, misfit: Floats) -> Floats:
+        """float64 [n]"""
+        found: Floats = (self.match[0] - match) / self.match[1] + (misfit - self.misfit[0]) / self.misfit[1]
+        if self.evidence is not None:
+            below = np.clip((self.evidence[0] - evidence) / self.evidence[1], 0, None)
+            found = found + np.where(np.asarray(evidence) < 0, below, 0.0)
+        return found
 
-    def fit(self, evidence, match, misfit):
-        """float64[n]: part of the map's own particles that are as strange or stranger; 0 for particles that nothing
-        explains better than the bank does."""
-        strange = self.strangeness(match, misfit)
+    def fit(self, evidence: Floats, match: Floats, misfit: Floats) -> Floats:
+        """p-values float64 [n]: part of the map's own particles that are as strange or stranger."""
+        strange = self.strangeness(evidence, match, misfit)
         inside = 1 - np.interp(strange, self.levels, PARTS)
         beyond = (1 - PARTS[-1]) * np.exp(-np.clip(strange - self.levels[-1], 0, None) / self.tail)
-        return np.where(evidence < 0, 0.0, np.where(strange > self.levels[-1], beyond, inside))
+        found: Floats = np.where(strange > self.levels[-1], beyond, inside)
+        return found
 
-    def as_dict(self):
+    def power_against(self, other: Floats, nothing: Floats) -> Power:
+        """Power of the test from scores [n, 3] (evidence, match, misfit) of wrong particles: other objects, and noise
+        alone."""
+        flagged = (float((self.fit(*scores.T) < FLAG).mean()) for scores in (other, nothing))
+        return Power(*flagged)
+
+    def as_dict(self) -> Json:
         """For the card."""
         return asdict(self)
 
 
-def _spread(values):
+def _spread(values: Floats) -> tuple[float, float]:
     centre = float(np.median(values))
     return centre, max(MAD * float(np.median(np.abs(values - centre))), 1e-6)
 
 
-def words(fit):
-    """What the fits float[n] of a set say, for a summary."""
+def words(fit: Floats, power: Power | None = None) -> str:
+    """What the p-values float [n] of a set say, for a summary. power: of the test; None: unknown."""
+    if power is not None and not power.tells:
+        return (
+            'which particles fit the map cannot be told at this signal-to-noise ratio: of images of another object '
+            f'only {power.other:.0%} would be flagged, of images of noise alone {power.nothing:.0%}, and '
+            f'{FLAG:.0%} of the right particles (so cryoemganFit is not written)'
+        )
     doubtful, sure = (int((fit < limit).sum()) for limit in (FLAG, SURE))
-    return (
+    found = (
         f'{doubtful} of {len(fit)} particles ({doubtful / len(fit):.0%}) fit the map worse than {1 - FLAG:.0%} of the '
         f'particles it was made for (cryoemganFit below {FLAG:g}; {FLAG:.0%} are to be expected), {sure} '
         f'({sure / len(fit):.0%}) worse than {1 - SURE:.0%} (below {SURE:g}): junk, another molecule or state'
     )
+    if power is not None and not power.tells_others:
+        found += (
+            f'. At this signal-to-noise ratio images without a particle are told ({power.nothing:.0%} are flagged), '
+            f'other molecules are not ({power.other:.0%})'
+        )
+    return found

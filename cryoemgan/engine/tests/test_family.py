@@ -10,7 +10,7 @@ import torch
 from .. import networks
 from ..__main__ import run
 from ..data.table import ParticleTable
-from ..inference.collapse import CollapseCheck, warning
+from ..inference.collapse import CollapseCheck, best_at, images_warning, warning
 from ..inference.model import Model
 from ..networks import Networks
 from ..settings.denoise import Denoise
@@ -147,8 +147,23 @@ def test_shown_is_independent_of_batches_and_of_the_mean_image():
     for part in (slice(0, 7), slice(7, 40)):
         shown.add(images[part], truth[part])
     assert shown.measured() == pytest.approx({'variance': 0.25, 'error': 0.25})
-    assert warning({'shown': {'variance': 0.02, 'error': 0.9}}) is None
+    assert warning({'shown': {'variance': 0.2, 'error': 0.8}}) is None
     assert warning({}) is None
+
+
+def test_a_nearly_empty_model_says_so_and_whether_time_helps():
+    """2 % of the variance, and best in the beginning: met on a sharpened map at SNR 0.05."""
+    faint = {'variance': 0.02, 'error': 0.93}
+    assert 'Train longer' in warning({'shown': faint})
+    found = warning({'shown': {**faint, 'best_at': 4 / 37}})
+    assert 'NEXT TO NOTHING' in found
+    assert 'best after 11% of its iterations' in found
+    assert 'cwf' in found
+    early, late = ({'best': {'iteration': k}, 'iterations': 37, 'top': [1, 2]} for k in (4, 30))
+    assert best_at({'members': {'half1': late, 'half2': early}}) == best_at(early) == 4 / 37
+    assert best_at({**early, 'top': [1]}) is None
+    assert images_warning(0.6) is images_warning(1.7) is images_warning(None) is None
+    assert '3.5 times its own contrast' in images_warning(3.45)
 
 
 def test_references_of_unknown_ctf_give_a_model_that_says_unknown(tmp_path, data):  # noqa: F811

@@ -17,7 +17,6 @@ from cryoemgan.engine.posterior import view_clusters
 from cryoemgan.engine.posterior.calibration import Sample, calibrate
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context, MapPrior, MapPriorOptions
-from cryoemgan.engine.posterior.p_value import PValueCalibration
 from cryoemgan.engine.posterior.posterior import Particles, Prior, Search, _expected, _other, infer
 from cryoemgan.engine.posterior.view_clusters import directions
 
@@ -141,19 +140,6 @@ def test_match_is_the_likelihood_ratio_of_two_gaussians(bank):
         v = 2 * y[0, :, part].numpy()
         total += (norm.logpdf(v, scale=np.sqrt(1 + expected[0])) - norm.logpdf(v)).sum()
     assert float(_other(bank, particles)[0]) == pytest.approx(total, rel=1e-3)
-
-
-def test_fit_is_the_share_of_right_particles_that_are_stranger():
-    rng = np.random.default_rng(1)
-    draw = lambda n, away=0.0: (rng.normal(30 - away, 5, n), rng.normal(1 + away / 5, 2, n))  # noqa: E731
-    found = PValueCalibration.of(*draw(500))
-    right, wrong = (found.fit(np.ones(4000), *draw(4000, away)) for away in (0.0, 20.0))
-    assert np.mean(right < 0.05) == pytest.approx(0.05, abs=0.02)
-    assert np.mean(right < 0.01) == pytest.approx(0.01, abs=0.006)
-    assert np.mean(right < 0.5) == pytest.approx(0.5, abs=0.06)
-    assert np.mean(wrong < 0.01) > 0.9
-    # What nothing explains better is not of the map, however it scores otherwise.
-    assert (found.fit(-np.ones(5), *draw(5)) == 0).all()
 
 
 def test_mirrored_map_shows_only_against_the_refinements_angles(particles):

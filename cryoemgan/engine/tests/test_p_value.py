@@ -1,0 +1,94 @@
+"""p-values of particles against particles of known origin: false alarms, power, and what is said without power."""
+
+import numpy as np
+import pytest
+import torch
+
+from cryoemgan.engine.geometry import random_matrices
+from cryoemgan.engine.posterior.library import TemplateLibrary
+from cryoemgan.engine.posterior.map_prior import Context
+from cryoemgan.engine.posterior.p_value import Power, PValueCalibration, words
+from cryoemgan.engine.posterior.view_clusters import directions
+from cryoemgan.engine.posterior.wrong_particles import power_of
+from cryoemgan.engine.trust import negative_controls
+
+from .blobs import Blobs
+from .test_guided import BOX, guide_of, project
+
+COUNT, TEMPLATES = 100, 120
+
+
+def test_fit_is_the_share_of_right_particles_that_are_stranger():
+    rng = np.random.default_rng(1)
+
+    def draw(n, away=0.0, evidence=20.0):
+        return rng.normal(evidence, 5, n), rng.normal(30 - away, 5, n), rng.normal(1 + away / 5, 2, n)
+
+    for evidence in (20.0, 0.0, -3.0):
+        found = PValueCalibration.of(*draw(1000, evidence=evidence))
+        right, wrong = (found.fit(*draw(4000, away, evidence)) for away in (0.0, 20.0))
+        assert np.mean(right < 0.05) == pytest.approx(0.05, abs=0.0125)
+        assert np.mean(right < 0.01) == pytest.approx(0.01, abs=0.006)
+        assert np.mean(right < 0.5) == pytest.approx(0.5, abs=0.06)
+        assert np.mean(wrong < 0.01) > 0.9
+    # Right particles have positive evidence here: one that nothing explains better is not of the map.
+    found = PValueCalibration.of(*draw(1000))
+    assert (found.fit(np.full(100, -5.0), *draw(100)[1:]) < 0.05).mean() > 0.9
+
+
+def test_an_earlier_card_is_read():
+    found = PValueCalibration(
+        match=[30, 5], misfit=[1, 2], levels=np.linspace(-3, 2, 19).tolist(), tail=0.7, particles=9
+    )
+    assert found.power is None
+    assert found.fit(np.array([-1.0]), np.array([30.0]), np.array([1.0]))[0] > 0.3
+
+
+def shapes():
+    """Claw and a ball of blobs: functions of matrices [n, 3, 3]."""
+    yield lambda a: project(0, a)
+    blobs = Blobs.random(BOX, 60, 0.28, 3)
+    yield lambda a: torch.as_tensor(np.asarray(blobs.projections(BOX, np.asarray(a))))
+
+
+def scores(guide, clean, sd, seed):
+    rng = torch.Generator().manual_seed(seed)
+    found = guide(clean + sd * torch.randn(clean.shape, generator=rng), Context(1.0))
+    return [x.double().numpy() for x in (found.evidence, found.match, found.misfit)]
+
+
+def test_power_is_told_and_right_particles_pass_at_every_snr():
+    """At SNR 0.003 most of the right particles have evidence below 0; they must not be called junk."""
+    alarms = []
+    for draw in shapes():
+        views = directions(TEMPLATES)
+        bank = TemplateLibrary.from_images(draw(views.numpy()), views)
+        known, new = (draw(random_matrices(COUNT, seed)) for seed in (5, 6))
+        foreign = negative_controls.foreign_projections(COUNT, BOX, np.random.default_rng(1))
+        foreign = torch.as_tensor(negative_controls.like(foreign, known.numpy()))
+        for snr in (0.5, 0.1, 0.003):
+            sd = float((known.var((1, 2)).mean() / snr).sqrt())
+            guide = guide_of(bank, sd)
+            calibration = PValueCalibration.of(*scores(guide, known, sd, 1))
+            alarms.append((calibration.fit(*scores(guide, new, sd, 2)) < 0.05).mean())
+            told = power_of(guide, Context(1.0), COUNT, calibration)
+            # What becomes of real noise and of projections of a real other molecule.
+            noise = (calibration.fit(*scores(guide, 0 * known, sd, 3)) < 0.05).mean()
+            other = (calibration.fit(*scores(guide, foreign, sd, 4)) < 0.05).mean()
+            assert told.nothing == pytest.approx(noise, abs=0.15)
+            assert told.tells == (snr > 0.01)
+            if snr == 0.003:
+                assert max(noise, other) < 0.5
+                assert 'cannot be told' in words(np.ones(3), told)
+            if snr == 0.5:
+                assert min(told.other, other) > 0.6
+    assert np.mean(alarms) == pytest.approx(0.05, abs=0.03)
+
+
+def test_words_say_what_the_test_tells():
+    fit = np.array([0.001, 0.2, 0.9, 0.03])
+    assert '2 of 4 particles' in words(fit)
+    assert words(fit) == words(fit, Power(0.9, 1.0))
+    assert 'other molecules are not (20%)' in words(fit, Power(0.2, 1.0))
+    assert 'cannot be told' in words(fit, Power(0.2, 0.3))
+    assert Power.least([Power(0.2, 1.0), Power(0.9, 0.4)]) == Power(0.2, 0.4)

@@ -23,18 +23,25 @@ def wait_for(condition, what):
 
 
 def engines(folder):
-    """Process ids of engines that write into ``folder``."""
+    """Process ids of engines of this project that write into ``folder``; other projects have folders of that name."""
     found = subprocess.run(
         ['pgrep', '-f', f'cryoemgan.engine train .*{folder}'], capture_output=True, text=True, check=False
     )
-    return [int(p) for p in found.stdout.split()]
+    return [int(p) for p in found.stdout.split() if _works_here(p)]
+
+
+def _works_here(process):
+    try:
+        return os.readlink(f'/proc/{process}/cwd') == os.getcwd()
+    except FileNotFoundError:
+        return False
 
 
 class TestStop(ProjectTest):
     """A training that is killed in the middle."""
 
     count, box = 40, 32
-    iterations = 40
+    iterations = 120
 
     def start_training(self):
         references = self.project_references()
@@ -46,7 +53,7 @@ class TestStop(ProjectTest):
             },
             iterations=self.iterations,
             batchSize=8,
-            evaluations=20,
+            evaluations=60,
             numberOfThreads=1,
         )
         self.proj.launchProtocol(protocol, wait=False)

@@ -71,7 +71,9 @@ def test_filled_folder_is_refused_or_resumed(settings, verb, tmp_path):
 
 
 def test_a_finished_training_may_go_on(verb, tmp_path):
-    settings = Train(output=str(tmp_path / 'out'), iterations=10)
+    table = str(tmp_path / 'particles.star')
+    (tmp_path / 'particles.star').touch()
+    settings = Train(output=str(tmp_path / 'out'), particles=table, references=table, iterations=10)
     cli.run('train', settings)
     settings.resume, settings.iterations = True, 20
     verb.run = lambda s, j, p: {'iterations': s.iterations}

@@ -6,7 +6,7 @@ import numpy as np
 from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
 from pyworkflow.object import Integer
 
-from .engine.data.image_names import split_image_name
+from .engine.data.image_names import image_place
 from .engine.data.table import ParticleTable
 from .results import own_columns, put_attribute
 
@@ -45,7 +45,7 @@ class _Columns:
     """A table's columns as Scipion's objects want them."""
 
     def __init__(self, table):
-        names = [split_image_name(n) for n in table.strings('rlnImageName')]
+        names = [image_place(n) for n in table.strings('rlnImageName')]
         folder = os.path.dirname(table.path)
         self._locations = [(index, os.path.normpath(os.path.join(folder, name))) for index, name in names]
         self._ids = table.ints('rlnImageId') if table.has('rlnImageId') else np.arange(1, len(table) + 1)

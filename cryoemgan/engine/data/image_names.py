@@ -1,7 +1,10 @@
-"""Names of images as RELION spells them: ``000001@stack.mrcs``."""
+"""Names of images as RELION spells them: ``000001@stack.mrcs``, or ``image.mrc`` for a file of one image."""
 
 import os
 import re
+
+# Xmipp and Scipion say how a file is to be read after its name: ``stack.mrc:mrcs``.
+FORMAT = re.compile(r':(?:mrcs?|map|st|ali|stk|spi|xmp|vol|img|hed|hdf|h5|tiff?|em|raw)$')
 
 
 def split_image_name(name):
@@ -10,7 +13,17 @@ def split_image_name(name):
     return (int(found[1]), found[2]) if found else None
 
 
+def image_place(name):
+    """(index from 1, file) of an image name; a name without @ is a file of one image. None when it is neither."""
+    return split_image_name(name) or ((1, name) if name and '@' not in name else None)
+
+
+def without_format(path):
+    """A file name without the format that Xmipp and Scipion add to it."""
+    return FORMAT.sub('', path)
+
+
 def normalised_names(names):
-    """Image names in one spelling: ``1@./a.mrcs`` and ``000001@a.mrcs`` are the same image."""
-    split = (split_image_name(n) for n in names)
-    return [f'{s[0]}@{os.path.normpath(s[1])}' if s else n for n, s in zip(names, split)]
+    """Image names in one spelling: ``1@./a.mrcs``, ``000001@a.mrcs`` and ``1@a.mrcs:mrcs`` are the same image."""
+    split = (image_place(n) for n in names)
+    return [f'{s[0]}@{os.path.normpath(without_format(s[1]))}' if s else n for n, s in zip(names, split)]

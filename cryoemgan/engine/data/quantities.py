@@ -88,7 +88,9 @@ QUANTITIES = {
     'rlnImagePixelSize': PIXEL,
     'rlnPixelSize': PIXEL,
     'rlnMicrographOriginalPixelSize': PIXEL,
-    'rlnDetectorPixelSize': Quantity('pixel size of the detector', 'um', 0.01, 1000, (1, 100), (('A', 1e-4), ('m', 1e6))),
+    'rlnDetectorPixelSize': Quantity(
+        'pixel size of the detector', 'um', 0.01, 1000, (1, 100), (('A', 1e-4), ('m', 1e6))
+    ),
     'rlnMagnification': Quantity('magnification', '', 10, 1e8),
     'rlnAngleRot': ANGLE,
     'rlnAngleTilt': ANGLE,
@@ -109,6 +111,8 @@ QUANTITIES = {
     **{f'rlnMagMat{i}{i}': Quantity('magnification', '', 0.5, 2) for i in '01'},
     **{f'rlnMagMat{i}{j}': Quantity('shear of the magnification', '', -0.5, 0.5) for i, j in ('01', '10')},
 }
+# Of a pixel: far above what any camera or map holds, far below where sums of squares in float32 end.
+LARGEST_VALUE = 1e12
 # Three angles of many particles never all lie in so narrow a range, unless they are in radians.
 RADIANS, FEWEST = 2 * np.pi + 1e-3, 20
 

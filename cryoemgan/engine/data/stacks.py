@@ -15,6 +15,8 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from ..errors import InputError
+from .mrc_header import read_header
+from .quantities import LARGEST_VALUE
 
 OPEN_FILES = 64
 # Enough for the largest real box, far from what a forged header could make us allocate.
@@ -35,30 +37,24 @@ class StackInfo:
 
 def stack_info(path):
     """Read and check the header of an MRC stack; InputError when missing, not MRC, truncated or absurd."""
-    path = Path(path)
-    try:
-        with mrcfile.open(path, header_only=True) as mrc:
-            header = mrc.header
-            count, ny, nx = (int(header[k]) for k in ('nz', 'ny', 'nx'))
-            dtype = mrcfile.utils.data_dtype_from_header(header)
-            offset = HEADER_DTYPE.itemsize + int(header.nsymbt)
-            pixel_size = float(mrc.voxel_size.x)
-    except FileNotFoundError as e:
-        raise InputError(f'{path}: no such image stack') from e
-    except IsADirectoryError as e:
-        raise InputError(f'{path} is a folder, not an image stack') from e
-    except (ValueError, EOFError) as e:
-        raise InputError(f'{path}: not a readable MRC stack ({e})') from e
-    if min(count, ny, nx) < 1 or max(ny, nx) > LARGEST_BOX or offset < HEADER_DTYPE.itemsize or dtype.kind not in 'iuf':
-        raise InputError(f'{path}: the header is not that of real-valued images ({count} x {ny} x {nx}, {dtype})')
-    there, needed = path.stat().st_size - offset, count * ny * nx * dtype.itemsize
-    if there < needed:
-        whole = max(there, 0) // (ny * nx * dtype.itemsize)
+    header = read_header(Path(path))
+    count, ny, nx = header.shape
+    if max(ny, nx) > LARGEST_BOX:
+        raise InputError(f'{path}: the header is not that of particle images ({count} x {ny} x {nx}, {header.dtype})')
+    require_whole(header)
+    return StackInfo(header.path, count, (ny, nx), header.dtype, header.offset, header.voxel[0])
+
+
+def require_whole(header):
+    """InputError when a file is shorter than its header promises."""
+    count, ny, nx = header.shape
+    there = header.path.stat().st_size - header.offset
+    if there < header.bytes_needed:
+        whole = max(there, 0) // (ny * nx * header.dtype.itemsize)
         raise InputError(
-            f'{path}: truncated: the header promises {count} images of {nx} px, the file holds {whole}. '
+            f'{header.path}: truncated: the header promises {count} images of {nx} px, the file holds {whole}. '
             'Copy the file again, or leave out the particles it lacks'
         )
-    return StackInfo(path, count, (ny, nx), dtype, offset, pixel_size)
 
 
 class Images:
@@ -99,7 +95,8 @@ class Images:
         return len(self._index)
 
     def read(self, rows):
-        """float32 [len(rows), box, box], any rows in any order. InputError names a particle with NaN or infinity."""
+        """float32 [len(rows), box, box], any rows in any order. InputError names a particle with a value that is no
+        number or cannot be one."""
         rows = np.asarray(rows, dtype=np.int64)
         out = np.empty((len(rows), self.box, self.box), np.float32)
         order = np.lexsort((self._index[rows], self._file[rows]))
@@ -109,12 +106,13 @@ class Images:
         for run in np.split(np.arange(len(rows)), cuts):
             if len(run):
                 out[order[run]] = self._read_run(files[run[0]], index[run[0]], len(run))
-        finite = np.isfinite(out).all(axis=(1, 2))
-        if not finite.all():
-            row = rows[np.flatnonzero(~finite)[0]]
+        # Also False for NaN.
+        possible = (np.abs(out) <= LARGEST_VALUE).all(axis=(1, 2))
+        if not possible.all():
+            row = rows[np.flatnonzero(~possible)[0]]
             raise InputError(
-                f'{self._describe(row)}: the image holds NaN or infinite values; leave it out '
-                f'({np.count_nonzero(~finite)} such images in this batch)'
+                f'{self._describe(row)}: the image holds values that are NaN, infinite or beyond '
+                f'{LARGEST_VALUE:g}; leave it out ({np.count_nonzero(~possible)} such images in this batch)'
             )
         return out
 

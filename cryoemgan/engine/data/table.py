@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..geometry import euler_to_matrix
 from ..job import atomic
 from .columns import Columns, cells
-from .image_names import normalised_names, split_image_name
+from .image_names import image_place, normalised_names, without_format
 from .quantities import require_degrees, require_possible
 from .stacks import Images
 
@@ -152,7 +152,7 @@ class ParticleTable(Columns):
 
     def stack_folder(self):
         """Folder of the first image's stack."""
-        return self._find(split_image_name(self.strings('rlnImageName')[0])[1]).resolve().parent
+        return self._find(image_place(self.strings('rlnImageName')[0])[1]).resolve().parent
 
     def describe(self, row):
         """'FILE row 3 (000003@stack.mrcs)': how messages name a particle."""
@@ -160,19 +160,24 @@ class ParticleTable(Columns):
 
     def _row_of_image(self):
         """(index in the stack from 0 [n], stack name [n])."""
-        split = [split_image_name(n) for n in self.strings('rlnImageName')]
+        split = [image_place(n) for n in self.strings('rlnImageName')]
         if None in split:
             row = split.index(None)
-            raise InputError(f'{self.describe(row)}: an image name must look like 000001@stack.mrcs')
+            zero = re.match(r'0+@', self.strings('rlnImageName')[row])
+            raise InputError(
+                f'{self.describe(row)}: image numbers start at 1, this one is 0: all of them may be one too low'
+                if zero
+                else f'{self.describe(row)}: an image name must look like 000001@stack.mrcs'
+            )
         return np.array([s[0] for s in split]) - 1, [s[1] for s in split]
 
     def _find(self, name):
         """A stack named in the table: absolute, or relative to the table's folder, a folder above, or here."""
-        path = Path(name)
         folder = self.path.resolve().parent
-        for base in (folder, *folder.parents, Path.cwd()):
-            if (base / path).exists():
-                return base / path
+        for path in dict.fromkeys((name, without_format(name))):
+            for base in (folder, *folder.parents, Path.cwd()):
+                if (base / path).exists():
+                    return base / path
         raise InputError(
             f'{self.path}: image stack {name} not found beside the table, in a folder above it, or in {Path.cwd()}'
         )
@@ -247,7 +252,7 @@ class ParticleTable(Columns):
         """
         new = self._copy(self.path.name)
         new._keep(rows)
-        split = [split_image_name(n) for n in new.strings('rlnImageName')]
+        split = [image_place(n) for n in new.strings('rlnImageName')]
         found = {name: self._find(name).resolve() for name in dict.fromkeys(name for _, name in split)}
         # A stack of that name may lie here, too, and be another one.
         found = {name: name if path == Path(name).resolve() else path for name, path in found.items()}

@@ -1,6 +1,5 @@
 """Density maps and masks: read with every check, filtered."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import mrcfile
 import numpy as np
 from scipy import fft
 
-from ..data.stacks import stack_info
+from ..data.quantities import PIXEL
+from ..data.volumes import read_volume
 from ..errors import InputError
 from ..job import atomic
 
@@ -32,15 +32,27 @@ def read_map(path, pixel_size=None):
 
     InputError when it is missing, truncated, not cubic, holds NaN or nothing but a constant, or has no pixel size.
     """
-    data, header_size = _read(path, 'map')
+    data, voxel = read_volume(path, 'map')
     if data.min() == data.max():
         raise InputError(f'{path}: the map is constant ({data.flat[0]:g}): there is nothing to project')
-    pixel_size = pixel_size or header_size
-    if not (np.isfinite(pixel_size) and 0.05 < pixel_size < 100):
+    pixel_size = pixel_size or _isotropic(path, voxel)
+    if not PIXEL.possible(pixel_size):
         raise InputError(
-            f'{path}: the header has no usable pixel size ({pixel_size:g} A); give it with --volume-pixel-size'
+            f'{path}: the header has no usable pixel size ({pixel_size:g} A{PIXEL.likely_unit(pixel_size)}); give it '
+            'with --volume-pixel-size'
         )
     return Map(data, float(pixel_size), Path(path))
+
+
+def _isotropic(path, voxel):
+    """The one side of a voxel (x, y, z in A) of a header; InputError when the sides differ by more than a percent."""
+    sides = [side for side in voxel if side > 0]
+    if sides and max(sides) > 1.01 * min(sides):
+        raise InputError(
+            f'{path}: voxels of {" x ".join(f"{v:g}" for v in voxel)} A: a map with cubic voxels is needed. Resample '
+            'it, or give --volume-pixel-size if only the header is wrong'
+        )
+    return voxel[0]
 
 
 def write_map(path, data, pixel_size):
@@ -58,7 +70,7 @@ def beside(name):
 
 def read_mask(path, like):
     """Read a mask for a map: float32[N, N, N], values 0 to 1. InputError for another box or other values."""
-    data, _ = _read(path, 'mask')
+    data, _ = read_volume(path, 'mask')
     if data.shape != like.data.shape:
         raise InputError(
             f'{path}: the mask has {data.shape[0]} px, the map {like.path} has {like.box} px; '
@@ -91,31 +103,6 @@ def raised_cosine(shape, pixel_size, resolution, width=0.1):
     # Position in the edge: -1/2 where it starts, 1/2 where it ends.
     edge = ((np.sqrt(squared) * (resolution / pixel_size) - 1) / width).clip(-0.5, 0.5)
     return (0.5 - 0.5 * np.sin(np.pi * edge)).astype(np.float32)
-
-
-def _read(path, kind):
-    """(data float32[N, N, N], pixel size of the header) of an MRC volume."""
-    info = stack_info(path)
-    if info.count == 1 or len({info.count, *info.shape}) != 1:
-        raise InputError(f'{path}: a cubic {kind} is needed, this is {info.count} x {info.shape[0]} x {info.shape[1]}')
-    with warnings.catch_warnings():
-        # mrcfile complains of harmless deviations of old headers; what matters was checked above.
-        warnings.simplefilter('ignore', RuntimeWarning)
-        with mrcfile.open(path, permissive=True) as mrc:
-            _standard_axes(path, mrc.header)
-            data = np.array(mrc.data, dtype=np.float32).reshape(info.count, *info.shape)
-    if not np.isfinite(data).all():
-        raise InputError(f'{path}: the {kind} holds {np.count_nonzero(~np.isfinite(data))} NaN or infinite values')
-    return data, info.pixel_size
-
-
-def _standard_axes(path, header):
-    order = tuple(int(header[k]) for k in ('mapc', 'mapr', 'maps'))
-    if order not in ((1, 2, 3), (0, 0, 0)):
-        raise InputError(
-            f'{path}: axes are stored in the order {order}, not x, y, z; rewrite the map '
-            '(relion_image_handler or e2proc3d.py do) before it is used'
-        )
 
 
 def soft_circle(box, edge=0.05):

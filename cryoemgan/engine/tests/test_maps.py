@@ -1,5 +1,7 @@
 """Maps and masks: what is refused, and the filter."""
 
+import itertools
+
 import mrcfile
 import numpy as np
 import pytest
@@ -64,12 +66,68 @@ def test_refuses_truncated_missing_and_foreign_files(tmp_path, density):
         maps.read_map(path)
 
 
-def test_refuses_axes_in_another_order(tmp_path, density):
+@pytest.mark.parametrize('order', list(itertools.permutations((1, 2, 3))))
+def test_axes_in_any_order_are_put_right(tmp_path, density, order):
+    """order: mapc, mapr, maps: the axis (1 = x) that columns, rows and sections go along."""
+    # density[z, y, x]: section, row, column of the file go along axes order[2], order[1], order[0].
+    stored = density.transpose([3 - axis for axis in reversed(order)])
+    path = write(tmp_path / 'v.mrc', stored)
+    with mrcfile.open(path, 'r+') as mrc:
+        mrc.header.mapc, mrc.header.mapr, mrc.header.maps = order
+    np.testing.assert_array_equal(maps.read_map(path).data, density)
+
+
+def test_refuses_axes_that_are_no_order(tmp_path, density):
     path = write(tmp_path / 'v.mrc', density)
     with mrcfile.open(path, 'r+') as mrc:
-        mrc.header.mapc, mrc.header.maps = 3, 1
-    with pytest.raises(InputError, match='order'):
+        mrc.header.mapc = 2
+    with pytest.raises(InputError, match='no order of axes'):
         maps.read_map(path)
+
+
+@pytest.mark.parametrize('swapped', [False, True])
+@pytest.mark.parametrize('centred', [False, True])
+def test_a_part_of_a_map_is_put_back_to_its_place(tmp_path, density, centred, swapped):
+    """Starts count from the corner of the unit cell, or from its middle, as maps centred at the origin have it."""
+    whole = np.zeros((24, 24, 24), np.float32)
+    corner = np.array([2, 5, 7])
+    whole[2:18, 5:21, 7:23] = density
+    path = write(tmp_path / 'v.mrc', density.transpose(2, 1, 0) if swapped else density)
+    with mrcfile.open(path, 'r+') as mrc:
+        h = mrc.header
+        h.mx = h.my = h.mz = 24
+        h.cella.x = h.cella.y = h.cella.z = 48.0
+        start = corner - 12 * centred
+        if swapped:
+            h.mapc, h.maps = 3, 1
+            start = start[::-1]
+        h.nzstart, h.nystart, h.nxstart = start
+    found = maps.read_map(path)
+    np.testing.assert_array_equal(found.data, whole)
+    assert found.pixel_size == 2.0
+
+
+def test_a_part_that_lies_outside_its_cell_is_refused(tmp_path, density):
+    path = write(tmp_path / 'v.mrc', density)
+    with mrcfile.open(path, 'r+') as mrc:
+        mrc.header.mx = mrc.header.my = mrc.header.mz = 20
+        mrc.header.nxstart = 9
+    with pytest.raises(InputError, match=r'part of a larger one: it starts at .*= \(9, 0, 0\)'):
+        maps.read_map(path)
+
+
+def test_voxels_that_are_not_cubes_are_refused(tmp_path, density):
+    path = write(tmp_path / 'v.mrc', density, (2.0, 2.0, 2.4))
+    with pytest.raises(InputError, match='voxels of 2 x 2 x 2.4 A'):
+        maps.read_map(path)
+    assert maps.read_map(path, 2.0).pixel_size == 2.0
+
+
+def test_a_voxel_in_nanometres_is_named(tmp_path, density):
+    with pytest.raises(InputError, match='0.02 A'):
+        maps.read_map(write(tmp_path / 'v.mrc', density, 0.02))
+    with pytest.raises(InputError, match='looks like pm: write 2 A'):
+        maps.read_map(write(tmp_path / 'v.mrc', density, 200.0))
 
 
 def test_mask(tmp_path, density):

@@ -118,7 +118,7 @@ def test_a_part_that_lies_outside_its_cell_is_refused(tmp_path, density):
 
 def test_voxels_that_are_not_cubes_are_refused(tmp_path, density):
     path = write(tmp_path / 'v.mrc', density, (2.0, 2.0, 2.4))
-    with pytest.raises(InputError, match='voxels of 2 x 2 x 2.4 A'):
+    with pytest.raises(InputError, match='voxels of 2 x 2 x 2.4 A are not isotropic'):
         maps.read_map(path)
     assert maps.read_map(path, 2.0).pixel_size == 2.0
 

@@ -13,9 +13,10 @@ import numpy as np
 from pwem.constants import NO_INDEX
 
 from .constants import CTF_FLIP, CTF_NONE
-from .engine.data.columns import quoted
 from .engine.data.image_names import split_image_name
-from .engine.data.table import PROVENANCE, ParticleTable
+from .engine.data.star import star_of_text
+from .engine.data.star_cells import PROVENANCE, as_text, quoted, value_of
+from .engine.data.table import ParticleTable
 from .engine.geometry import matrix_to_euler
 from .engine.job import atomic
 
@@ -81,14 +82,14 @@ def _provenance_block(particles):
     with open(table, 'rb') as f:
         f.seek(max(0, os.path.getsize(table) - TAIL))
         _, mark, tail = f.read().decode('utf-8', 'replace').rpartition(f'\ndata_{PROVENANCE}\n')
-    return gemmi.cif.read_string(mark.strip() + '\n' + tail) if mark else None
+    return star_of_text(mark.strip() + '\n' + tail, table).document if mark else None
 
 
 def _provenance_text(particles):
     """The provenance block; of images of other programs only what Scipion knows of their CTF."""
     found = _provenance_block(particles)
     if found is not None:
-        return found.as_string() + '\n'
+        return as_text(found)
     state = CTF_NONE if particles.isAmplitudeCorrected() else CTF_FLIP if particles.isPhaseFlipped() else None
     return f'data_{PROVENANCE}\n\n_{PROVENANCE}Ctf {state}\n' if state else ''
 
@@ -172,7 +173,7 @@ class _Writer:
         document = gemmi.cif.Document()
         loop = document.add_new_block('optics').init_loop('_', list(columns))
         loop.set_all_values([_cells(v) for v in columns.values()])
-        return document.as_string() + '\n'
+        return as_text(document) + '\n'
 
     def _group(self, item):
         """Number of an item's optics group."""
@@ -218,9 +219,9 @@ def _microscope(acquisition):
 
 def _relion_optics(text):
     """Columns of the optics table that RELION's importer left in the set's acquisition."""
-    block = gemmi.cif.read_string(text).find_block('optics')
+    block = star_of_text(text, 'opticsGroupInfo').document.find_block('optics')
     loop = next(item.loop for item in block if item.loop is not None)
-    return {tag[1:]: [gemmi.cif.as_string(c) for c in block.find_loop(tag)] for tag in loop.tags}
+    return {tag[1:]: [value_of(c) for c in block.find_loop(tag)] for tag in loop.tags}
 
 
 def _cells(values):

@@ -1,6 +1,5 @@
 """Columns of a particle table: of the particles themselves, else of their optics group."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .quantities import require_possible
-
-# Words that STAR needs no quotes for.
-PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)[A-Za-z0-9/.@+-][\w/.@:+=-]+')
+from .star_cells import quoted, value_of
 
 
 class Columns:
@@ -26,8 +23,10 @@ class Columns:
     _optics: Any
 
     def _find_blocks(self):
-        self._particles = next((b for b in self._document if b.find_loop('_rlnImageName')), None)
-        self._optics = self._document.find_block('optics')
+        """The table of particles is data_particles (RELION 3.1), else the first that names images."""
+        found = [b for b in self._document if b.find_loop('_rlnImageName')]
+        self._particles = next((b for b in found if b.name.lower() == 'particles'), found[0] if found else None)
+        self._optics = next((b for b in self._document if b.name.lower() == 'optics'), None)
 
     def __len__(self):
         return self._loop.length()
@@ -51,9 +50,9 @@ class Columns:
             column = self._optics_column(label)
             if column is None:
                 raise InputError(f'{self.path}: column _{label} is missing')
-            text = [gemmi.cif.as_string(c) for c in column]
+            text = [value_of(c) for c in column]
             return [text[g] for g in self._group_of_row()]
-        return [gemmi.cif.as_string(c) for c in column]
+        return [value_of(c) for c in column]
 
     def floats(self, label, default=None):
         """float64 [n]: the particle's value, else that of its optics group, else ``default``, else InputError."""
@@ -65,9 +64,9 @@ class Columns:
                 raise InputError(f'{self.path}: column _{label} is missing')
             return np.full(len(self), float(default))
         try:
-            values = np.array(column, dtype=np.float64)
+            values = _numbers(column)
         except ValueError as e:
-            raise InputError(f'{self.path}: column _{label}: {self._first_bad(column)}') from e
+            raise InputError(f'{self.path}: column _{label}: {_first_bad(column)}') from e
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise InputError(f'{self.path}: column _{label}, row {row + 1}: {column[row]} is not a finite number')
@@ -102,25 +101,44 @@ class Columns:
 
     def _group_of_row(self):
         """Row of the optics table that each particle belongs to."""
-        groups = {gemmi.cif.as_string(g): i for i, g in enumerate(self._optics.find_loop('_rlnOpticsGroup'))}
+        groups = {_group(g): i for i, g in enumerate(self._optics.find_loop('_rlnOpticsGroup'))}
         column = self._column('rlnOpticsGroup')
         if column is None:
             if len(groups) > 1:
                 raise InputError(f'{self.path}: several optics groups but no column _rlnOpticsGroup')
             return np.zeros(len(self), np.int64)
-        try:
-            return np.array([groups[g] for g in column])
-        except KeyError as e:
-            raise InputError(f'{self.path}: optics group {e.args[0]} is used by particles but not described') from e
+        spelled = {cell: groups.get(_group(cell)) for cell in set(column)}
+        if None in spelled.values():
+            unknown = next(cell for cell, group in spelled.items() if group is None)
+            raise InputError(f'{self.path}: optics group {value_of(unknown)} is used by particles but not described')
+        return np.array([spelled[g] for g in column])
 
-    @staticmethod
-    def _first_bad(column):
-        for row, cell in enumerate(column):
-            try:
-                float(cell)
-            except ValueError:
-                return f'row {row + 1}: {cell!r} is not a number'
-        return 'not numbers'
+
+def _group(cell):
+    """Number of an optics group, however it is spelled (1, 001, 1.000000, "1")."""
+    text = value_of(cell)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else text
+
+
+def _numbers(column):
+    """float64 of cells; numbers between quotes are numbers."""
+    try:
+        return np.array(column, dtype=np.float64)
+    except ValueError:
+        return np.array([value_of(c) for c in column], dtype=np.float64)
+
+
+def _first_bad(column):
+    for row, cell in enumerate(column):
+        try:
+            float(value_of(cell))
+        except ValueError:
+            return f'row {row + 1}: {value_of(cell)!r} is not a number'
+    return 'not numbers'
 
 
 def cells(values):
@@ -128,8 +146,3 @@ def cells(values):
     if isinstance(values, np.ndarray) and values.dtype.kind == 'f':
         return [f'{v:.6f}' for v in values]
     return [f'{v:.6f}' if isinstance(v, float) else quoted(v) if isinstance(v, str) else str(v) for v in values]
-
-
-def quoted(text):
-    """Text as one STAR word; unlike gemmi.cif.quote only where needed: RELION keeps quotes as part of a name."""
-    return text if PLAIN.fullmatch(text) else gemmi.cif.quote(text)

@@ -8,8 +8,11 @@ FORMAT = re.compile(r':(?:mrcs?|map|st|ali|stk|spi|xmp|vol|img|hed|hdf|h5|tiff?|
 
 
 def split_image_name(name):
-    """('index from 1', stack) of ``000001@stack.mrcs``; None when it is not of that form."""
-    found = re.fullmatch(r'0*([1-9]\d{0,9})@(.+)', name)
+    """(index from 1, stack) of ``000001@stack.mrcs``; None when it is not of that form.
+
+    cryoSPARC writes > before paths of its projects: it is no part of the name.
+    """
+    found = re.fullmatch(r'0*([1-9]\d{0,9})@>?(.+)', name)
     return (int(found[1]), found[2]) if found else None
 
 

@@ -3,6 +3,7 @@
 gemmi reads and writes them and keeps the cells; only the columns that are asked for become numbers.
 """
 
+import copy
 import os
 import re
 from pathlib import Path
@@ -18,8 +19,9 @@ from .columns import Columns, cells
 from .image_names import image_place, normalised_names, without_format
 from .quantities import require_degrees, require_possible
 from .stacks import Images
+from .star import read_star
+from .star_cells import PROVENANCE, as_text, quoted, value_of
 
-PROVENANCE = 'cryoemgan'
 # Names of a quantity in RELION 3.1 (A) and 3.0 (px).
 SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 
@@ -29,22 +31,24 @@ class ParticleTable(Columns):
 
     def __init__(self, document, path):
         self._document, self.path, self._images = document, Path(path), None
+        # Sentences about what was read otherwise than it may seem.
+        self.notes = []
         self._find_blocks()
 
     @classmethod
     def read(cls, path):
         """Read a STAR file; InputError when it is missing, malformed, empty or has no images."""
-        path = Path(path)
-        try:
-            document = gemmi.cif.read(str(path))
-        except (OSError, ValueError, RuntimeError) as e:
-            reason = 'no such file' if not path.exists() else f'not a readable STAR file ({e})'
-            raise InputError(f'{path}: {reason}') from e
-        table = cls(document, path)
+        found = read_star(path)
+        table = cls(found.document, path)
+        table.notes += found.notes
         if table._particles is None:
+            labels = [tag for block in found.document for item in block if item.loop for tag in item.loop.tags]
             raise InputError(
-                f'{path}: no table with _rlnImageName in it, or the table has no rows; a particle STAR file is needed'
+                f'{path}: no table with _rlnImageName in it (labels: {", ".join(labels[:4]) or "none"}); a particle '
+                'STAR file of RELION is needed'
             )
+        if not len(table):
+            raise InputError(f'{path}: no particles: the table has labels, but no rows')
         table._row_of_image()
         return table
 
@@ -156,7 +160,7 @@ class ParticleTable(Columns):
 
     def describe(self, row):
         """'FILE row 3 (000003@stack.mrcs)': how messages name a particle."""
-        return f'{self.path} row {row + 1} ({gemmi.cif.as_string(self._column("rlnImageName")[int(row)])})'
+        return f'{self.path} row {row + 1} ({value_of(self._column("rlnImageName")[int(row)])})'
 
     def _row_of_image(self):
         """(index in the stack from 0 [n], stack name [n])."""
@@ -214,9 +218,7 @@ class ParticleTable(Columns):
         items: list[Any] = list(block or [])
         pairs = [item.pair for item in items if item.pair is not None]
         prefix = f'_{PROVENANCE}'
-        return {
-            _snake(tag[len(prefix) :]): gemmi.cif.as_string(value) for tag, value in pairs if tag.startswith(prefix)
-        }
+        return {_snake(tag[len(prefix) :]): value_of(value) for tag, value in pairs if tag.startswith(prefix)}
 
     def set_provenance(self, **values):
         """Add or replace entries of the provenance block."""
@@ -226,7 +228,8 @@ class ParticleTable(Columns):
             # A new block moves the others in memory: gemmi's views of them are void.
             self._find_blocks()
         for key, value in values.items():
-            block.set_pair(f'_{PROVENANCE}' + _camel(key), gemmi.cif.quote(str(value) or '.'))
+            text = ' '.join(str(value).split())
+            block.set_pair(f'_{PROVENANCE}' + _camel(key), quoted(text) if text else '.')
 
     def derive(self, stack, box=None, pixel_size=None, rows=None):
         """The table of images made from these: same order, identity and columns.
@@ -263,7 +266,7 @@ class ParticleTable(Columns):
         return new
 
     def _copy(self, name):
-        return ParticleTable(gemmi.cif.read_string(self._document.as_string()), self.path.with_name(name))
+        return ParticleTable(copy.deepcopy(self._document), self.path.with_name(name))
 
     def _keep(self, rows):
         loop = self._loop
@@ -286,7 +289,7 @@ class ParticleTable(Columns):
     def write(self, path):
         """Write the STAR file atomically."""
         with atomic(path) as partial:
-            partial.write_text('\n# version 30001\n\n' + self._document.as_string() + '\n', encoding='utf-8')
+            partial.write_text(as_text(self._document), encoding='utf-8')
         self.path = Path(path)
 
 

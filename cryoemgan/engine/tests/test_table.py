@@ -176,10 +176,10 @@ def test_no_common_particle(folder):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('', 'no table'),
+        ('', 'empty'),
         ('data_x\n_a 1\n', 'no table'),
-        ('data_\nloop_\n_rlnImageName\n_rlnX\n1@a\n', 'not a readable STAR'),
-        ('\x00\x01\x02', 'not a readable STAR|no table'),
+        ('data_\nloop_\n_rlnImageName\n_rlnX\n1@a\n', 'row 1 .*1 values for 2 labels'),
+        ('\x00\x01\x02', 'binary'),
         ('data_\nloop_\n_rlnImageName\nx@particle.mrc\n', 'row 1 .*must look like'),
         ('data_\nloop_\n_rlnImageName\n0@a.mrcs\n', 'row 1 .*numbers start at 1'),
         ('data_\nloop_\n_rlnImageName\n99999999999999999999@a.mrcs\n', 'row 1 .*must look like'),

@@ -1,0 +1,105 @@
+"""Cells of STAR tables as text: a row taken apart as RELION does, and written so that RELION reads it back."""
+
+from __future__ import annotations
+
+import re
+
+import gemmi
+
+from ..errors import InputError
+
+PROVENANCE = 'cryoemgan'
+# Words that neither CIF nor RELION reads otherwise with or without quotes.
+PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)(?:[A-Za-z0-9/+@-]|\.(?=.))[!-~]*', re.IGNORECASE | re.ASCII)
+WORD, NEXT_WORD = re.compile(r'\S+'), re.compile(r'\s*(\S)')
+LONGEST_QUOTED = 60
+
+
+def words_of(line: str) -> list[str]:
+    """The cells of a row, as RELION 3.1 takes it apart: quotes hold blanks, # at a word's beginning is a comment.
+
+    A quote that is not closed is part of a name.
+    """
+    if '"' not in line and "'" not in line and '#' not in line:
+        return line.split()
+    cells, at = [], 0
+    while found := NEXT_WORD.match(line, at):
+        start, first = found.start(1), found[1]
+        if first == '#':
+            break
+        end = _closing(first, line, start + 1) if first in '\'"' else None
+        if end is not None:
+            cells.append(line[start + 1 : end].replace('\a', ''))
+            at = end + 1
+        elif word := WORD.match(line, start):
+            cells.append(word[0])
+            at = word.end()
+    return cells
+
+
+def _closing(quote: str, line: str, at: int) -> int | None:
+    """Where the quote is that ends a cell: RELION marks those inside by a bell before them."""
+    for found in re.finditer(rf'{quote}(?=\s|$)', line):
+        if found.start() >= at and line[found.start() - 1] != '\a':
+            return found.start()
+    return None
+
+
+def cif_cell(text: str) -> str:
+    """A cell for gemmi's parser."""
+    if PLAIN.fullmatch(text):
+        return text
+    if not re.search(r"'(?=\s|$)", text):
+        return f"'{text}'"
+    if not re.search(r'"(?=\s|$)', text):
+        return f'"{text}"'
+    return f'\n;{text}\n;\n'
+
+
+def quoted(text: str) -> str:
+    """A cell as RELION 3.1 and 5 write it: quotes only where a row could not be taken apart without them.
+
+    Raises
+    ------
+    InputError
+        For a line break, which no row of a table can hold.
+    """
+    if '\n' in text or '\r' in text:
+        raise InputError(f'the name {short(text)!r} holds a line break, which a STAR table cannot: rename the file')
+    if text and text[0] not in '\'"#' and not re.search(r'\s', text) and text not in ('.', '?'):
+        return text
+    quote = "'" if '"' in text and "'" not in text else '"'
+    # RELION's mark of a quote that does not end the cell.
+    return quote + re.sub(rf'{quote}(?=\s|$)', '\a' + quote, text) + quote
+
+
+def as_text(document: gemmi.cif.Document) -> str:
+    """The text of a file that RELION reads."""
+    return '\n# version 30001\n\n' + '\n'.join(_block_text(block) for block in document) + '\n'
+
+
+def _block_text(block: gemmi.cif.Block) -> str:
+    text: str = block.as_string()
+    if not ('"' in text or "'" in text or '\n;' in text):
+        return text
+    lines = [f'data_{block.name}', '']
+    for item in block:
+        if item.pair is not None:
+            lines.append(' '.join((item.pair[0], quoted(value_of(item.pair[1])))))
+        elif item.loop is not None:
+            cells = [quoted(value_of(v)) for v in item.loop.values]
+            width = item.loop.width()
+            rows = (cells[i : i + width] for i in range(0, len(cells), width))
+            lines += ['loop_', *item.loop.tags, *map(' '.join, rows), '']
+    return '\n'.join(lines) + '\n'
+
+
+def value_of(cell: str) -> str:
+    """The text of a cell, whoever wrote it."""
+    text: str = gemmi.cif.as_string(cell)
+    return text.replace('\a', '') if '\a' in text else text
+
+
+def short(text: str) -> str:
+    text = ' '.join(text.split())
+    return text if len(text) <= LONGEST_QUOTED else text[:LONGEST_QUOTED] + '...'

@@ -7,6 +7,7 @@ from .evaluate import CryoEMGANProtEvaluate
 from .filter import CryoEMGANProtFilter
 from .originals import CryoEMGANProtOriginals
 from .project import CryoEMGANProtProject
+from .select import CryoEMGANProtSelect
 from .simulate import CryoEMGANProtSimulate
 from .train import CryoEMGANProtTrain
 
@@ -18,6 +19,7 @@ __all__ = [
     'CryoEMGANProtFilter',
     'CryoEMGANProtOriginals',
     'CryoEMGANProtProject',
+    'CryoEMGANProtSelect',
     'CryoEMGANProtSimulate',
     'CryoEMGANProtTrain',
 ]

@@ -40,6 +40,7 @@ class TestGuided(ProjectTest):
         np.testing.assert_allclose(sorted(evidence), sorted(table.floats('cryoemganEvidence')), rtol=1e-4, atol=1e-3)
         assert np.median(evidence) > 0
         self.check_fit(denoising, table.floats('cryoemganFit'))
+        self.check_selection(denoising, references, table)
         audit = self.run_protocol('CryoEMGANProtAudit', {**pairs, **model}, numberOfThreads=1)
         assert os.path.getsize(audit.getPage()) > 10_000
 
@@ -56,3 +57,37 @@ class TestGuided(ProjectTest):
         path = self.getOutputPath('fit.png')
         viewer._getVisualizeDict()['showFit']('showFit')[0].save(path)
         assert os.path.getsize(path) > 5000
+
+    def check_selection(self, denoising, references, table):
+        """Kept and rejected originals are those that the scores say, with the scores as attributes."""
+        from cryoemgan.viewers import SelectViewer
+
+        inputs = {
+            'inputParticles': (denoising, 'outputParticles'),
+            'inputOriginals': (self.particles, 'outputParticles'),
+            'inputReferences': (references, 'outputReferences'),
+        }
+        run = self.run_protocol(
+            'CryoEMGANProtSelect', inputs, useReferences=True, fit='25%', correlation='-1', denoised=True,
+            numberOfThreads=1,
+        )  # fmt: skip
+        fit = dict(zip(table.ints('rlnImageId').tolist(), table.floats('cryoemganFit')))
+        limit = run.readSummary()['limits'][0]['limit']
+        originals = {i.getObjId(): i.getLocation() for i in self.particles.outputParticles}
+        for part, worse in ((run.outputParticles, False), (run.outputRejected, True)):
+            assert {i.getObjId() for i in part} == {k for k, v in fit.items() if (v < limit) == worse}
+            for item in part:
+                assert item.getLocation() == originals[item.getObjId()]
+                assert abs(item._cryoemganFit.get() - fit[item.getObjId()]) < 1e-5
+        assert run.outputParticles.getSize() + run.outputRejected.getSize() == len(fit)
+        assert run.outputDenoised.getSize() == run.outputParticles.getSize()
+        assert run.outputDenoised.getFirstItem().getFileName().endswith('denoised.mrcs')
+        viewer = SelectViewer(project=self.proj, protocol=run)
+        viewer.setProtocol(run)
+        path = self.getOutputPath('selection.png')
+        viewer._getVisualizeDict()['showHistograms']('showHistograms')[0].save(path)
+        assert os.path.getsize(path) > 5000
+        swapped = {'inputParticles': inputs['inputOriginals'], 'inputOriginals': inputs['inputOriginals']}
+        assert 'are the same set' in ' '.join(self.make('CryoEMGANProtSelect', swapped).validate())
+        missing = self.make('CryoEMGANProtSelect', inputs, correlation='0.1').validate()
+        assert not missing, missing

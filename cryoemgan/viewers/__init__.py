@@ -4,6 +4,7 @@ from .audit import AuditViewer
 from .cluster import ClusterViewer
 from .evaluate import EvaluateViewer
 from .images import DenoiseViewer, ProjectViewer
+from .select import SelectViewer
 from .train import DenoiserModelViewer, TrainViewer
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     'DenoiserModelViewer',
     'EvaluateViewer',
     'ProjectViewer',
+    'SelectViewer',
     'TrainViewer',
 ]

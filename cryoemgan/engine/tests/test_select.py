@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import run
+from cryoemgan.engine.data.scores import BY_NAME
 from cryoemgan.engine.data.stacks import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.posterior.p_value import PValueCalibration
 from cryoemgan.engine.settings import Select
+from cryoemgan.engine.trust.selection import choose_limit
 
 GOOD, JUNK = 900, 300
 
@@ -121,3 +123,11 @@ def test_refusals(sets, tmp_path, options, words):
         settings.validate()
         run('select', settings)
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_part_takes_all_that_are_as_bad():
+    """Fits of junk are all 0 as a table prints them."""
+    values = np.r_[np.zeros(30), np.linspace(0.1, 1, 70)]
+    limit = choose_limit(BY_NAME['fit'], '10%', values, None)
+    assert limit.rejects(values).sum() == 30
+    assert choose_limit(BY_NAME['uncertainty'], '10%', values, None).rejects(values).sum() == 10

@@ -68,11 +68,19 @@ def choose_limit(score: Score, text: str, values: Floats, threshold: float | Non
     if kind == 'proposed':
         value, basis = _proposed(score, values, threshold)
     elif kind == 'fraction':
-        value = float(np.quantile(values, number if score.low_is_bad else 1 - number))
-        basis = f'the worst {number:.4g} of all' if number < 0.001 else f'the worst {number:.1%} of all'
+        value, basis = _worst_part(score, values, number), f'the worst {text.strip()} of all'
     else:
         value, basis = number, 'as given'
     return Limit(score, value, _loss(score, value, threshold), basis)
+
+
+def _worst_part(score: Score, values: Floats, part: float) -> float:
+    """The limit that rejects a part of the particles; those that are as bad as its last one go with it."""
+    badness = score.badness(values)
+    last = np.sort(badness)[::-1][max(round(part * len(values)), 1) - 1]
+    better = badness[badness < last]
+    limit = float(last if not len(better) else (last + better.max()) / 2)
+    return -limit if score.low_is_bad else limit
 
 
 def _proposed(score: Score, values: Floats, threshold: float | None) -> tuple[float, str]:

@@ -19,6 +19,7 @@ from .engine.data.star_cells import PROVENANCE, as_text, quoted, value_of
 from .engine.data.table import ParticleTable
 from .engine.geometry import matrix_to_euler
 from .engine.job import atomic
+from .stack_conversion import as_mrc, is_readable
 
 BLOCK = 4096
 # Columns of RELION's table that Scipion's importers keep as extra attributes, and that the engine uses or hands on.
@@ -45,10 +46,11 @@ def write_particles(particles, path):
     """Write the enabled items of a SetOfParticles as a RELION 3.1 STAR table; returns their number.
 
     Identity: _rlnImageId is the particle's id in Scipion. Angles are written for projection alignment only. How images
-    of this plugin came about is copied from the table beside their stack.
+    of this plugin came about is copied from the table beside their stack. Stacks that are not MRC are converted beside
+    the table.
     """
-    writer = _Writer(particles)
     folder = os.path.dirname(os.path.abspath(path))
+    writer = _Writer(particles, folder)
     # The optics groups come first in the file and are known last.
     with tempfile.TemporaryFile('w+', encoding='utf-8', dir=folder) as body:
         count = 0
@@ -97,23 +99,24 @@ def _provenance_text(particles):
 class _Writer:
     """Columns of one set, decided from its first item (Scipion's sets are uniform), and its optics groups."""
 
-    def __init__(self, particles):
+    def __init__(self, particles, folder):
         first = particles.getFirstItem()
-        self.particles = particles
+        self.particles, self._folder = particles, folder
         self._pixel = particles.getSamplingRate()
         self._aligned = particles.hasAlignmentProj()
         self._ctf = particles.hasCTF() and first.hasCTF()
         self._coordinates = first.hasCoordinate()
         self._class = first.hasClassId()
         self._extra = _extra_labels(first)
-        self._original = first.hasAttribute('_' + ORIGINAL)
+        # The name of a converted image is not its identity.
+        self._original = first.hasAttribute('_' + ORIGINAL) or not is_readable(first.getFileName())
         info = particles.getAcquisition().getAttributeValue('opticsGroupInfo')
         # RELION's importer leaves the optics groups in the set, and their number in the items.
         self._relion = _relion_optics(info) if info and first.hasAttribute('_rlnOpticsGroup') else None
         self._whole = _microscope(particles.getAcquisition())
         self._own = first.hasAcquisition()
         self._groups = {}
-        self._paths = {}
+        self._paths, self._converted = {}, {}
         self.labels = ['rlnImageId', 'rlnImageName', 'rlnOpticsGroup']
         if self._aligned:
             self.labels += ['rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst']
@@ -185,13 +188,21 @@ class _Writer:
 
     def _image_name(self, item):
         index, path = item.getLocation()
-        return self._name(1 if index == NO_INDEX else index, path)
+        if path not in self._converted:
+            self._converted[path] = as_mrc(path, self._folder)
+        return self._name(1 if index == NO_INDEX else index, self._converted[path])
 
     def _original_name(self, item):
         name = item.getAttributeValue('_' + ORIGINAL)
         split = split_image_name(name or '')
         # A name that a RELION project left may be of any form; it is an identity all the same.
-        return self._name(*split) if split else quoted(name) if name else self._image_name(item)
+        return (
+            self._name(*split)
+            if split
+            else quoted(name)
+            if name
+            else self._name(item.getIndex() or 1, item.getFileName())
+        )
 
     def _name(self, index, path):
         """``000001@/absolute/stack``, quoted where STAR needs it."""

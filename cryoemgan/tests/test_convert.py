@@ -5,7 +5,7 @@ import mrcfile
 import numpy as np
 import pytest
 from pwem.emlib.image import ImageHandler
-from pwem.objects import SetOfParticles
+from pwem.objects import Acquisition, Particle, SetOfParticles
 
 from cryoemgan import convert, results
 from cryoemgan.engine.data.table import ParticleTable
@@ -244,3 +244,30 @@ def test_stacks_written_by_the_engine_read_upright_in_scipion(tmp_path):
     assert np.array_equal(ImageHandler().read((1, path)).getData(), image[0])
     with mrcfile.open(path) as mrc:
         assert np.array_equal(np.squeeze(mrc.data), image[0])
+
+
+@pytest.mark.parametrize('ending', ['stk', 'spi', 'mrc:mrcs'])
+def test_stacks_of_other_formats_are_converted(tmp_path, ending):
+    """A stack as pwem's ImageHandler writes it: the engine reads the same images under their own identity."""
+    images = np.random.default_rng(3).normal(size=(5, 24, 24)).astype(np.float32)
+    stack = str(tmp_path / 's.mrcs')
+    data.write_stack(stack, images, 2.0)
+    foreign = str(tmp_path / 'particles.') + ending
+    handler = ImageHandler()
+    for number in range(1, 6):
+        handler.convert((number, stack), (number, foreign))
+    particles = SetOfParticles(filename=str(tmp_path / 'p.sqlite'))
+    particles.setSamplingRate(2.0)
+    for number in (4, 2, 5):
+        item = Particle()
+        item.setLocation(number, foreign)
+        item.setSamplingRate(2.0)
+        item.setAcquisition(Acquisition(voltage=300, sphericalAberration=2.7, amplitudeContrast=0.1))
+        particles.append(item)
+    particles.setAcquisition(item.getAcquisition())
+    particles.write()
+    (tmp_path / 'run').mkdir()
+    convert.write_particles(particles, tmp_path / 'run' / 'p.star')
+    table = ParticleTable.read(tmp_path / 'run' / 'p.star')
+    np.testing.assert_allclose(table.images().read([0, 1, 2]), images[[3, 1, 4]], atol=1e-6)
+    assert table.names() == [f'{n}@{foreign.removesuffix(":mrcs")}' for n in (4, 2, 5)]

@@ -40,11 +40,8 @@ NAMES = {
 SPIDER_KINDS = (1, 3, -11, -12, -21, -22)
 
 
-def foreign_format(path: Path, head: bytes) -> str | None:
-    """'a Spider file: convert it to ...' for a file that is not MRC; None when it cannot be told.
-
-    head: its first bytes, 1024 of them where there are so many.
-    """
+def format_by_content(path: Path, head: bytes) -> str | None:
+    """'a Spider file: convert it to ...' for a file whose first bytes (1024 of them) are not of MRC."""
     for signature, name, advice in SIGNATURES:
         if head.startswith(signature):
             return f'{name}, not MRC: {advice}'
@@ -52,6 +49,11 @@ def foreign_format(path: Path, head: bytes) -> str | None:
         return f'a Spider file, not MRC: {CONVERT}'
     if head.lstrip().startswith((b'data_', b'# version', b'loop_')):
         return 'a text table (STAR), not images: give the MRC file'
+    return None
+
+
+def format_by_name(path: Path) -> str | None:
+    """The same by the end of its name."""
     if path.suffix.lower() in NAMES:
         return f'{NAMES[path.suffix.lower()]}, not MRC: {CONVERT}'
     return None

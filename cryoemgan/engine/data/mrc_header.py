@@ -14,7 +14,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from ..errors import InputError
 from ..shapes import Images
-from .formats import foreign_format
+from .formats import format_by_content, format_by_name
 
 SIZE = HEADER_DTYPE.itemsize
 TYPES = {0: 'i1', 1: 'i2', 2: 'f4', 6: 'u2', 12: 'f2'}
@@ -83,9 +83,11 @@ def read_header(path: Path, kind: str = 'image stack') -> MrcHeader:
         raise InputError(f'{path}: no such {kind}') from e
     except IsADirectoryError as e:
         raise InputError(f'{path} is a folder, not an {kind}') from e
-    header = _sensible(raw)
+    # The header of a Spider file may make sense as one of MRC.
+    foreign = None if raw[208:211] == b'MAP' else format_by_content(path, raw)
+    header = None if foreign else _sensible(raw)
     if header is None:
-        foreign = foreign_format(path, raw)
+        foreign = foreign or format_by_name(path)
         if foreign:
             raise InputError(f'{path}: this is {foreign}')
         size = path.stat().st_size

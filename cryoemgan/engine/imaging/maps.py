@@ -49,8 +49,8 @@ def _isotropic(path, voxel):
     sides = [side for side in voxel if side > 0]
     if sides and max(sides) > 1.01 * min(sides):
         raise InputError(
-            f'{path}: voxels of {" x ".join(f"{v:g}" for v in voxel)} A are not isotropic: a map needs cubic ones. Resample '
-            'it, or give --volume-pixel-size if only the header is wrong'
+            f'{path}: voxels of {" x ".join(f"{v:g}" for v in voxel)} A are not isotropic: a map needs cubic ones. '
+            'Resample it, or give --volume-pixel-size if only the header is wrong'
         )
     return voxel[0]
 

@@ -1,0 +1,114 @@
+"""What is done with a set: every method goes through the commands that a user has, on the table that a user has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.shapes import Images
+
+from . import score
+from .clocks import command, cost
+from .datasets import SCORED, Dataset
+
+UNCERTAINTY = 'cryoemganUncertainty'
+
+
+@dataclass
+class Outcome:
+    """images: float32[SCORED, box, box], in the order of the truth. folders: of the commands that made them."""
+
+    images: Images
+    folders: list[Path]
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+def noisy(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> Outcome:
+    """The particles as they are."""
+    return Outcome(_scored(data, data.particles), [])
+
+
+def filtered(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> Outcome:
+    """``filter``: a classical method, learned from all particles."""
+    command('filter', folder / 'filter', particles=data.particles, seed=seed, **options)
+    return Outcome(_scored(data, folder / 'filter' / 'denoised.star'), [folder / 'filter'])
+
+
+def projected(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> Outcome:
+    """The references: the true map at the angles and shifts that the table says."""
+    references = _project(data, folder)
+    return Outcome(_scored(data, references), [folder / 'project'])
+
+
+def trained(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> Outcome:
+    """``project``, ``train`` and ``denoise``: by default each particle by the network that never saw it.
+
+    Options go to ``train``; those that begin with ``denoise_`` to ``denoise``.
+    """
+    given = {k: v for k, v in options.items() if not k.startswith('denoise_')}
+    later = {k.removeprefix('denoise_'): v for k, v in options.items() if k.startswith('denoise_')}
+    references = None if given.get('target', 'references') != 'references' else _project(data, folder)
+    summary = command('train', folder / 'train', particles=data.particles, references=references, seed=seed, **given)
+    denoise = command(
+        'denoise', folder / 'denoise', particles=data.particles, model=folder / 'train' / 'model', **later
+    )
+    result = folder / 'denoise' / 'denoised.star'
+    images = _scored(data, result)
+    found = {'iterations': summary.get('iterations'), 'cut': denoise.get('resolution_cut')}
+    table = ParticleTable.read(result)
+    if table.has(UNCERTAINTY):
+        relative = table.floats(UNCERTAINTY)[_rows(data, table)]
+        found['expected_ratio'] = score.expected_ratio(relative, images, data.truth())
+    return Outcome(images, [folder / name for name in ('project', 'train', 'denoise')], found)
+
+
+KINDS: dict[str, Callable[[Dataset, Path, int, dict[str, Any]], Outcome]] = {
+    'noisy': noisy,
+    'filter': filtered,
+    'references': projected,
+    'train': trained,
+}
+
+
+def apply(kind: str, data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Apply a method and score it: {name of a column: value}."""
+    outcome = KINDS[kind](data, folder, seed, options)
+    pixel_size = ParticleTable.read(data.clean).pixel_size
+    paid = [cost(f) for f in outcome.folders]
+    return {
+        **score.scores(outcome.images, data.truth(), pixel_size),
+        **outcome.found,
+        'cpu_seconds': round(sum(p['cpu'] for p in paid), 1),
+        'wall_seconds': round(sum(p['wall'] for p in paid), 1),
+    }
+
+
+def _project(data: Dataset, folder: Path) -> Path:
+    volumes = data.volumes
+    maps: dict[str, Any] = {'class_volume': volumes} if len(volumes) > 1 else {'volume': volumes[0]}
+    command('project', folder / 'project', particles=data.particles, **maps)
+    return folder / 'project' / 'references.star'
+
+
+def _rows(data: Dataset, table: ParticleTable) -> np.ndarray:
+    """Rows of a table that hold the scored particles, in the order of the truth."""
+    truth = ParticleTable.read(data.clean)
+    mine, theirs = match(truth, table)
+    order = np.argsort(mine)
+    mine, theirs = mine[order], theirs[order]
+    return theirs[mine < min(SCORED, len(truth))]
+
+
+def _scored(data: Dataset, star: Path) -> Images:
+    table = ParticleTable.read(star)
+    rows = _rows(data, table)
+    wanted = min(SCORED, data.recipe.particles)
+    if len(rows) != len(data.truth()):
+        raise RuntimeError(f'{star}: {len(rows)} of {wanted} particles are in it')
+    return table.images().read(rows)

@@ -1,0 +1,102 @@
+"""The error against its definition, recipes that can be made, experiments that can be run."""
+
+import numpy as np
+import pytest
+
+from benchmarks import datasets, methods, molecules, runner, score
+from cryoemgan.engine.imaging.rings import ring_index, ring_sums
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(20, 24, 24)).astype(np.float32)
+    return truth, truth + 0.5 * rng.normal(size=truth.shape).astype(np.float32)
+
+
+def test_error_is_the_residual_of_a_line_fitted_to_each_image(images):
+    truth, noisy = images
+    left = 0.0
+    for x, y in zip(noisy, truth):
+        line = np.polyfit(x.ravel(), y.ravel(), 1)
+        left += np.mean((np.polyval(line, x) - y) ** 2)
+    expected = left / sum(y.var() for y in truth)
+    assert score.error(noisy, truth) == pytest.approx(expected, rel=1e-4)
+    # Signal 1, noise 1/4: the best gain leaves 1 - 1 / (1 + 1/4).
+    assert score.error(noisy, truth) == pytest.approx(0.2, abs=0.01)
+
+
+def test_error_forgives_gain_and_offset_and_raw_error_does_not(images):
+    truth, _ = images
+    assert score.error(3 * truth + 7, truth) == pytest.approx(0, abs=1e-6)
+    assert score.raw_error(3 * truth + 7, truth) == pytest.approx(4, rel=1e-3)
+    assert score.gain(2 * truth, truth) == pytest.approx(0.5, rel=1e-4)
+    assert score.error(np.zeros_like(truth), truth) == pytest.approx(1)
+
+
+def test_expected_error_of_known_noise_is_calibrated(images):
+    truth, noisy = images
+    relative = 0.5 / noisy.std((1, 2), dtype=np.float64)
+    assert score.expected_ratio(relative, noisy, truth) == pytest.approx(1, abs=0.05)
+
+
+def test_sharpened_map_falls_off_as_asked():
+    box, pixel_size = 48, 4.0
+    (soft,), _ = molecules.synthetic('rod', box)
+    sharp = molecules.sharpened(soft, pixel_size)
+    count = ring_sums(np.ones((box, box, box // 2 + 1)), 3)
+    soft_rms, rms = (np.sqrt(ring_sums(np.abs(np.fft.rfftn(v)) ** 2, 3) / count) for v in (soft, sharp))
+    s = np.arange(len(rms)) / (box * pixel_size)
+    start, end = round(box * pixel_size / molecules.START), 15
+    assert ring_index(box, 3).max() > end
+    assert rms[:start] == pytest.approx(soft_rms[:start], rel=1e-3)
+    wanted = np.exp(-molecules.SHARP_B * (s[end] ** 2 - s[start] ** 2) / 4)
+    assert rms[end] / rms[start] == pytest.approx(wanted, rel=0.02)
+
+
+@pytest.mark.parametrize('shape', ['claw', *molecules.SHAPES])
+def test_synthetic_molecules_lie_inside_the_box(shape):
+    for volume in molecules.synthetic(shape, 32)[0]:
+        axis = np.arange(32) - 16
+        far = np.sqrt(axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2) > 16
+        assert volume[far].sum() < 0.02 * volume.sum()
+
+
+def test_ring_has_seven_turns():
+    (volume,), _ = molecules.synthetic('ring', 48)
+    plane = volume.sum(0)
+    angles = np.linspace(0, 2 * np.pi, 84, endpoint=False)
+    from scipy.ndimage import map_coordinates
+
+    around = map_coordinates(plane, [24 + 12 * np.sin(angles), 24 + 12 * np.cos(angles)])
+    assert np.argmax(np.abs(np.fft.rfft(around))[1:]) + 1 == 7
+
+
+def test_every_experiment_names_sets_and_methods_that_exist():
+    for path in runner.EXPERIMENTS.glob('*.toml'):
+        experiment = runner.Experiment.read(path.stem)
+        assert set(experiment.sets) <= set(datasets.RECIPES)
+        assert {m['kind'] for m in experiment.methods.values()} <= set(methods.KINDS)
+
+
+def test_suite_is_wide_and_judged_on_others_than_tuned_on():
+    judged = [r for r in datasets.RECIPES.values() if r.use == 'judge']
+    assert len({r.molecule for r in judged}) >= 8
+    assert {r.box for r in judged} >= {48, 160}
+    assert min(r.snr for r in judged) == 0.01
+    assert max(r.particles for r in judged) == 30000
+
+
+def test_cell_is_computed_once_and_keeps_what_it_cost(tmp_path, shared_data, monkeypatch):
+    monkeypatch.setenv('CRYOEMGAN_SHARED_DATA', str(shared_data))
+    experiment = runner.Experiment(
+        'small', 'small', '', ['emd5625-coloured'], [1], {'wiener': {'kind': 'filter', 'method': 'wiener'}}, 40
+    )
+    (row,) = runner.run(experiment, tmp_path)
+    assert not row.get('failed')
+    assert 0 < row['error'] < 1
+    assert row['cpu_seconds'] > 0
+    again = runner.cell(experiment, tmp_path, 'emd5625-coloured', 1, 'wiener')
+    assert again == row
+    runner.write(tmp_path / 'small.csv', [row])
+    assert (tmp_path / 'small.csv').read_text().count('\n') == 2

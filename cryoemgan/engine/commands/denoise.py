@@ -159,7 +159,7 @@ def _judge(job, inputs, scores):
     power = inputs.model.fit_power(inputs.routing.members)
     told = power is None or power.tells
     words = p_value.words(fit, power)
-    doubtful, sure = (float((fit < limit).mean()) if told else None for limit in (FLAG, SURE))
+    doubtful, sure = (float((fit < limit).mean()) for limit in (FLAG, SURE))
     if not told:
         job.warn(words[0].upper() + words[1:])
     elif doubtful > 4 * FLAG or sure > 10 * SURE:
@@ -168,8 +168,9 @@ def _judge(job, inputs, scores):
             'draws the map all the same: leave these particles out, or look at them with a blind network'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
-            'below_threshold': low, 'misfit_median': float(np.median(misfit)), 'doubtful': doubtful, 'strange': sure,
-            'fit': words, 'fit_power': power and asdict(power),
+            'below_threshold': low, 'misfit_median': float(np.median(misfit)),
+            'doubtful': doubtful if told else None, 'strange': sure if told else None, 'fit': words,
+            'fit_power': power and asdict(power),
             'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 

@@ -134,8 +134,8 @@ def _write_csv(job: Job, p: SelectInputs) -> None:
 def _results(p: SelectInputs) -> Json:
     """Counts, the limits and what they cost."""
     count, out = len(p.rejected), int(p.rejected.sum())
-    losses = [limit.loss for limit in p.limits]
-    known = None if any(loss is None for loss in losses) else min(sum(losses), 1.0)
+    losses = [limit.loss for limit in p.limits if limit.loss is not None]
+    known = None if len(losses) < len(p.limits) else min(sum(losses), 1.0)
     sentence = f'{count - out} of {count} particles kept, {out} ({out / count:.1%}) rejected'
     if known is not None:
         sentence += f'; expected to cost {"at most " * (len(losses) > 1)}{known:.1%} of the good particles'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import gemmi
 
@@ -83,7 +84,8 @@ def _block_text(block: gemmi.cif.Block) -> str:
     if not ('"' in text or "'" in text or '\n;' in text):
         return text
     lines = [f'data_{block.name}', '']
-    for item in block:
+    items: list[Any] = list(block)
+    for item in items:
         if item.pair is not None:
             lines.append(' '.join((item.pair[0], quoted(value_of(item.pair[1])))))
         elif item.loop is not None:

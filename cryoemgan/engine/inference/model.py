@@ -103,7 +103,7 @@ class Model:
     def belonging(self, member):
         """PValueCalibration of this member, measured on particles it never saw, else on its training particles."""
         measured = self.card.get('noise_in', {}).get('belonging', {})
-        found = measured.get(member) or self.guides[member].threshold.get('belonging')
+        found = measured.get(member) or self.guides[member].threshold.get('belonging') or {}
         try:
             return PValueCalibration(**found)
         except TypeError as e:
@@ -112,7 +112,7 @@ class Model:
     def fit_power(self, members):
         """Power of the p-values of these members together; None for a model without them, or of an earlier version."""
         found = [self.belonging(name).power for name in members] if self.guides else [None]
-        return None if None in found else Power.least([Power(**power) for power in found])
+        return None if None in found else Power.least([Power(**power) for power in found if power])
 
     def ask_all(self, particles, context):
         """{member: ImagePosterior}; None for a blind network."""

@@ -9,17 +9,17 @@ from .base import Settings, option
 class Audit(Settings):
     """Measure how far denoised particles can be believed: noise in, wrong molecule in, bias, uncertainty, leakage."""
 
-    particles: str | None = option(
+    particles: str = option(
         None, 'Noisy particles (STAR), those to be denoised.', required=True, path=True, label='Particles'
     )
-    references: str | None = option(
+    references: str = option(
         None,
         'Reference projections of these particles (STAR, from project). Matched by identity.',
         required=True,
         path=True,
         label='References',
     )
-    model: str | None = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
+    model: str = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
     second_model: str | None = option(
         None,
         'Another model folder, whose output is compared with that of the first: best one trained without references '

@@ -9,9 +9,7 @@ from .base import Settings, option
 class Cluster(Settings):
     """Sort particles, denoised or not, into conformations."""
 
-    particles: str | None = option(
-        None, 'Particles (STAR), denoised or not.', required=True, path=True, label='Particles'
-    )
+    particles: str = option(None, 'Particles (STAR), denoised or not.', required=True, path=True, label='Particles')
     compare: str = option(
         'auto',
         'variability: where each particle lies along the main modes of change of the 3D map, '

@@ -10,7 +10,7 @@ from .map_prior import POSE_PRIOR, degrees
 class Denoise(Settings):
     """Denoise particles with a trained model."""
 
-    particles: str | None = option(
+    particles: str = option(
         None,
         'Noisy particles (STAR) with the field of view the model was trained on (box times pixel size, within 0.5 '
         'percent). Angles pass through; only a guided model with a pose prior uses them.',
@@ -18,7 +18,7 @@ class Denoise(Settings):
         path=True,
         label='Particles',
     )
-    model: str | None = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
+    model: str = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
     batch_size: int = option(
         64,
         'Images denoised together; the result does not depend on it. Boxes above 128 px take fewer, so that a '

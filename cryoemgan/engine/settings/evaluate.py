@@ -9,7 +9,7 @@ from .base import Settings, option
 class Evaluate(Settings):
     """Compare particles, denoised by any method, with references."""
 
-    references: str | None = option(
+    references: str = option(
         None,
         'References (STAR): projections, or the truth of a simulation.',
         required=True,

@@ -9,7 +9,7 @@ from .base import Settings, option
 class Filter(Settings):
     """Denoise particles without a network, by one of the classical methods: what a network has to beat."""
 
-    particles: str | None = option(
+    particles: str = option(
         None,
         'Noisy particles (STAR). Angles are not used; they pass through.',
         required=True,

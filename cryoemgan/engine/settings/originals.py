@@ -9,14 +9,14 @@ from .base import Settings, option
 class Originals(Settings):
     """The original particles of any selection of denoised ones, by identity: for the final reconstruction."""
 
-    particles: str | None = option(
+    particles: str = option(
         None,
         'Selected denoised particles (STAR): any subset, in any order, of what denoise wrote.',
         required=True,
         path=True,
         label='Selected denoised particles',
     )
-    source: str | None = option(
+    source: str = option(
         None,
         'The particles that were denoised (STAR), or any set that contains them.',
         required=True,

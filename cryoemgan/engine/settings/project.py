@@ -14,7 +14,7 @@ class Project(Settings):
 
     GROUP: ClassVar[str] = 'References'
 
-    particles: str | None = option(
+    particles: str = option(
         None,
         'Particles with projection angles: a RELION STAR file (3.0 or 3.1).',
         required=True,

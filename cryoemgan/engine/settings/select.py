@@ -20,7 +20,7 @@ class Select(Settings):
 
     GROUP: ClassVar[str] = 'What to write'
 
-    particles: str | None = option(
+    particles: str = option(
         None,
         'Particles with scores (STAR): what denoise wrote, or any subset of it.',
         required=True,

@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: tables demo test lint format clean setup
+.PHONY: tables demo test test-fast docs lint format clean setup
 
 setup: $(READY)
 
@@ -23,8 +23,12 @@ $(READY): setup.py constraints.txt
 demo: $(READY)
 	$(BIN)/python -m cryoemgan.demo demo
 
-test: $(READY) lint
+test: $(READY) lint docs
 	$(BIN)/python -m pytest
+
+# Pages and API as docs/_build/index.html; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -44,4 +48,4 @@ tables: $(READY)
 	$(BIN)/python benchmarks/tables.py --scale $(SCALE) --tables $(TABLES) $(if $(MINUTES),--minutes-per-cell $(MINUTES))
 
 clean:
-	rm -rf demo .pytest_cache .ruff_cache
+	rm -rf demo .pytest_cache .ruff_cache .mypy_cache docs/_build docs/api

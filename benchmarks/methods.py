@@ -92,7 +92,8 @@ def apply(kind: str, data: Dataset, folder: Path, seed: int, options: dict[str, 
 def _project(data: Dataset, folder: Path) -> Path:
     volumes = data.volumes
     maps: dict[str, Any] = {'class_volume': volumes} if len(volumes) > 1 else {'volume': volumes[0]}
-    command('project', folder / 'project', particles=data.particles, **maps)
+    ctf = 'full' if data.recipe.ctf else 'none'
+    command('project', folder / 'project', particles=data.particles, ctf=ctf, **maps)
     return folder / 'project' / 'references.star'
 
 

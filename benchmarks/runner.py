@@ -81,7 +81,10 @@ def cell(experiment: Experiment, work: Path, name: str, seed: int, method: str) 
     place = work / 'cells' / f'{name}_{seed}_{_word(method, options, experiment.particles)}'
     result = place / 'row.json'
     if result.exists():
-        return json.loads(result.read_text())
+        known = json.loads(result.read_text())
+        # What failed may be mended since.
+        if not known.get('failed') or known['commit'] == provenance()['commit']:
+            return known
     if not claim(place):
         return None
     kind = options.pop('kind')

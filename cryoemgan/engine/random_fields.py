@@ -48,11 +48,11 @@ class RandomRows:
         self._drawn = 0
 
     def uniform(self, *shape: int) -> Tensor:
-        """float32 [n, *shape], uniform in [0, 1)."""
+        """float32 ``[n, *shape]``, uniform in [0, 1)."""
         return self._bits(*shape).float().mul_(2.0**-BITS)
 
     def normal(self, *shape: int) -> Tensor:
-        """float32 [n, *shape], Gaussian of mean 0 and variance 1 (Box and Muller 1958)."""
+        """float32 ``[n, *shape]``, Gaussian of mean 0 and variance 1 (Box and Muller 1958)."""
         count = math.prod(shape)
         half = (count + 1) // 2
         bits = self._bits(2 * half).float()

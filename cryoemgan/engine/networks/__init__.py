@@ -4,8 +4,8 @@ A network is one file of this folder that registers a function ``build(**options
 discriminator)`` (with a first argument ``box`` if its weights depend on the box):
 
 * generator: standardised particles [B, 1, N, N] -> images in network units [B, 1, N, N];
-* discriminator: images in network units [B, 1, N, N] -> scores (logits, no sigmoid) [B, 1, n, n], one a
-patch.
+* discriminator: images in network units [B, 1, N, N] -> scores (logits, no sigmoid) [B, 1, n, n], one
+  a patch.
 
 `create` wraps both so that they take any even box. To add a network: add its file to the imports at the
 end, and its name to ``settings/networks.py``.

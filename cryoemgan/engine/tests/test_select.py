@@ -23,9 +23,9 @@ def sets(tmp_path_factory):
     """900 particles of the map and 300 others, shuffled; their fits are those of the product's own calibration, made
     of 5,000 other particles of the map."""
     folder, rng = tmp_path_factory.mktemp('select'), np.random.default_rng(4)
-    calibration = PValueCalibration.of(*rng.normal(size=(2, 5000)))
+    calibration = PValueCalibration.of(20 + rng.normal(size=5000), *rng.normal(size=(2, 5000)))
     match, misfit = rng.normal(size=(2, GOOD + JUNK))
-    match[GOOD:] -= 4
+    match[GOOD:] -= 5
     good, order = np.arange(GOOD + JUNK) < GOOD, rng.permutation(GOOD + JUNK)
     fit = calibration.fit(np.ones(GOOD + JUNK), match, misfit)
     with StackWriter(folder / 'particles.mrcs', GOOD + JUNK, 8, 3.0) as writer:

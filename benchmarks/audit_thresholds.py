@@ -18,7 +18,7 @@ import mrcfile
 import numpy as np
 
 from cryoemgan.engine.__main__ import main as cryoemgan
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.training import loop as trainingrun
 from cryoemgan.engine.trust.thresholds import judge

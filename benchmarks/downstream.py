@@ -22,7 +22,7 @@ from verbs import verb
 
 from cryoemgan.engine.classical.base import corner_noise
 from cryoemgan.engine.data.matching import match
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging import ctf, maps
 from cryoemgan.engine.metrics import fsc

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 
 DISTINCT = 2000

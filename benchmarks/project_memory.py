@@ -20,7 +20,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.tests.blobs import Blobs
 

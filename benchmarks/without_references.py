@@ -16,7 +16,8 @@ from relion_refined import error
 from verbs import rnap_models, verb
 
 from cryoemgan.engine.data.matching import match
-from cryoemgan.engine.data.stacks import Images, StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
+from cryoemgan.engine.data.stacks import Images
 from cryoemgan.engine.data.table import ParticleTable
 
 RNAP = {

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import resource
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .. import __version__
 from .files import atomic, file_digest, file_identity, require_regular, write_json  # noqa: F401
-from .run_folder import SETTINGS, SUMMARY, RunFolder, leader, live_folder  # noqa: F401
+from .run_folder import JOURNAL, SETTINGS, SUMMARY, RunFolder, leader, live_folder  # noqa: F401
 from .settings.base import Settings
 from .shapes import AnyPath, Json
 from .signals import Stop
@@ -34,6 +35,8 @@ class Job:
     def __init__(self, command: str, settings: Settings) -> None:
         self.command, self.settings = command, settings
         self.warnings: list[str] = []
+        # Names of the particles that the run leaves out because their images cannot be used.
+        self.left_out: list[str] = []
         self._place = RunFolder(command, settings)
         self.stop = Stop()
         self._start = time.time(), _cpu_seconds()
@@ -62,6 +65,15 @@ class Job:
         """Record an input file in the summary and in what --resume compares; gives the path back."""
         self.inputs.append(file_identity(require_regular(path)))
         return Path(path)
+
+    def record(self, identity: Json, files: Iterable[AnyPath]) -> None:
+        """Record input that is known by something else than one file, and the files that it lies in."""
+        self.inputs.append(identity)
+        self._place.read_files.update(Path(f).resolve() for f in files)
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Particles that the run does without; the summary names them."""
+        self.left_out += names
 
     def output(self, name: str) -> Path:
         """Path of an output in the folder, recorded in the summary."""
@@ -119,8 +131,11 @@ class Job:
                 'inputs': self.inputs,
                 'outputs': sorted(self.outputs),
                 'warnings': self.warnings,
+                **({'left_out': self.left_out} if self.left_out else {}),
             },
         )
+        for path in self.folder.glob(f'*{JOURNAL}'):
+            path.unlink()
         self._place.take_place()
 
 

@@ -23,6 +23,8 @@ from .shapes import AnyPath, Json
 SUMMARY, SETTINGS = 'summary.json', 'settings.json'
 # Folder, inside the result that it will replace, of a run that has not finished.
 UNFINISHED = '.unfinished'
+# Ends of the names of files of no use once their run has finished.
+JOURNAL, PARTIAL = '.journal', '.partial'
 
 
 def leader() -> bool:
@@ -53,6 +55,8 @@ class RunFolder:
         self.result = Path(settings.output or '.')
         self._current = live_folder(self.result) if settings.resume else self.result
         self.inputs: list[Json] = []
+        # Files that are read, beside those of `inputs`.
+        self.read_files: set[Path] = set()
         # What was read before the work began; a command may read more on its way.
         self._at_start: list[Json] = []
         self.outputs: list[str] = []
@@ -154,8 +158,7 @@ class RunFolder:
     def _check_inputs_survive(self, held: Json) -> None:
         """InputError when --overwrite would replace what this run reads."""
         replaced = [(self.result / name).resolve() for name in self._listed(held)]
-        for record in self.inputs:
-            path = Path(record['path'])
+        for path in sorted({Path(record['path']) for record in self.inputs} | self.read_files):
             if any(path == r or r in path.parents for r in replaced):
                 raise InputError(
                     f'--overwrite: {path} is read by this run and belongs to the result that it would replace; '
@@ -221,7 +224,8 @@ class RunFolder:
         (self.result / SUMMARY).unlink(missing_ok=True)
         flush_to_disk(self.result)
         for name in old:
-            _remove(self.result / name)
+            for end in ('', JOURNAL, PARTIAL):
+                _remove(self.result / (name + end))
         last = (SETTINGS, SUMMARY)
         for path in [
             *(p for p in sorted(self.current.iterdir()) if p.name not in last),

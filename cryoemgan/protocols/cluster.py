@@ -10,7 +10,7 @@ from pyworkflow.object import Float
 
 from ..convert import write_particles
 from ..engine.clustering.averages import class_averages
-from ..engine.data.stacks import StackWriter
+from ..engine.data.stack_writer import StackWriter
 from ..engine.data.table import ParticleTable
 from ..engine.job import write_json
 from ..figures.style import read_columns

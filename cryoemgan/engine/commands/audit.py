@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.matching import match
+from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
@@ -40,7 +41,7 @@ class AuditInputs:
 
 def load_inputs(settings, job):
     """AuditInputs; InputError for sets that cannot be audited together."""
-    particles, references = (ParticleTable.read(job.input(p)) for p in (settings.particles, settings.references))
+    particles, references = (open_particles(job, p) for p in (settings.particles, settings.references))
     model = Model.load(settings.model, choose_device(settings.device))
     for guide in model.guides.values():
         guide.require(particles)

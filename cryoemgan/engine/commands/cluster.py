@@ -8,6 +8,7 @@ import torch
 
 from ..clustering import embedding as clustering
 from ..clustering.variability import Modes, Slices
+from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft
@@ -31,7 +32,7 @@ class ClusterInputs:
 
 def load_inputs(settings, job):
     """ClusterInputs; InputError for anything that cannot be clustered."""
-    table = ParticleTable.read(job.input(settings.particles))
+    table = open_particles(job, settings.particles)
     clusters = settings.clusters
     if clusters != 'auto':
         if not clusters.isdigit() or not 2 <= int(clusters) <= len(table):

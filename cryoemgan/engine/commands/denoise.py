@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..data.stacks import StackWriter
+from ..data.particles import open_particles
+from ..data.stack_writer import ResumableStack
 from ..data.table import ParticleTable
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
@@ -23,6 +24,8 @@ UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
 FIT, MISFIT = 'cryoemganFit', 'cryoemganMisfit'
 EVIDENCE, CONTRAST, DISAGREEMENT = 'cryoemganEvidence', 'cryoemganContrast', 'cryoemganPoseDisagreement'
 UNKNOWN = 999.0
+# Numbers found of each particle: see `_found`.
+FOUND = 8
 
 
 @dataclass
@@ -38,7 +41,7 @@ class DenoiseInputs:
 
 def load_inputs(settings, job):
     """DenoiseInputs; InputError for anything that cannot be denoised."""
-    table = ParticleTable.read(job.input(settings.particles))
+    table = open_particles(job, settings.particles)
     model = Model.load(settings.model, choose_device(settings.device))
     _check_guide(settings, table, model)
     job.input(model.folder / card.CARD)
@@ -64,29 +67,33 @@ def run(settings, job, inputs):
     precision = choose_precision(settings.precision, model.device)
     _warn_before(job, inputs)
     committee = Ensemble(model, plan, precision, routing, inputs.cut, settings.uncertainty, table)
-    start, constant = time.perf_counter(), 0
-    errors_of: list[np.ndarray] = []
-    scores_of: list[np.ndarray] = []
+    start = time.perf_counter()
     with (
-        StackWriter(job.output(STACK), len(table), plan.box, plan.pixel_size) as stack,
-        job.progress(len(table), 'denoising') as bar,
+        ResumableStack(
+            job.output(STACK),
+            len(table),
+            plan.box,
+            plan.pixel_size,
+            table.describe,
+            columns=FOUND,
+            left_out=len(job.left_out),
+            resume=settings.resume,
+        ) as stack,
+        job.progress(len(table), 'denoising', stack.written) as bar,
     ):
-        for batch in committee.stream(table.images()):
-            constant += int((np.ptp(batch.noisy, axis=(1, 2)) == 0).sum())
-            stack.append(batch.images)
-            if settings.uncertainty:
-                errors_of.append(batch.errors)
-            if batch.scores is not None:
-                scores_of.append(batch.scores)
+        before = stack.written
+        for batch in committee.stream(table.images(), before):
+            stack.append(batch.images, _found(batch))
             bar.update(len(batch.noisy))
     seconds = time.perf_counter() - start
+    constant, errors, scores = int(stack.values[:, 0].sum()), stack.values[:, 1], stack.values[:, 2:]
     if constant:
         job.warn(
             f'{constant} of {len(table)} particles are constant images (no signal and no noise); what the '
             'network shows for them means nothing'
         )
-    errors = np.concatenate(errors_of) if errors_of else None
-    scores = np.concatenate(scores_of) if scores_of else None
+    errors = errors if settings.uncertainty else None
+    scores = scores if model.guides else None
     _write_table(job, inputs, committee, errors, scores)
     typical = None if errors is None else _median(errors)
     faint = None if collapse.warning(model.card) else collapse.images_warning(typical)
@@ -99,8 +106,20 @@ def run(settings, job, inputs):
         'members': routing.members, 'resolution_cut': committee.cut,
         'uncertainty_median': typical,
         'constant_images': constant, 'device': str(model.device), 'precision': precision,
-        'images_per_second': round(len(table) / seconds, 2), 'statement': card.statement_of(model.card),
+        'images_per_second': round((len(table) - before) / seconds, 2), 'statement': card.statement_of(model.card),
     }  # fmt: skip
+
+
+def _found(batch):
+    """float64 [b, FOUND]: whether the particle is a constant image, its expected error, its scores; NaN for what was
+    not asked."""
+    found = np.full((len(batch.noisy), FOUND), np.nan)
+    found[:, 0] = np.ptp(batch.noisy, axis=(1, 2)) == 0
+    if batch.errors is not None:
+        found[:, 1] = batch.errors
+    if batch.scores is not None:
+        found[:, 2:] = batch.scores
+    return found
 
 
 def _write_table(job, inputs, committee, errors, scores):

@@ -15,6 +15,7 @@ import numpy as np
 from ... import figures
 from ...figures.gallery import particle_labels
 from ..data.matching import match
+from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging import rings
@@ -61,8 +62,8 @@ class Running:
 
 def load_inputs(settings, job):
     """Read and match all tables; InputError for mismatches. Nothing is written."""
-    references = ParticleTable.read(job.input(settings.references))
-    sets = {name: ParticleTable.read(job.input(path)) for name, path in _named(settings.particles).items()}
+    references = open_particles(job, settings.references)
+    sets = {name: open_particles(job, path) for name, path in _named(settings.particles).items()}
     for name, table in sets.items():
         _check_scale(references, name, table)
         _warn_about_origin(job, references, name, table)

@@ -9,7 +9,8 @@ from torch_ctf import calculate_ctf_1d
 
 from .. import classical
 from ..classical.base import Batch, corner_noise, profile_frequencies
-from ..data.stacks import StackWriter
+from ..data.particles import open_particles
+from ..data.stack_writer import ResumableStack
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft
@@ -29,7 +30,7 @@ class FilterInputs:
 
 def load_inputs(settings, job):
     """FilterInputs; InputError for anything that cannot be filtered."""
-    table = ParticleTable.read(job.input(settings.particles))
+    table = open_particles(job, settings.particles)
     if table.box % 2 or table.box < 16:
         raise InputError(f'{table.path}: images of {table.box} px; the methods need an even box of 16 px or more')
     if settings.method == 'cwf' and len(table) < 2:
@@ -51,18 +52,26 @@ def run(settings, job, inputs):
         job.say(f'learning from {len(rows)} particles')
         method.fit(lambda: (read(part) for part in _parts(rows, settings.batch_size)))
     learned = time.process_time()
-    noise = []
     with (
-        StackWriter(job.output(STACK), len(table), table.box, inputs.pixel_size) as stack,
-        job.progress(len(table), settings.method) as bar,
+        ResumableStack(
+            job.output(STACK),
+            len(table),
+            table.box,
+            inputs.pixel_size,
+            table.describe,
+            columns=1,
+            left_out=len(job.left_out),
+            resume=settings.resume,
+        ) as stack,
+        job.progress(len(table), settings.method, stack.written) as bar,
     ):
-        for rows in _parts(np.arange(len(table)), settings.batch_size):
+        before = stack.written
+        for rows in _parts(np.arange(before, len(table)), settings.batch_size):
             batch = read(rows)
-            stack.append(_with_ctf(method, method.denoise(batch), batch, settings))
-            noise.append(batch.noise_sd)
+            stack.append(_with_ctf(method, method.denoise(batch), batch, settings), batch.noise_sd[:, None])
             bar.update(len(rows))
     done = time.process_time()
-    noise = np.concatenate(noise)
+    noise = stack.values[:, 0]
     _warn_constant(job, noise)
     kept = _ctf_kept(settings, inputs)
     output = table.derive(STACK)
@@ -73,7 +82,7 @@ def run(settings, job, inputs):
         'ctf': kept, 'noise_sd': {'median': float(np.median(noise)), 'min': float(noise.min()),
                                   'max': float(noise.max())},
         'learning_cpu_seconds': round(learned - start, 3),
-        'cpu_seconds_per_image': (done - learned) / len(table),
+        'cpu_seconds_per_image': (done - learned) / max(1, len(table) - before),
     }  # fmt: skip
 
 

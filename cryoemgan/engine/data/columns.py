@@ -6,7 +6,7 @@ from typing import Any
 import gemmi
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, WorkError
 from .quantities import require_possible
 from .star_cells import quoted, value_of
 
@@ -79,6 +79,9 @@ class Columns:
 
     def set(self, label, values):
         """Add or replace a column of the particles; values [n] (text is quoted where STAR needs it)."""
+        if isinstance(values, np.ndarray) and values.dtype.kind == 'f' and not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise WorkError(f'{self.describe(row)}: its _{label} is {values[row]}, not a finite number')
         values = cells(values)
         if len(values) != len(self):
             raise ValueError(f'{len(values)} values for {len(self)} rows')

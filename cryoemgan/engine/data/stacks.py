@@ -1,11 +1,10 @@
-"""Image stacks on disk: checked when opened, read row by row, written in chunks and complete or not there.
+"""Image stacks on disk: checked when opened, read row by row.
 
-Nothing holds a stack in memory: a million particles of 256 px are 262 GB.
+Nothing holds a stack in memory: a million particles of 256 px are 262 GB. `stack_writer` writes them.
 """
 
 import contextlib
 import os
-import shutil
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +94,31 @@ class Images:
         return len(self._index)
 
     def read(self, rows):
-        """float32 [len(rows), box, box], any rows in any order. InputError names a particle with a value that is no
-        number or cannot be one."""
+        """float32 [len(rows), box, box], any rows in any order. InputError names a particle whose image cannot be used
+        (`usable`)."""
+        out = self.raw(rows)
+        usable = self.usable(out)
+        if not usable.all():
+            row = np.asarray(rows)[np.flatnonzero(~usable)[0]]
+            raise InputError(
+                f'{self._describe(row)}: the image holds values that are NaN, infinite or beyond {LARGEST_VALUE:g} '
+                f'({np.count_nonzero(~usable)} such images in this batch); leave it out, or give --bad-images skip'
+            )
+        return out
+
+    @staticmethod
+    def usable(images):
+        """bool [n]: which images hold numbers whose squares and sums are numbers, too."""
+        # Comparisons with NaN are false.
+        return (images.min(axis=(1, 2)) >= -LARGEST_VALUE) & (images.max(axis=(1, 2)) <= LARGEST_VALUE)
+
+    @property
+    def files(self):
+        """Paths of the stacks."""
+        return [info.path for info in self._infos]
+
+    def raw(self, rows):
+        """float32 [len(rows), box, box], any rows in any order, as they are on the disk."""
         rows = np.asarray(rows, dtype=np.int64)
         out = np.empty((len(rows), self.box, self.box), np.float32)
         order = np.lexsort((self._index[rows], self._file[rows]))
@@ -106,14 +128,6 @@ class Images:
         for run in np.split(np.arange(len(rows)), cuts):
             if len(run):
                 out[order[run]] = self._read_run(files[run[0]], index[run[0]], len(run))
-        # Also False for NaN.
-        possible = (np.abs(out) <= LARGEST_VALUE).all(axis=(1, 2))
-        if not possible.all():
-            row = rows[np.flatnonzero(~possible)[0]]
-            raise InputError(
-                f'{self._describe(row)}: the image holds values that are NaN, infinite or beyond '
-                f'{LARGEST_VALUE:g}; leave it out ({np.count_nonzero(~possible)} such images in this batch)'
-            )
         return out
 
     def _read_run(self, file, start, count):
@@ -145,67 +159,3 @@ class Images:
         for handle in getattr(self, '_handles', {}).values():
             with contextlib.suppress(OSError):
                 os.close(handle)
-
-
-class StackWriter:
-    """Write an MRC stack (float32) chunk by chunk; it appears under its name only when all images are in.
-
-    path: target (.mrcs). count: number of images. box: px. pixel_size: A. Use as a context manager; ``append``
-    takes [n, box, box]. The disk is asked for the space before the first byte is written (OSError).
-    """
-
-    def __init__(self, path, count, box, pixel_size):
-        self.path, self.count, self.box, self.pixel_size = Path(path), count, box, pixel_size
-        self.partial = self.path.with_name(self.path.name + '.partial')
-        self.written = 0
-        self._low, self._high, self._sum, self._square = np.inf, -np.inf, 0.0, 0.0
-
-    def __enter__(self):
-        size = 4 * self.count * self.box**2
-        free = shutil.disk_usage(self.path.parent).free
-        if free < size:
-            raise OSError(
-                28,
-                f'the disk has {free / 1e9:.1f} GB free, this stack needs {size / 1e9:.1f} GB',
-                str(self.path),
-            )
-        # mrcfile writes the header (and a sparse file of the final size); chunks then go in by plain writes.
-        with mrcfile.new_mmap(self.partial, shape=(self.count, self.box, self.box), mrc_mode=2, overwrite=True) as mrc:
-            mrc.set_image_stack()
-            mrc.voxel_size = self.pixel_size
-        self._file = open(self.partial, 'r+b')
-        self._file.seek(HEADER_DTYPE.itemsize)
-        return self
-
-    def append(self, images):
-        """Add images [n, box, box]; ValueError for another box or more than promised."""
-        images = np.ascontiguousarray(images, dtype='<f4')
-        if images.shape[1:] != (self.box, self.box) or self.written + len(images) > self.count:
-            raise ValueError(
-                f'{images.shape} does not fit a stack of {self.count} x {self.box} px after {self.written}'
-            )
-        self._file.write(memoryview(images).cast('B'))
-        self.written += len(images)
-        self._low, self._high = min(self._low, float(images.min())), max(self._high, float(images.max()))
-        flat = images.reshape(-1)
-        self._sum += float(flat.sum(dtype=np.float64))
-        self._square += float(np.einsum('i,i->', flat, flat, dtype=np.float64))
-
-    def __exit__(self, kind, error, trace):
-        self._file.close()
-        if kind is not None:
-            self.partial.unlink(missing_ok=True)
-            return
-        if self.written != self.count:
-            self.partial.unlink(missing_ok=True)
-            raise ValueError(f'{self.path}: {self.written} of {self.count} images were written')
-        self._write_statistics()
-        os.replace(self.partial, self.path)
-
-    def _write_statistics(self):
-        n = self.count * self.box**2
-        mean = self._sum / n
-        header = np.memmap(self.partial, HEADER_DTYPE, 'r+', shape=())
-        header['dmin'], header['dmax'], header['dmean'] = self._low, self._high, mean
-        header['rms'] = max(self._square / n - mean**2, 0.0) ** 0.5
-        header.flush()

@@ -265,6 +265,12 @@ class ParticleTable(Columns):
             new.set('rlnImageOriginalName', [f'{index:06d}@{name}' for index, name in split])
         return new
 
+    def kept(self, rows):
+        """The table without the other rows; nothing else is another."""
+        new = self._copy(self.path.name)
+        new._keep(rows)
+        return new
+
     def _copy(self, name):
         return ParticleTable(copy.deepcopy(self._document), self.path.with_name(name))
 

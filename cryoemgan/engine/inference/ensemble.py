@@ -38,9 +38,9 @@ class Ensemble:
         self.context = Context.of(table, slice(None), plan.model_box) if model.guides else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
-    def stream(self, images):
-        """Yield Denoised, batch by batch, in order."""
-        for start in range(0, len(images), self.plan.batch_size):
+    def stream(self, images, first=0):
+        """Yield Denoised, batch by batch, in order, from particle ``first`` on."""
+        for start in range(first, len(images), self.plan.batch_size):
             rows = np.arange(start, min(start + self.plan.batch_size, len(images)))
             yield self(images.read(rows), rows)
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
+from .reading import Reading
 
 
 @dataclass
-class Audit(Settings):
+class Audit(Reading, Settings):
     """Measure how far denoised particles can be believed: noise in, wrong molecule in, bias, uncertainty, leakage."""
 
     particles: str = option(

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
+from .reading import Reading
 
 
 @dataclass
-class Cluster(Settings):
+class Cluster(Reading, Settings):
     """Sort particles, denoised or not, into conformations."""
 
     particles: str = option(None, 'Particles (STAR), denoised or not.', required=True, path=True, label='Particles')

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from .base import Settings, option
 from .map_prior import POSE_PRIOR, degrees
+from .reading import Reading
 
 
 @dataclass
-class Denoise(Settings):
+class Denoise(Reading, Settings):
     """Denoise particles with a trained model."""
 
     particles: str = option(

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
+from .reading import Reading
 
 
 @dataclass
-class Evaluate(Settings):
+class Evaluate(Reading, Settings):
     """Compare particles, denoised by any method, with references."""
 
     references: str = option(

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
+from .reading import Reading
 
 
 @dataclass
-class Filter(Settings):
+class Filter(Reading, Settings):
     """Denoise particles without a network, by one of the classical methods: what a network has to beat."""
 
     particles: str = option(

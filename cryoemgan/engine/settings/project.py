@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Settings, option
+from .reading import Reading
 
 MAPS = 'Maps'
 
 
 @dataclass
-class Project(Settings):
+class Project(Reading, Settings):
     """Project a refined map at every particle's angles and shifts."""
 
     GROUP: ClassVar[str] = 'References'

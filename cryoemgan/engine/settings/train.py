@@ -14,6 +14,7 @@ from .map_prior import MapPriorSettings, degrees
 from .networks import NETWORKS
 from .optimisation import Evaluation, Length, Optimisation
 from .pairs import Augmentation, Checks, Contamination, Fresh
+from .reading import Reading
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
 LENGTHS = ('epochs', 'iterations', 'minutes')
@@ -181,6 +182,7 @@ class Train(
     Adversary,
     Processes,
     CrossFitting,
+    Reading,
     Inputs,
     Settings,
 ):

@@ -5,7 +5,7 @@ import pytest
 
 from cryoemgan.engine import geometry
 from cryoemgan.engine.clustering.averages import class_averages
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.phantom import claw
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cryoemgan import figures
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 
 

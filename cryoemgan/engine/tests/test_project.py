@@ -9,7 +9,7 @@ import pytest
 from cryoemgan.engine import geometry
 from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.matching import match
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.metrics import pair_agreement
 from cryoemgan.engine.tests.blobs import Blobs, relative_error

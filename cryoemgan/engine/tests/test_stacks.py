@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.data import stacks
-from cryoemgan.engine.data.stacks import Images, StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
+from cryoemgan.engine.data.stacks import Images
 from cryoemgan.engine.errors import InputError
 
 

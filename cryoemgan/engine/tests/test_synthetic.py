@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ..__main__ import run
-from ..data.stacks import StackWriter
+from ..data.stack_writer import StackWriter
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging import maps

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..data.stacks import StackWriter
+from ..data.stack_writer import StackWriter
 from ..data.table import ParticleTable
 
 GAIN, OFFSET, PIXEL_SIZE = 2.0, 5.0, 3.0

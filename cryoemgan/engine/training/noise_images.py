@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..data.particles import open_particles
 from ..data.sampling import evenly_spread
 from ..data.table import ParticleTable
 from ..devices import to_device
@@ -134,7 +135,7 @@ def open_background(path: str | None, pairs: ReferencePairs, seed: int, job: Job
     if not path:
         return None
     particles = pairs.particles
-    found = NoiseImages(ParticleTable.read(job.input(path)), particles.box, particles.pixel_size, pairs.box, seed)
+    found = NoiseImages(open_particles(job, path), particles.box, particles.pixel_size, pairs.box, seed)
     if found.shared > MOST_SHARED:
         job.warn(
             f'{path}: the mean of these images varies {found.shared:.1f} times as much as that of independent noise: '

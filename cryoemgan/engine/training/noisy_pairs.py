@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..data.matching import match
+from ..data.particles import open_particles
 from ..data.sampling import chunks, evenly_spread
 from ..data.table import ParticleTable
 from ..devices import to_device
@@ -226,12 +227,12 @@ class Copies(NoisyPairs):
 
 def open_noisy(settings: Train, job: Job) -> NoisyPairs:
     """Pairs of noisy images for --target self or copies, measured; warnings go to the job."""
-    particles = ParticleTable.read(job.input(settings.particles))
+    particles = open_particles(job, settings.particles)
     if settings.target == 'self':
         pairs: NoisyPairs = NoisyPairs(particles, settings.box)
     else:
         assert settings.copies is not None
-        copies = ParticleTable.read(job.input(settings.copies))
+        copies = open_particles(job, settings.copies)
         pairs = Copies(particles, copies, settings.box)
         for missing, table in ((len(particles) - len(pairs), particles), (len(copies) - len(pairs), copies)):
             if missing:

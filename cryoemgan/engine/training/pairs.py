@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.matching import match
+from ..data.particles import open_particles
 from ..data.sampling import chunks
 from ..data.table import ParticleTable
 from ..devices import to_device
@@ -234,7 +235,7 @@ def _check_projection(references: ParticleTable, force: bool) -> None:
 def open_pairs(settings: Train, job: Job) -> ReferencePairs:
     """Pairs of ``settings.particles`` and ``settings.references``, checked and measured; warnings go to the job."""
     assert settings.references is not None
-    particles, references = (ParticleTable.read(job.input(p)) for p in (settings.particles, settings.references))
+    particles, references = (open_particles(job, p) for p in (settings.particles, settings.references))
     pairs = ReferencePairs(particles, references, settings.box)
     for missing, table, partner in zip(pairs.unmatched, (particles, references), ('reference', 'particle')):
         if missing:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..devices import choose_precision
 from ..errors import InputError
@@ -28,7 +29,7 @@ def load_empty_particles(settings, job, particles, model, most):
     """EmptyParticles of --noise-particles, or None; InputError when they are too few or some of them are particles."""
     if settings.noise_particles is None:
         return None
-    table = ParticleTable.read(job.input(settings.noise_particles))
+    table = open_particles(job, settings.noise_particles)
     if len(table) < FEWEST:
         raise InputError(f'--noise-particles: {table.path} has only {len(table)} images; at least {FEWEST} are needed')
     shared = len(set(table.names()) & set(particles.names()))

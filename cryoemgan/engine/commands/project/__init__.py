@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...data.stacks import StackWriter
+from ...data.particles import open_particles
+from ...data.stack_writer import ResumableStack
 from ...data.table import ParticleTable
 from ...devices import choose_device
 from ...errors import InputError
@@ -44,7 +45,7 @@ class ProjectInputs:
 
 def load_inputs(settings, job):
     """Every check of input; nothing is written. Returns ProjectInputs."""
-    table = ParticleTable.read(job.input(settings.particles))
+    table = open_particles(job, settings.particles)
     volumes = _read_maps(settings, job)
     volume = volumes[0]
     map_of_row = _map_of_row(settings, table)
@@ -156,20 +157,22 @@ def run(settings, job, inputs):
     mode = 'full' if settings.ctf == 'none' and p.ctf else settings.ctf
     found, other = _compare(settings, job, p, renderer, mode)
     pixel_size = float(np.median(p.pixel_sizes))
-    writer = StackWriter(job.output(STACK), count, p.plan.box, pixel_size)
-    images, agreements = p.table.images(), np.empty(count)
-    with writer, job.progress(count, 'projecting') as bar:
-        for start in range(0, count, settings.batch_size):
+    writer = ResumableStack(
+        job.output(STACK), count, p.plan.box, pixel_size, p.table.describe,
+        columns=1, left_out=len(job.left_out), resume=settings.resume,
+    )  # fmt: skip
+    images = p.table.images()
+    with writer, job.progress(count, 'projecting', writer.written) as bar:
+        for start in range(writer.written, count, settings.batch_size):
             rows = np.arange(start, min(start + settings.batch_size, count))
             spectra = renderer.spectra(rows)
             references = renderer.images(spectra, rows, settings.ctf)
             compared = references if mode == settings.ctf else renderer.images(spectra, rows, mode)
             particles = resample.resample(images.read(rows), p.plan.box)
-            agreements[rows] = pair_agreement.correlations(compared, particles, pixel_size)
-            writer.append(references)
+            writer.append(references, pair_agreement.correlations(compared, particles, pixel_size)[:, None])
             bar.update(len(rows))
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
-    references.set(AGREEMENT, agreements)
+    references.set(AGREEMENT, writer.values[:, 0])
     references.set_provenance(**_provenance(settings, p, lowpass, other.best))
     _write_maps(settings, job, p, lowpass)
     references.write(job.output(TABLE))

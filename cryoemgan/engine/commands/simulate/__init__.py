@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...data.stacks import Images, StackWriter
+from ...data.stack_writer import StackWriter
+from ...data.stacks import Images
 from ...data.table import ParticleTable
 from ...errors import InputError
 from ...geometry import euler_to_matrix

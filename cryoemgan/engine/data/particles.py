@@ -1,0 +1,85 @@
+"""The particles that a run reads: from a finished run, known again by table and images, without bad images."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import WHOLE, read_json
+from ..run_folder import SETTINGS, SUMMARY
+from ..shapes import AnyPath, Json
+from .sampling import chunks, evenly_spread
+from .table import ParticleTable
+
+if TYPE_CHECKING:
+    from ..job import Job
+
+# Images looked at together, and how many of a large set tell whether it is the same.
+CHUNK, SAMPLE = 256, 256
+NAMED = 5
+
+
+def open_particles(job: Job, path: AnyPath) -> ParticleTable:
+    """The particles of a table, for a run that reads their images.
+
+    Table and images are recorded in the summary and in what --resume compares. With ``--bad-images skip`` the images
+    that hold no numbers are left out, named and counted. InputError for what cannot be read, and for the table of a
+    run that has not finished.
+    """
+    table = ParticleTable.read(job.input(path))
+    _require_finished(table)
+    job.record(_identity_of_images(table), table.images().files)
+    return _without_bad_images(job, table) if getattr(job.settings, 'bad_images', '') == 'skip' else table
+
+
+def _require_finished(table: ParticleTable) -> None:
+    """InputError when the run that writes this table has not come to its end: its stack may be another's."""
+    folder, verb = table.path.resolve().parent, table.provenance.get('verb')
+    settings = read_json(folder / SETTINGS)
+    if verb and settings and settings.get('verb') == verb and not (folder / SUMMARY).is_file():
+        raise InputError(
+            f'{table.path}: the run of "{verb}" that writes it has not come to its end (no {SUMMARY} beside it); '
+            'go on with it first (--resume)'
+        )
+
+
+def _identity_of_images(table: ParticleTable) -> Json:
+    """What the images are known by, as `files.file_identity`: whole up to 64 MiB, else by samples and dates."""
+    images = table.images()
+    about = [Path(p).stat() for p in images.files]
+    record: Json = {'path': f'images of {table.path}', 'size': 4 * len(images) * images.box**2}
+    whole = record['size'] <= WHOLE
+    rows = np.arange(len(images)) if whole else evenly_spread(len(images), SAMPLE)
+    digest = hashlib.sha256()
+    for part in chunks(len(rows), CHUNK):
+        digest.update(images.raw(rows[part]).tobytes())
+    if whole:
+        return {**record, 'sha256': digest.hexdigest()}
+    return {**record, 'mtime': max(a.st_mtime for a in about), 'sampled_sha256': digest.hexdigest()}
+
+
+def _without_bad_images(job: Job, table: ParticleTable) -> ParticleTable:
+    """The table of the particles whose images hold numbers; a warning names the others."""
+    images = table.images()
+    good = np.empty(len(table), bool)
+    with job.progress(len(table), 'looking at images') as bar:
+        for part in chunks(len(table), CHUNK):
+            rows = np.arange(part.start, part.stop)
+            good[part] = images.usable(images.raw(rows))
+            bar.update(len(rows))
+    bad = np.flatnonzero(~good)
+    if not len(bad):
+        return table
+    if good.sum() < 1:
+        raise InputError(f'{table.path}: every image holds NaN, infinite or absurd values')
+    names = [table.describe(row) for row in bad]
+    job.leave_out(names)
+    job.warn(
+        f'{len(bad)} of {len(table)} images hold NaN, infinite or absurd values and are left out: '
+        f'{"; ".join(names[:NAMED])}{", ..." if len(bad) > NAMED else ""}'
+    )
+    return table.kept(np.flatnonzero(good))

@@ -28,10 +28,10 @@ class Journal:
         self.path, self._about = stack.with_name(stack.name + JOURNAL), about
         self._crc, self._noted = 0, 0
 
-    def start(self, left_out: int) -> None:
-        """Begin anew."""
+    def start(self, left_out: int, header: bytes) -> None:
+        """Begin anew; header: of the stack, which is not written again before the end."""
         self.path.unlink(missing_ok=True)
-        self._write({**self._about, 'left_out': left_out})
+        self._write({**self._about, 'left_out': left_out, 'header': base64.b64encode(header).decode()})
 
     def note(self, images: Images) -> None:
         """Images that were written, for the next line."""
@@ -52,15 +52,14 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def read(self, stack: Path, offset: int, count: int, left_out: int) -> tuple[int, tuple[float, ...], Floats] | None:
-        """(images that are whole, sums for the header, what was found of them), None when nothing can be taken up.
+    def read(self, stack: Path, count: int, left_out: int) -> tuple[int, tuple[float, ...], Floats, bytes] | None:
+        """What can be taken up: images that are whole, sums for the header, what was found of them, the header as it
+        was at first. None when there is nothing.
 
         Parameters
         ----------
         stack : Path
             The unfinished stack.
-        offset : int
-            Where its images begin, bytes.
         count, left_out : int
             Images of the stack that is wanted, and particles left out of it. One that left nothing out is the
             beginning of one that does: it had met none of these particles.
@@ -73,8 +72,9 @@ class Journal:
             return None
         done, statistics, parts, end = 0, (), [], 0
         size, columns = 4 * head['box'] ** 2, head['columns']
+        header = base64.b64decode(head['header'])
         with stack.open('rb') as file:
-            file.seek(offset)
+            file.seek(len(header))
             for record, after in lines:
                 more = record['written'] - done
                 if record['written'] > count or _crc(file, more * size) != record['crc']:
@@ -85,7 +85,7 @@ class Journal:
             return None
         os.truncate(self.path, end)
         self._noted = done
-        return done, statistics, np.concatenate(parts)
+        return done, statistics, np.concatenate(parts), header
 
     def _lines(self) -> list[tuple[Json, int]]:
         """(record, byte where its line ends) of every line up to the first that is damaged."""

@@ -189,7 +189,7 @@ class ResumableStack(StackWriter):
         if self._resume and self._taken_up():
             return self
         super().__enter__()
-        self._journal.start(self._left_out)
+        self._journal.start(self._left_out, os.pread(self._file.fileno(), HEADER_DTYPE.itemsize, 0))
         return self
 
     def _taken_up(self) -> bool:
@@ -197,13 +197,14 @@ class ResumableStack(StackWriter):
         if not self.partial.exists() and self.path.exists():
             # Killed between the stack and the table.
             os.replace(self.path, self.partial)
-        found = self._journal.read(self.partial, HEADER_DTYPE.itemsize, self.count, self._left_out)
+        found = self._journal.read(self.partial, self.count, self._left_out)
         if found is None:
             return False
-        self.written, self._statistics, known = found
+        self.written, self._statistics, known, header = found
         self.values[: self.written] = known
-        os.truncate(self.partial, HEADER_DTYPE.itemsize + 4 * self.count * self.box**2)
+        os.truncate(self.partial, len(header) + 4 * self.count * self.box**2)
         self._open()
+        os.pwrite(self._file.fileno(), header, 0)
         return True
 
     def append(self, images: Images, values: Floats | None = None) -> None:

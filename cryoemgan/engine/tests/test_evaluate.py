@@ -3,6 +3,7 @@
 import csv
 import json
 
+import mrcfile
 import numpy as np
 import pytest
 
@@ -181,8 +182,9 @@ def test_refuses_unusable_names_and_flat_references(data, tmp_path):
 
 def test_nan_in_an_image_names_the_particle_and_leaves_no_table(data, tmp_path, capsys):
     images = data['noisy_images'].copy()
-    images[4, 3, 3] = np.nan
     bad = write_set(tmp_path, 'bad', images, [f'{i + 1}@noisy.mrcs' for i in range(COUNT)])
+    with mrcfile.open(tmp_path / 'bad.mrcs', 'r+') as mrc:
+        mrc.data[4, 3, 3] = np.nan
     status = main(
         [
             'evaluate',

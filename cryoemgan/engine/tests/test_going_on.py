@@ -85,8 +85,8 @@ def test_damage_only_costs_time(tmp_path, unbroken, seed):
     data = bytearray(victim.read_bytes())
     kind = ('flip', 'cut', 'empty')[seed // 2 % 3]
     if kind == 'flip':
-        # The header of the stack is written anew in the end.
-        data[rng.integers(1024 if victim.suffix == '.partial' else 0, len(data))] ^= 1 << rng.integers(8)
+        # Once in the header.
+        data[rng.integers(224 if seed == 6 else len(data))] ^= 1 << rng.integers(8)
     victim.write_bytes({'flip': data, 'cut': data[: rng.integers(len(data))], 'empty': b''}[kind])
     _, values = write(path, resume=True)
     assert without_time(path) == unbroken

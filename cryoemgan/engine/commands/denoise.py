@@ -86,14 +86,14 @@ def run(settings, job, inputs):
             stack.append(batch.images, _found(batch))
             bar.update(len(batch.noisy))
     seconds = time.perf_counter() - start
-    constant, errors, scores = int(stack.values[:, 0].sum()), stack.values[:, 1], stack.values[:, 2:]
+    constant = int(stack.values[:, 0].sum())
     if constant:
         job.warn(
             f'{constant} of {len(table)} particles are constant images (no signal and no noise); what the '
             'network shows for them means nothing'
         )
-    errors = errors if settings.uncertainty else None
-    scores = scores if model.guides else None
+    errors = stack.values[:, 1] if settings.uncertainty else None
+    scores = stack.values[:, 2:] if model.guides else None
     _write_table(job, inputs, committee, errors, scores)
     typical = None if errors is None else _median(errors)
     faint = None if collapse.warning(model.card) else collapse.images_warning(typical)

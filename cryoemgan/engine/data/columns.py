@@ -81,7 +81,8 @@ class Columns:
         """Add or replace a column of the particles; values [n] (text is quoted where STAR needs it)."""
         if isinstance(values, np.ndarray) and values.dtype.kind == 'f' and not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise WorkError(f'{self.describe(row)}: its _{label} is {values[row]}, not a finite number')
+            name = self.strings('rlnImageName')[row]
+            raise WorkError(f'{self.path} row {row + 1} ({name}): its _{label} is {values[row]}, not a finite number')
         values = cells(values)
         if len(values) != len(self):
             raise ValueError(f'{len(values)} values for {len(self)} rows')

@@ -35,7 +35,7 @@ class Journal:
 
     def note(self, images: Images) -> None:
         """Images that were written, for the next line."""
-        self._crc = zlib.crc32(memoryview(images).cast('B'), self._crc)
+        self._crc = zlib.crc32(images.data.cast('B'), self._crc)
 
     def add(self, written: int, statistics: tuple[float, ...], values: Floats) -> None:
         """Say that ``written`` images are on the disk; values: of all images, [count, columns]."""

@@ -63,7 +63,7 @@ class StackWriter:
         self.partial = self.path.with_name(self.path.name + '.partial')
         self.written, self._describe = 0, describe
         # Lowest and highest value, sum, and sum of squares of all pixels so far.
-        self._statistics = np.inf, -np.inf, 0.0, 0.0
+        self._statistics: tuple[float, ...] = (np.inf, -np.inf, 0.0, 0.0)
 
     def __enter__(self) -> Self:
         size = 4 * self.count * self.box**2
@@ -96,7 +96,7 @@ class StackWriter:
         low, high = float(images.min()), float(images.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             self._refuse(images)
-        self._file.write(memoryview(images).cast('B'))
+        self._file.write(images.data.cast('B'))
         self.written += len(images)
         flat, known = images.reshape(-1), self._statistics
         self._statistics = (
@@ -114,7 +114,9 @@ class StackWriter:
             'shifts, pixel size) and its image, or leave it out'
         )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None and self.written == self.count:
             self._complete()
             return

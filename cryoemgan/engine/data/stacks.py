@@ -9,9 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-import mrcfile
 import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
 
 from ..errors import InputError
 from .mrc_header import read_header

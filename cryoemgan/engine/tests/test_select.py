@@ -8,7 +8,7 @@ import pytest
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.data.scores import BY_NAME
-from cryoemgan.engine.data.stacks import StackWriter
+from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.posterior.p_value import PValueCalibration

@@ -1,5 +1,6 @@
 """Pairing of particles with references, grey scales, and what is refused before training."""
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -112,8 +113,10 @@ def test_constant_images_are_left_out_and_nan_is_refused(tmp_path):
     assert pairs.fit_grey_scale() == 2
     assert len(pairs) == 48
     assert not {'7', '9'} & set(pairs.names(np.arange(48)))
-    noisy[3, 5, 5] = np.nan
-    broken = ReferencePairs(ParticleTable.read(toypairs.write(tmp_path / 'n.star', noisy, names)), references)
+    toypairs.write(tmp_path / 'n.star', noisy, names)
+    with mrcfile.open(tmp_path / 'n.mrcs', 'r+') as mrc:
+        mrc.data[3, 5, 5] = np.nan
+    broken = ReferencePairs(ParticleTable.read(tmp_path / 'n.star'), references)
     with pytest.raises(InputError, match='row 4'):
         broken.fit_grey_scale()
 

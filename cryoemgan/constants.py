@@ -15,3 +15,4 @@ PURPOSE = (
 
 # What an image holds of the contrast transfer function, as the engine's tables say it.
 CTF_FULL, CTF_FLIP, CTF_NONE, CTF_UNKNOWN = 'full', 'phase-flip', 'none', 'unknown'
+CTF_PREMULTIPLIED = 'premultiplied'

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.image_state import CtfState, require_known
 from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.table import ParticleTable
@@ -51,7 +52,11 @@ def load_inputs(settings, job):
     rows, reference_rows = match(particles, references)
     if len(rows) < pair_agreement.FEWEST:
         raise InputError(f'{references.path}: only {len(rows)} particles have a reference; an audit needs more')
-    ctf = references.provenance.get('ctf', model.card['ctf'])
+    ctf = references.ctf_state
+    if ctf is CtfState.UNKNOWN:
+        ctf = CtfState(model.card['ctf'])
+    if ctf is CtfState.UNKNOWN and particles.has('rlnDefocusU'):
+        require_known(references, 'an audit')
     learnt_from_them = model.card.get('target', 'references') == 'references'
     if learnt_from_them and ctf != model.card['ctf']:
         raise InputError(

@@ -8,10 +8,12 @@ import torch
 
 from ..clustering import embedding as clustering
 from ..clustering.variability import Modes, Slices
+from ..data.image_state import CtfState, of_particles
 from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft
+from ..imaging.ctf import seen as seen_through
 from ..job import atomic
 
 TABLE, POINTS, PICTURE = 'clusters.star', 'embedding.csv', 'embedding.png'
@@ -50,7 +52,7 @@ def load_inputs(settings, job):
         raise InputError(f'{table.path}: {len(table)} particles are too few to cluster')
     table.images()
     seen = compare == 'variability'
-    with_ctf = seen and table.has('rlnDefocusU') and table.provenance.get('ctf') != 'none'
+    with_ctf = seen and table.has('rlnDefocusU') and of_particles(table) is not CtfState.NONE
     return ClusterInputs(
         table,
         compare,
@@ -108,8 +110,7 @@ def _variability(settings, inputs, landmarks):
             return None
         params = {name: values[rows] for name, values in inputs.ctf.items()}
         whole = ctf_rfft(table.box, table.pixel_size, params)
-        if table.provenance.get('ctf') == 'phase-flip':
-            whole = whole.abs()
+        whole = seen_through(whole, of_particles(table))
         return whole[:, slices.ky % table.box, slices.kx]
 
     batches = [seen(rows) for rows in _parts(landmarks, settings.batch_size)]

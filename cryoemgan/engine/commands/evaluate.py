@@ -14,6 +14,7 @@ import numpy as np
 
 from ... import figures
 from ...figures.gallery import particle_labels
+from ..data.image_state import CtfState
 from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.table import ParticleTable
@@ -133,8 +134,8 @@ def _warn_about_origin(job, references, name, table):
     leakage = table.provenance.get('leakage')
     if leakage not in (None, '0'):
         job.warn(f'{name}: {leakage} particles were denoised by a model that was trained on them')
-    ctf, expected = table.provenance.get('ctf'), references.provenance.get('ctf')
-    if ctf and expected and ctf != expected and 'unknown' not in (ctf, expected):
+    ctf, expected = table.ctf_state, references.ctf_state
+    if ctf is not expected and CtfState.UNKNOWN not in (ctf, expected):
         job.warn(
             f'{name}: its images have the CTF treated as "{ctf}", the references as "{expected}": part of the '
             'difference is the CTF, not noise'

@@ -9,11 +9,13 @@ from torch_ctf import calculate_ctf_1d
 
 from .. import classical
 from ..classical.base import Batch, corner_noise, profile_frequencies
+from ..data.image_state import CtfState, particles_shown_as
 from ..data.particles import open_particles
 from ..data.stack_writer import ResumableStack
 from ..data.table import ParticleTable
 from ..errors import InputError
-from ..imaging.ctf import ctf_rfft
+from ..imaging.ctf import ctf_rfft, seen
+from ..settings.filter import AS_PARTICLES
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 KNOW_THE_CTF = ('cwf', 'wiener')
@@ -26,6 +28,7 @@ class FilterInputs:
     table: ParticleTable
     pixel_size: float
     ctf: dict | None
+    held: CtfState
 
 
 def load_inputs(settings, job):
@@ -35,10 +38,18 @@ def load_inputs(settings, job):
         raise InputError(f'{table.path}: images of {table.box} px; the methods need an even box of 16 px or more')
     if settings.method == 'cwf' and len(table) < 2:
         raise InputError(f'{table.path}: one particle; a covariance needs hundreds. Take --method bm3d or nlm')
-    ctf = table.ctf() if table.has('rlnDefocusU') and table.provenance.get('ctf') != 'none' else None
+    held = particles_shown_as(table, CtfState.UNKNOWN if settings.ctf == AS_PARTICLES else settings.ctf)
+    ctf = table.ctf() if table.has('rlnDefocusU') and held is not CtfState.NONE else None
+    if ctf is not None and held is CtfState.PREMULTIPLIED and settings.method in KNOW_THE_CTF:
+        raise InputError(
+            f'{table.path}: the particles were multiplied by their CTF, and their noise with it, which '
+            f'{settings.method} takes to be white: take the particles as they were extracted, or --method bm3d or nlm'
+        )
+    if settings.ctf not in (AS_PARTICLES, 'none', held):
+        job.warn(f'{table.path}: the particles hold the CTF as "{held}", and so will the result, not as --ctf says')
     if settings.ctf == 'none' and ctf is not None and settings.method not in KNOW_THE_CTF:
         raise InputError(f'--ctf none: {settings.method} knows nothing of the CTF; take --method cwf or wiener')
-    return FilterInputs(table, table.pixel_size, ctf)
+    return FilterInputs(table, table.pixel_size, ctf, held)
 
 
 def run(settings, job, inputs):
@@ -105,11 +116,9 @@ class _Reader:
 
     def _transfer(self, rows, box):
         params = {name: values[rows] for name, values in self._prepared.ctf.items()}
-        grid = ctf_rfft(box, self._prepared.pixel_size, params).numpy()
+        grid = ctf_rfft(box, self._prepared.pixel_size, params)
         profile = radial_ctf(box, self._prepared.pixel_size, params)
-        if self._settings.ctf == 'phase-flip':
-            return np.abs(grid), np.abs(profile)
-        return grid, profile
+        return tuple(seen(c, self._prepared.held).numpy() for c in (grid, torch.from_numpy(profile)))
 
 
 def radial_ctf(box, pixel_size, params):
@@ -152,7 +161,7 @@ def _with_ctf(method, estimate, batch, settings):
 
 
 def _ctf_kept(settings, inputs):
-    return 'none' if inputs.ctf is None else settings.ctf
+    return 'none' if inputs.ctf is None or settings.ctf == 'none' else inputs.held.value
 
 
 def _warn_constant(job, noise):

@@ -13,20 +13,18 @@ import gemmi
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import euler_to_matrix
 from ..job import atomic
-from .columns import Columns, cells
+from . import image_state
+from .columns import cells
+from .image_model import SHIFTS, ImageModel
 from .image_names import image_place, normalised_names, without_format
-from .quantities import require_degrees, require_possible
+from .optics import require_single_particles
 from .stacks import Images
 from .star import read_star
 from .star_cells import PROVENANCE, as_text, quoted, value_of
 
-# Names of a quantity in RELION 3.1 (A) and 3.0 (px).
-SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 
-
-class ParticleTable(Columns):
+class ParticleTable(ImageModel):
     """A set of particles: one row each, and its optics groups (RELION 3.1) if it has them."""
 
     def __init__(self, document, path):
@@ -50,6 +48,7 @@ class ParticleTable(Columns):
         if not len(table):
             raise InputError(f'{path}: no particles: the table has labels, but no rows')
         table._row_of_image()
+        require_single_particles(table)
         return table
 
     @classmethod
@@ -62,88 +61,12 @@ class ParticleTable(Columns):
                 loop.set_all_values([cells(v) for v in part.values()])
         return cls(document, path)
 
-    # What the columns mean
+    # Images and identity
 
     @property
     def box(self):
         """Box of the images, px."""
         return self.images().box
-
-    @property
-    def pixel_sizes(self):
-        """float64 [n], A: of the image, from the optics group (3.1) or detector and magnification (3.0)."""
-        if self.has('rlnImagePixelSize'):
-            sizes = self.floats('rlnImagePixelSize')
-        elif self.has('rlnDetectorPixelSize') and self.has('rlnMagnification'):
-            sizes = 1e4 * self.floats('rlnDetectorPixelSize') / self.floats('rlnMagnification')
-        elif self.has('rlnPixelSize'):
-            sizes = self.floats('rlnPixelSize')
-        else:
-            raise InputError(
-                f'{self.path}: no pixel size (_rlnImagePixelSize of the optics group, or '
-                '_rlnDetectorPixelSize and _rlnMagnification)'
-            )
-        require_possible(self.path, 'rlnPixelSize', sizes)
-        return sizes
-
-    @property
-    def pixel_size(self):
-        """Pixel size of the whole set, A; InputError when optics groups differ by more than 0.1 percent."""
-        sizes = self.pixel_sizes
-        if sizes.max() > 1.001 * sizes.min():
-            raise InputError(
-                f'{self.path}: pixel sizes from {sizes.min():g} to {sizes.max():g} A; take one optics '
-                'group at a time, or resample the particles to one pixel size'
-            )
-        return float(np.median(sizes))
-
-    def rotations(self):
-        """float64 [n,3,3]: A with p_img = A p_vol (ZYZ Euler angles rot, tilt, psi); InputError without angles."""
-        missing = [a for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi') if not self.has(a)]
-        if missing:
-            raise InputError(
-                f'{self.path}: particles without projection angles (_{", _".join(missing)} missing); '
-                'use the particles that came out of a 3D refinement'
-            )
-        angles = [self.floats(a) for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')]
-        require_degrees(self.path, *angles)
-        return euler_to_matrix(*angles)
-
-    def shifts(self):
-        """float64 [n,2], px: (x, y) shift that centres the image; the raw image is the projection moved by minus it."""
-        columns = []
-        for angstrom, pixels in SHIFTS:
-            if self.has(angstrom):
-                columns.append(self.floats(angstrom) / self.pixel_sizes)
-            else:
-                columns.append(self.floats(pixels, 0.0))
-        return np.stack(columns, axis=1)
-
-    def ctf(self):
-        """CTF parameters, each float64 [n]: defocus_u/v (A), defocus_angle, phase_shift (deg), voltage (kV), cs (mm),
-        amplitude_contrast, b_factor (A^2). InputError when defocus or microscope are missing."""
-        if not self.has('rlnDefocusU'):
-            raise InputError(
-                f'{self.path}: particles without CTF (_rlnDefocusU missing); estimate it first, or make '
-                'references without CTF'
-            )
-        u = self.floats('rlnDefocusU')
-        return dict(
-            defocus_u=u,
-            defocus_v=self.floats('rlnDefocusV') if self.has('rlnDefocusV') else u,
-            defocus_angle=self.floats('rlnDefocusAngle', 0.0),
-            voltage=self.floats('rlnVoltage'),
-            cs=self.floats('rlnSphericalAberration'),
-            amplitude_contrast=self.floats('rlnAmplitudeContrast'),
-            phase_shift=self.floats('rlnPhaseShift', 0.0),
-            b_factor=self.floats('rlnCtfBfactor', 0.0),
-        )
-
-    def half_sets(self):
-        """int64 [n] (1 or 2), or None when the refinement left none."""
-        return self.ints('rlnRandomSubset') if self.has('rlnRandomSubset') else None
-
-    # Images and identity
 
     def images(self):
         """The images, checked (see stacks.Images); opened once."""
@@ -221,7 +144,11 @@ class ParticleTable(Columns):
         return {_snake(tag[len(prefix) :]): value_of(value) for tag, value in pairs if tag.startswith(prefix)}
 
     def set_provenance(self, **values):
-        """Add or replace entries of the provenance block."""
+        """Add or replace entries of the provenance block; ``ctf`` is also said in RELION's columns, where there are
+        some."""
+        for label, state in image_state.FLAGS.items():
+            if 'ctf' in values and self.has(label):
+                self._fill(label, int(state.value == values['ctf']))
         block = self._document.find_block(PROVENANCE)
         if block is None:
             block = self._document.add_new_block(PROVENANCE)
@@ -244,8 +171,8 @@ class ParticleTable(Columns):
         new.set('rlnImageName', [f'{i + 1:06d}@{stack}' for i in range(len(new))])
         if pixel_size is not None:
             new._rescale(pixel_size, np.median(self.pixel_sizes))
-        if box is not None and new._optics is not None and new._optics.find_loop('_rlnImageSize'):
-            _fill(new._optics.find_loop('_rlnImageSize'), str(box))
+        if box is not None:
+            new._fill('rlnImageSize', box)
         return new
 
     def subset(self, rows):
@@ -279,6 +206,13 @@ class ParticleTable(Columns):
         columns = [list(self._particles.find_loop(tag)) for tag in loop.tags]
         loop.set_all_values([[column[row] for row in rows] for column in columns])
 
+    def _fill(self, label, value):
+        """Give a column of the particles or of their optics groups the same value everywhere, where it is."""
+        for block in (self._particles, self._optics):
+            column = block.find_loop('_' + label) if block is not None else []
+            for row in range(len(column)):
+                column[row] = str(value)
+
     def _rescale(self, new_size, old_size):
         ratio = new_size / old_size
         if abs(ratio - 1) < 1e-9:
@@ -297,11 +231,6 @@ class ParticleTable(Columns):
         with atomic(path) as partial:
             partial.write_text(as_text(self._document), encoding='utf-8')
         self.path = Path(path)
-
-
-def _fill(column, text):
-    for row in range(len(column)):
-        column[row] = text
 
 
 def _camel(key):

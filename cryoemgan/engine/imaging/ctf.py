@@ -14,9 +14,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch_ctf import calculate_ctf_2d
 
+from ..data.optics import electron_wavelength
 from ..shapes import CtfParameters, Images, Tensor
 
-MODES = ('none', 'phase-flip', 'full')
+# CTF states that images can be made with (data.image_state).
+MODES = ('none', 'phase-flip', 'full', 'premultiplied')
 
 
 def ctf_rfft(box: int, pixel_size: ArrayLike, params: CtfParameters, device: str | torch.device = 'cpu') -> Tensor:
@@ -28,8 +30,38 @@ def ctf_rfft(box: int, pixel_size: ArrayLike, params: CtfParameters, device: str
         A.
     params : dict of float [n]
         As ParticleTable.ctf() gives them: defocus_u, defocus_v (A, positive = underfocus), defocus_angle, phase_shift
-        (deg), voltage (kV), cs (mm), amplitude_contrast, b_factor (A^2, optional).
+        (deg), voltage (kV), cs (mm), amplitude_contrast; optional: b_factor (A^2), scale, and magnification [n, 2, 2]
+        (the CTF at a frequency k of the image is that of the frequency M k of the specimen).
     """
+    ctf = (
+        _stretched(box, pixel_size, params, device)
+        if 'magnification' in params
+        else _plain(box, pixel_size, params, device)
+    )
+    if 'scale' in params:
+        ctf *= torch.tensor(params['scale'], dtype=torch.float32, device=device)[:, None, None]
+    return ctf
+
+
+def _stretched(box: int, pixel_size: ArrayLike, params: CtfParameters, device: str | torch.device) -> Tensor:
+    """As `ctf_rfft`, with anisotropic magnification, which torch-ctf does not know: the formula above."""
+    p = {name: np.asarray(values, np.float64)[:, None, None] for name, values in params.items()}
+    sizes = np.broadcast_to(np.asarray(pixel_size, np.float64), len(p['voltage']))[:, None, None]
+    y, x = np.meshgrid(np.fft.fftfreq(box), np.fft.rfftfreq(box), indexing='ij')
+    m = np.asarray(params['magnification'], np.float64)[:, :, :, None, None] / sizes[:, None, None]
+    u, v = (m[:, row, 0] * x + m[:, row, 1] * y for row in (0, 1))
+    squared = u**2 + v**2
+    wavelength = electron_wavelength(p['voltage'])
+    angle = np.arctan2(v, u) - np.deg2rad(p['defocus_angle'])
+    defocus = (p['defocus_u'] + p['defocus_v']) / 2 + (p['defocus_u'] - p['defocus_v']) / 2 * np.cos(2 * angle)
+    w = p['amplitude_contrast']
+    phase = np.pi * wavelength * defocus * squared - np.pi / 2 * 1e7 * p['cs'] * wavelength**3 * squared**2
+    phase += np.arctan2(w, np.sqrt(1 - w**2)) + np.deg2rad(p['phase_shift'])
+    ctf = np.sin(phase) * np.exp(-p.get('b_factor', 0.0) * squared / 4)
+    return torch.tensor(ctf, dtype=torch.float32, device=device)
+
+
+def _plain(box: int, pixel_size: ArrayLike, params: CtfParameters, device: str | torch.device) -> Tensor:
 
     def tensor(values: ArrayLike) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)
@@ -62,15 +94,18 @@ def ctf_rfft(box: int, pixel_size: ArrayLike, params: CtfParameters, device: str
 
 
 def apply_ctf(spectrum: Tensor, ctf: Tensor, mode: str = 'full') -> Tensor:
-    """Multiply spectra complex [n, N, N // 2 + 1] by the CTF ('full'), its absolute value ('phase-flip') or 1 ('none').
+    """Multiply spectra complex [n, N, N // 2 + 1] by what `seen` makes of the CTF."""
+    return spectrum if mode == MODES[0] else spectrum * seen(ctf, mode)
 
-    Phase-flipped particles hold |CTF|: the microscope's CTF times its sign. ValueError for another mode.
-    """
+
+def seen(ctf: Tensor, mode: str) -> Tensor:
+    """What images of a state show of the CTF: 'full' the CTF, 'phase-flip' its absolute value, 'premultiplied' its
+    square (the microscope's, times that of the correction), 'none' 1. ValueError for another mode."""
     if mode not in MODES:
         raise ValueError(f'mode: {mode!r} is not one of {", ".join(MODES)}')
-    if mode == 'none':
-        return spectrum
-    return spectrum * (ctf if mode == 'full' else ctf.abs())
+    return {'none': torch.ones_like, 'phase-flip': torch.abs, 'full': lambda c: c, 'premultiplied': torch.square}[mode](
+        ctf
+    )
 
 
 def with_ctf(images: Images, pixel_size: ArrayLike, params: CtfParameters, mode: str = 'full') -> Images:

@@ -55,10 +55,12 @@ class FourierProjector:
         """The rfft2 of what ``project`` gives, complex64[B, N, N//2+1]; zero at and beyond the Nyquist circle."""
         matrices = self._tensor(matrices)
         count, n = len(matrices), self.box
+        # 1 for rotations; other matrices stretch the image (data.optics), and its area with it.
+        stretch = (torch.linalg.cross(matrices[:, 0], matrices[:, 1]) * matrices[:, 2]).sum(1).abs()
         if scale is not None:
             scale = self._tensor(scale).expand(count)
             matrices = matrices / scale[:, None, None]
-        values = self._slice(matrices)
+        values = self._slice(matrices) * stretch[:, None]
         if scale is not None:
             # A transform of samples is a sum over pixels: fewer pixels to the area, smaller sum.
             values = values / scale[:, None] ** 2

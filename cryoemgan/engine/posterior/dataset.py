@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from ..data.image_state import CtfState, of_particles, require_known
 from ..data.tensors import write_tensors
 from ..errors import InputError
 from ..job import atomic, write_json
@@ -228,6 +229,16 @@ def check(settings, pairs, job):
     """InputError when a bank cannot be made from what was given."""
     if settings.pose_prior_degrees() and not pairs.particles.has('rlnAngleRot'):
         raise InputError(f'--pose-prior: {pairs.particles.path} has no angles; leave it out')
+    if of_particles(pairs.particles) is CtfState.PREMULTIPLIED:
+        raise InputError(
+            f'--network guided: {pairs.particles.path} holds particles that were multiplied by their CTF, and their '
+            'noise with it: take the particles as they were extracted'
+        )
+    if pairs.particles.magnification() is not None:
+        job.warn(
+            f'{pairs.particles.path}: the templates of a guided network know nothing of anisotropic magnification '
+            '(_rlnMagMat00 to _rlnMagMat11): particles fit them worse than they should'
+        )
     maps_of(settings, pairs, None, job)
 
 
@@ -241,5 +252,5 @@ def _options(settings, pairs, training):
             reach = min(6.0, float(np.ceil(np.quantile(np.hypot(*shifts.T), 0.98))))
     reach = reach or 0.0
     return MapPriorOptions(
-        pairs.references.provenance.get('ctf', 'none'), reach, sd or reach / 2, settings.pose_prior_degrees()
+        require_known(pairs.references, 'a guided network').value, reach, sd or reach / 2, settings.pose_prior_degrees()
     )

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
+from ..data.image_state import CtfState
 from ..errors import InputError
-from ..imaging.ctf import ctf_rfft
+from ..imaging.ctf import ctf_rfft, seen
 from .library import TemplateLibrary
 from .posterior import Particles, Prior, Search, infer
 
@@ -23,13 +24,14 @@ class Context:
     """What is known of particles beside their pixels; arrays have a row a particle.
 
     ctf: as ParticleTable.ctf() gives it, or None; pixel_size: A; matrices float[n, 3, 3] and shifts float[n, 2] (px
-    of these images), or None.
+    of these images), or None. held: what the particles hold of the CTF; unknown = as the references.
     """
 
     pixel_size: float
     ctf: dict | None = None
     matrices: np.ndarray | None = None
     shifts: np.ndarray | None = None
+    held: CtfState = CtfState.UNKNOWN
 
     @classmethod
     def of(cls, table, rows, box):
@@ -37,12 +39,14 @@ class Context:
         ctf = {k: v[rows] for k, v in table.ctf().items()} if table.has('rlnDefocusU') else None
         posed = table.has('rlnAngleRot')
         shifts = table.shifts()[rows] * box / table.box if posed else None
-        return cls(table.pixel_size * table.box / box, ctf, table.rotations()[rows] if posed else None, shifts)
+        return cls(
+            table.pixel_size * table.box / box, ctf, table.rotations()[rows] if posed else None, shifts, table.ctf_state
+        )
 
     def part(self, rows):
         """Context of some of the particles."""
         cut = [None if v is None else v[rows] for v in (self.matrices, self.shifts)]
-        return Context(self.pixel_size, self.ctf and {k: v[rows] for k, v in self.ctf.items()}, *cut)
+        return Context(self.pixel_size, self.ctf and {k: v[rows] for k, v in self.ctf.items()}, *cut, self.held)
 
 
 @dataclass
@@ -205,7 +209,13 @@ class MapPrior:
         if context.ctf is None:
             return None
         ctf = ctf_rfft(self.plane.box, context.pixel_size, context.ctf, self.device)
-        return ctf.abs() if self.options.ctf == 'phase-flip' else ctf
+        return seen(ctf, self._held(context))
+
+    def _held(self, context):
+        """What the particles hold of the CTF: where their table is silent, what their references do."""
+        if context.held is not CtfState.UNKNOWN:
+            return context.held
+        return CtfState.FULL if self.options.ctf in ('none', 'unknown') else CtfState(self.options.ctf)
 
     def ctf(self, context, count):
         grid = self._ctf_grid(context)

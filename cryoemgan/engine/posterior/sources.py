@@ -4,6 +4,8 @@ import numpy as np
 import torch
 
 from ..data.half_sets import HALF
+from ..data.image_state import CtfState, require_known
+from ..data.optics import stretched
 from ..errors import InputError
 from ..imaging import maps, resample
 from ..imaging.ctf import apply_ctf, ctf_rfft
@@ -72,7 +74,7 @@ def _grey(found, pairs, training):
     projected, agreed = _projected(found, pairs, chosen)
     x, y = projected[agreed.argmax(0), np.arange(len(chosen))], references(pairs, chosen)
     slope, intercept = np.median([np.polyfit(a.ravel(), b.ravel(), 1) for a, b in zip(x, y)], axis=0)
-    if pairs.references.provenance.get('ctf', 'none') != 'none':
+    if require_known(pairs.references, 'a guided network') is not CtfState.NONE:
         # The CTF of the references takes an offset away.
         intercept = 0.0
     return lambda images: slope * images + intercept
@@ -93,8 +95,8 @@ def maps_of(settings, pairs, member, job):
     found = [maps.read_map(job.input(path)) for path in names]
     for volume in found:
         resample.plan_resampling(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
-    state = pairs.references.provenance.get('ctf', 'none')
-    if not found and state != 'none' and pairs.particles.has('rlnDefocusU'):
+    state = require_known(pairs.references, 'a guided network')
+    if not found and state is not CtfState.NONE and pairs.particles.has('rlnDefocusU'):
         raise InputError(
             f'--network guided: the references {pairs.references.path} contain the CTF ({state}), so that they cannot '
             'stand for another particle, and the maps they were projected from are not beside them: project again, or '
@@ -136,14 +138,16 @@ def _projected(found, pairs, chosen):
     """Each map projected like each of the references float32[maps, n, N, N], and its correlation with it [maps, n]."""
     rows, table = pairs.reference_rows[chosen], pairs.references
     context, truth = Context.of(table, rows, pairs.box), pairs.raw(chosen)[1]
+    stretch = table.magnification()
+    stretch = None if stretch is None else stretch[rows]
     images, agreed = [], []
     for volume in found:
         plan = resample.plan_resampling(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
         projector = FourierProjector(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size))
-        spectra = projector.project_rfft(context.matrices, context.shifts, plan.residual)
+        spectra = projector.project_rfft(stretched(context.matrices, stretch), context.shifts, plan.residual)
         if context.ctf is not None:
             ctf = ctf_rfft(pairs.box, pairs.pixel_size, context.ctf)
-            spectra = apply_ctf(spectra, ctf, table.provenance.get('ctf', 'none'))
+            spectra = apply_ctf(spectra, ctf, require_known(table, 'a guided network'))
         images.append(torch.fft.irfft2(spectra, s=(pairs.box, pairs.box)).numpy())
         agreed.append(pair_agreement.correlations(images[-1], truth, pairs.pixel_size))
     return np.stack(images), np.stack(agreed)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
+from .project import AS_PARTICLES
 from .reading import Reading
 
 
@@ -34,11 +35,11 @@ class Filter(Reading, Settings):
         label='Noise s.d.',
     )
     ctf: str = option(
-        'full',
-        'CTF in the result, as in project: full = the particle without noise; phase-flip = the '
-        'same for particles that were phase-flipped; none = CTF undone, cwf and wiener only. Particles '
-        'without defocus are taken to have no CTF.',
-        choices=('none', 'phase-flip', 'full'),
+        AS_PARTICLES,
+        'CTF in the result: particles = as in the particles, the particle without noise; none = CTF undone, cwf and '
+        'wiener only. full and phase-flip (its absolute value) say what the particles are, where their table does not. '
+        'Particles without defocus are taken to have no CTF.',
+        choices=('none', 'phase-flip', 'full', AS_PARTICLES),
         label='CTF in the result',
     )
     learn_from: int = option(

@@ -7,6 +7,7 @@ from .base import Settings, option
 from .reading import Reading
 
 MAPS = 'Maps'
+AS_PARTICLES = 'particles'
 
 
 @dataclass
@@ -79,12 +80,13 @@ class Project(Reading, Settings):
         label='Low-pass',
     )
     ctf: str = option(
-        'full',
-        "What the references contain: full = the particle's own CTF, so that a reference is "
-        'the particle without noise (most faithful; the denoised image keeps the CTF); phase-flip = '
-        '|CTF|, for particles that were phase-flipped; none = the bare projection: the network has to '
-        'undo the CTF, which looks best and is least certain.',
-        choices=('none', 'phase-flip', 'full'),
+        AS_PARTICLES,
+        'What the references contain. particles = what the particles do, so that a reference is the particle without '
+        'noise (most faithful; the denoised image keeps the CTF): their table says whether they are phase-flipped or '
+        'premultiplied, and else they hold the full CTF. none = the bare projection: the network has to undo the CTF, '
+        'which looks best and is least certain. full, phase-flip (its absolute value) and premultiplied (its square) '
+        'for tables that do not say it.',
+        choices=('none', 'phase-flip', 'full', 'premultiplied', AS_PARTICLES),
         label='CTF in the references',
     )
     invert: bool = option(

@@ -27,9 +27,11 @@ def parameters(count, seed=0, **changed):
 
 def closed_form(box, pixel_size, p, wavelength=WAVELENGTH_300KV):
     """float64[B, box, box//2 + 1]; pixel_size float[B]."""
-    p = {k: v[:, None, None] for k, v in p.items()}
+    stretch = p.get('magnification', np.broadcast_to(np.eye(2), (len(p['cs']), 2, 2)))
+    p = {k: v[:, None, None] for k, v in p.items() if k != 'magnification'}
     pixel_size = np.broadcast_to(pixel_size, len(p['cs']))[:, None, None]
     x, y = np.fft.rfftfreq(box) / pixel_size, np.fft.fftfreq(box)[:, None] / pixel_size
+    x, y = (m[:, None, None, 0] * x + m[:, None, None, 1] * y for m in stretch.transpose(1, 0, 2))
     squared, angle = x**2 + y**2, np.arctan2(y, x)
     u, v = p['defocus_u'], p['defocus_v']
     defocus = (u + v) / 2 + (u - v) / 2 * np.cos(2 * (angle - np.deg2rad(p['defocus_angle'])))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ..imaging.ctf import with_ctf
+from ..imaging.ctf import ctf_rfft, with_ctf
 from ..imaging.ctf_table import CtfTable
 from .test_ctf import closed_form, parameters
 
@@ -28,8 +28,19 @@ def test_voltages_may_differ():
         assert np.abs(found[mine] - wanted).max() < 3e-4
 
 
-@pytest.mark.parametrize('mode', ['none', 'phase-flip', 'full'])
+@pytest.mark.parametrize('mode', ['none', 'phase-flip', 'full', 'premultiplied'])
 def test_images_through_it(mode):
     p, images = parameters(5), np.random.default_rng(0).standard_normal((5, 32, 32)).astype(np.float32)
     found = CtfTable(32, 2.0, p).apply(torch.from_numpy(images), torch.arange(5), mode).numpy()
     np.testing.assert_allclose(found, with_ctf(images, 2.0, p, mode), atol=2e-3)
+
+
+@pytest.mark.parametrize('b_factor', [0.0, 80.0])
+def test_anisotropic_magnification(b_factor):
+    p = parameters(6, b_factor=b_factor)
+    p['magnification'] = np.eye(2) + np.random.default_rng(1).uniform(-0.05, 0.05, (6, 2, 2))
+    p['scale'] = np.linspace(0.8, 1.2, 6)
+    found = CtfTable(64, 1.5, p)(torch.arange(6)).numpy()
+    wanted = p['scale'][:, None, None] * closed_form(64, 1.5, {k: v for k, v in p.items() if k != 'scale'})
+    assert np.abs(found - wanted).max() < 4e-4
+    assert np.abs(ctf_rfft(64, 1.5, p).numpy() - wanted).max() < 4e-4

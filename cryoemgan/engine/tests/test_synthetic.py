@@ -85,6 +85,8 @@ def write_data(folder, with_ctf, states=1):
             folder / f'{name}.star',
             {'rlnImageName': names, 'rlnOpticsGroup': [1] * COUNT,
              'rlnImageOriginalName': [f'{i + 1:06d}@raw.mrcs' for i in range(COUNT)], **columns}, optics)  # fmt: skip
+        if name == 'references':
+            table.set_provenance(ctf='none')
         table.write(folder / f'{name}.star')
     return folder, paths, filt, signal
 

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 
 from .. import geometry
+from ..data import image_state
+from ..data.image_state import CtfState
+from ..data.optics import stretched
 from ..data.sampling import chunks, evenly_spread
 from ..devices import to_device
 from ..errors import InputError
@@ -80,8 +83,9 @@ class FreshPairs:
         self._volumes = volumes
         table = pairs.particles
         self._ctf_parameters = table.ctf() if table.has('rlnDefocusU') else None
-        self._references_hold = pairs.references.provenance.get('ctf', 'none')
-        self._particles_hold = table.provenance.get('ctf', 'full')
+        self._references_hold = image_state.require_known(pairs.references, 'making fresh pairs')
+        self._particles_hold = image_state.particles_shown_as(table, self._references_hold)
+        self._stretch = table.magnification()
         self.to(torch.device('cpu'))
         self._grey = 1.0, 0.0
         if volumes:
@@ -117,7 +121,7 @@ class FreshPairs:
     @property
     def corrects_ctf(self) -> bool:
         """Particles have a CTF that their references do not have."""
-        return self._ctf is not None and self._references_hold == 'none' and self._particles_hold != 'none'
+        return self._ctf is not None and CtfState.NONE == self._references_hold != self._particles_hold
 
     def draw(
         self, number: int, count: int, rows: Rows, level: float, references: tuple[Rows, Tensor] | None
@@ -181,7 +185,8 @@ class FreshPairs:
         return self._with_ctf(self._grey[0] * images + self._grey[1], ctf_rows, self._references_hold), ctf_rows
 
     def _spectra(self, which: int, particles: Rows, matrices: Floats) -> Tensor:
-        turned, moved = matrices.astype(np.float32), self._shifts[particles].astype(np.float32)
+        seen = stretched(matrices, None if self._stretch is None else self._stretch[particles])
+        turned, moved = seen.astype(np.float32), self._shifts[particles].astype(np.float32)
         return self._maps[which].spectra(to_device(turned, self.device), to_device(moved, self.device))
 
     def _as_seen(self, clean: Tensor, rows: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..data.image_state import of_particles
 from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.sampling import chunks, evenly_spread
@@ -58,8 +59,8 @@ class NoisyPairs:
     @property
     def ctf(self) -> str:
         """What the output holds of the CTF: what the particles hold."""
-        held = 'full' if self.particles.has('rlnDefocusU') else 'unknown'
-        return self.particles.provenance.get('ctf', held)
+        known = self.particles.has('rlnDefocusU')
+        return (of_particles(self.particles) if known else self.particles.ctf_state).value
 
     def half_sets(self) -> Rows | None:
         """[len] (1 or 2) of the particles, or None."""

@@ -81,7 +81,7 @@ class ReferencePairs:
     @property
     def ctf(self) -> str:
         """What the references, hence the output, hold of the CTF."""
-        return self.references.provenance.get('ctf', 'unknown')
+        return self.references.ctf_state.value
 
     def keep(self, kept: Flags) -> None:
         """Leave out the pairs where ``kept`` [len] is False."""

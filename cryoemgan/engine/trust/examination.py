@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..data.image_state import CtfState, of_particles, particles_shown_as
 from ..imaging import spectra
 from ..imaging.ctf import apply_ctf, ctf_rfft
 from ..imaging.resample import resample
@@ -40,8 +41,8 @@ class AuditSample:
         self.ctf = p.model.card['ctf']
         if p.model.card.get('target', 'references') != 'references':
             # It draws what the particles hold, and was never told the grey scale of the references.
-            if p.references.provenance.get('ctf') == 'none' and p.particles.has('rlnDefocusU'):
-                references = self._filtered(references)
+            if p.references.ctf_state is CtfState.NONE and p.particles.has('rlnDefocusU'):
+                references = self._filtered(references, of_particles(p.particles))
             grey = dict(zip(('gain', 'offset'), line(references, self.particles)))
         # What the network is to draw; and the same as the particles hold it: with their CTF.
         self.truth = (grey['gain'] * references + grey['offset']).astype(np.float32)
@@ -52,14 +53,14 @@ class AuditSample:
         the output of the model."""
         if (held or self.ctf) != 'none' or not self.p.particles.has('rlnDefocusU'):
             return images
-        return self._filtered(images)
+        return self._filtered(images, particles_shown_as(self.p.particles, self.ctf))
 
     def as_drawn(self, images):
         """Bare images as the network is to draw them: with the CTF that its references have."""
         mode = self.ctf
         return images if mode == 'none' or not self.p.particles.has('rlnDefocusU') else self._filtered(images, mode)
 
-    def _filtered(self, images, mode='full'):
+    def _filtered(self, images, mode):
         params = {k: v[self.p.rows] for k, v in self.p.particles.ctf().items()}
         box = images.shape[-1]
         ctf = ctf_rfft(box, self.p.plan.pixel_size, params)

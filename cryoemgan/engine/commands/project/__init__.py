@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...data import image_state, optics
+from ...data.image_state import CtfState
 from ...data.particles import open_particles
 from ...data.stack_writer import ResumableStack
 from ...data.table import ParticleTable
@@ -14,6 +16,7 @@ from ...errors import InputError
 from ...imaging import maps, resample
 from ...job import file_digest
 from ...metrics import fsc, pair_agreement
+from ...settings.project import AS_PARTICLES
 from ...training.pairs import AGREEMENT
 from ...trust import geometry_hypotheses
 from . import class_maps
@@ -27,7 +30,8 @@ class ProjectInputs:
     """Checked input of a run; arrays have a row a particle.
 
     maps: the map, or both half maps, or those of the classes (and the map, if given, for particles without half set
-    or class); map_of_row: which of them. resolution: A, of the half maps' FSC, or None.
+    or class); map_of_row: which of them. resolution: A, of the half maps' FSC, or None. held, wanted: what particles
+    and references hold of the CTF.
     """
 
     table: ParticleTable
@@ -40,6 +44,8 @@ class ProjectInputs:
     shifts: np.ndarray
     pixel_sizes: np.ndarray
     ctf: dict | None
+    held: CtfState
+    wanted: CtfState
     device: torch.device
 
 
@@ -51,7 +57,7 @@ def load_inputs(settings, job):
     map_of_row = _map_of_row(settings, table)
     mask = maps.read_mask(job.input(settings.mask), volume) if settings.mask else None
     _check_lowpass(settings, volume)
-    matrices = table.rotations()
+    matrices = table.projections()
     _check_projection_angles(table, matrices)
     box = settings.box or table.box
     pixel_sizes = table.pixel_sizes * table.box / box
@@ -64,9 +70,24 @@ def load_inputs(settings, job):
     resolution = _half_map_resolution(settings, volumes, mask)
     # Shifts in px of the references, whose box may differ.
     shifts = table.shifts() * box / table.box
-    ctf = table.ctf() if settings.ctf != 'none' or table.has('rlnDefocusU') else None
-    return ProjectInputs(table, volumes, map_of_row, mask, resolution, plan, matrices, shifts, pixel_sizes, ctf,
-                    choose_device(settings.device))  # fmt: skip
+    as_particles = settings.ctf == AS_PARTICLES
+    held = image_state.particles_shown_as(table, CtfState.UNKNOWN if as_particles else settings.ctf)
+    wanted = held if as_particles else CtfState(settings.ctf)
+    ctf = table.ctf() if wanted is not CtfState.NONE or table.has('rlnDefocusU') else None
+    _warn_of_state(job, table, held, wanted)
+    return ProjectInputs(table, volumes, map_of_row, mask, resolution, plan, matrices, shifts, pixel_sizes, ctf, held,
+                    wanted, choose_device(settings.device))  # fmt: skip
+
+
+def _warn_of_state(job, table, held, wanted):
+    """Warn when the references will not be what the particles are, and of aberrations that are not applied."""
+    if wanted not in (held, CtfState.NONE):
+        job.warn(
+            f'{table.path}: the particles hold the CTF as "{held}", the references will as "{wanted}": a network '
+            f'learns to make the one of the other. --ctf {AS_PARTICLES} makes references like the particles'
+        )
+    for sentence in optics.unread(table):
+        job.warn(sentence)
 
 
 def _read_maps(settings, job):
@@ -153,8 +174,8 @@ def run(settings, job, inputs):
         by = 'half maps' if lowpass == p.resolution else f'--lowpass (half maps: {p.resolution:.1f} A)'
         job.say(f'references are low-passed at {lowpass:.1f} A, by {by}')
     renderer = Renderer(settings, p, lowpass)
-    # Bare references are compared through the CTF that the particles have.
-    mode = 'full' if settings.ctf == 'none' and p.ctf else settings.ctf
+    # References are compared as the particles are.
+    mode = p.held if p.ctf else CtfState.NONE
     found, other = _compare(settings, job, p, renderer, mode)
     pixel_size = float(np.median(p.pixel_sizes))
     writer = ResumableStack(
@@ -166,8 +187,8 @@ def run(settings, job, inputs):
         for start in range(writer.written, count, settings.batch_size):
             rows = np.arange(start, min(start + settings.batch_size, count))
             spectra = renderer.spectra(rows)
-            references = renderer.images(spectra, rows, settings.ctf)
-            compared = references if mode == settings.ctf else renderer.images(spectra, rows, mode)
+            references = renderer.images(spectra, rows, p.wanted)
+            compared = references if mode == p.wanted else renderer.images(spectra, rows, mode)
             particles = resample.resample(images.read(rows), p.plan.box)
             writer.append(references, pair_agreement.correlations(compared, particles, pixel_size)[:, None])
             bar.update(len(rows))
@@ -181,7 +202,8 @@ def run(settings, job, inputs):
         'per_map': np.bincount(p.map_of_row, minlength=len(p.maps)).tolist(),
         'box': p.plan.box,
         'pixel_size': pixel_size,
-        'ctf': settings.ctf,
+        'ctf': p.wanted.value,
+        'particles_ctf': p.held.value,
         'map_resampled_box': p.plan.resampled,
         'map_resampled_pixel_size': p.plan.pixel_size,
         'half_map_resolution': p.resolution,
@@ -226,11 +248,26 @@ def _compare(settings, job, p, renderer, mode):
         lambda pose: _render(settings, renderer, some, mode, pose),
         particles[few],
         geometry_hypotheses.Hypothesis(p.matrices[some], p.shifts[some]),
-        geometry_hypotheses.hypotheses(p.matrices[some], p.shifts[some], mode, bool(p.ctf)),
+        geometry_hypotheses.hypotheses(p.matrices[some], p.shifts[some], mode, bool(p.ctf))
+        | _other_magnification(table, some, p.shifts[some]),
         pixel_size,
     )
     _warn(job, found, other, int((np.ptp(particles, axis=(1, 2)) == 0).sum()))
     return found, other
+
+
+def _other_magnification(table, rows, shifts):
+    """Hypotheses on anisotropic magnification, whose matrix programs write either way round; none where it is 1."""
+    stretch = table.magnification()
+    if stretch is None:
+        return {}
+    matrices, stretch = table.rotations()[rows], stretch[rows]
+    return {
+        'the inverse of the magnification matrix (_rlnMagMat)': geometry_hypotheses.Hypothesis(
+            optics.stretched(matrices, np.linalg.inv(stretch)), shifts
+        ),
+        'no anisotropic magnification (_rlnMagMat)': geometry_hypotheses.Hypothesis(matrices, shifts),
+    }
 
 
 def _render(settings, renderer, rows, mode, pose):
@@ -278,7 +315,7 @@ def _provenance(settings, p, lowpass, best):
             files[f'{name}_sha256'] = file_digest(path)
     return {
         'verb': 'project',
-        'ctf': settings.ctf,
+        'ctf': p.wanted,
         **files,
         'maps': ', '.join(_map_names(settings)),
         'volume_pixel_size': p.maps[0].pixel_size,

@@ -10,7 +10,7 @@ import torch
 
 from ..data import image_state, optics
 from ..data.image_state import CtfState
-from ..data.stacks import StackWriter
+from ..data.stack_writer import StackWriter
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..geometry import matrix_to_euler, random_matrices
@@ -130,8 +130,8 @@ def test_relion_takes_the_magnification_out_again(tmp_path):
         columns = {'rlnImageName': [f'{i + 1:06d}@p.mrcs' for i in range(count)], 'rlnOpticsGroup': [1] * count,
                    'rlnOriginXAngst': zero, 'rlnOriginYAngst': zero, 'rlnDefocusU': zero + 1e4,
                    'rlnDefocusV': zero + 1e4, 'rlnDefocusAngle': zero, **angles}  # fmt: skip
-        group = {'rlnOpticsGroupName': ['g'], 'rlnOpticsGroup': [1], 'rlnImagePixelSize': [PIXEL], 'rlnImageSize': [BOX],
-                 'rlnImageDimensionality': [2], 'rlnVoltage': [300.0], 'rlnSphericalAberration': [2.7],
+        group = {'rlnOpticsGroupName': ['g'], 'rlnOpticsGroup': [1], 'rlnImagePixelSize': [PIXEL],
+                 'rlnImageSize': [BOX], 'rlnImageDimensionality': [2], 'rlnVoltage': [300.0], 'rlnSphericalAberration': [2.7],
                  'rlnAmplitudeContrast': [0.1],
                  **{f'rlnMagMat{i}{j}': [float(matrix[i, j])] for i in (0, 1) for j in (0, 1)}}  # fmt: skip
         ParticleTable.create(tmp_path / f'{name}.star', columns, group).write(tmp_path / f'{name}.star')

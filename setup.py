@@ -44,7 +44,9 @@ setup(
         'pyworkflow.plugin': 'cryoemgan = cryoemgan',
         'console_scripts': 'cryoemgan = cryoemgan.engine.__main__:main',
     },
-    package_data={'cryoemgan': ['protocols.conf', '*.png', 'templates/*', 'engine/presets/*.json']},
+    package_data={
+        'cryoemgan': ['protocols.conf', '*.png', 'templates/*', 'engine/presets/*.json', 'figures/templates/*']
+    },
     keywords='scipion cryoem imageprocessing scipion-3.0 denoising GAN',
     classifiers=[
         'License :: OSI Approved :: GNU General Public License v3 or later (GPLv3+)',

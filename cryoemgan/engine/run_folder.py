@@ -167,7 +167,7 @@ class RunFolder:
 
     def _check_same(self, held: Json, warn: Callable[[str], None]) -> None:
         """InputError naming the first setting or input in which this run differs from the interrupted one."""
-        now, before = _comparable(self.settings), held.get('settings')
+        now, before = comparable(self.settings), held.get('settings')
         if isinstance(before, dict):
             for name in sorted(now):
                 if name in before and before[name] != now[name]:
@@ -256,7 +256,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _comparable(settings: Settings) -> Json:
+def comparable(settings: Settings) -> Json:
     """Settings in which a resumed run must not differ; inputs are compared by their content, not by their path."""
     free = settings.of_machine() | settings.of_length()
     return {k: v for k, v in settings.as_dict().items() if k not in free and not settings.is_path(k)}

@@ -9,6 +9,7 @@ from .clusters import Embedding, averages
 from .curves import frc_curves, training_curves
 from .distributions import column_distribution, distributions
 from .gallery import Gallery
+from .report_page import report_page
 from .selection import selection
 from .style import picture, save
 
@@ -21,6 +22,7 @@ __all__ = [
     'distributions',
     'frc_curves',
     'picture',
+    'report_page',
     'save',
     'selection',
     'training_curves',

@@ -119,3 +119,16 @@ def _resolution_axis(axes, last):
     top.set(xlim=(0, last), xlabel='resolution (Å)')
     top.set_xticks(ticks, [f'{1 / tick:.1f}' for tick in ticks])
     top.spines[['right']].set_visible(False)
+
+
+def half_map_fsc(frequency, fsc):
+    """Figure of a refinement's Fourier shell correlation. frequency: 1/Å; both float64 [k]."""
+    figure = new_figure(7.2, 3.8)
+    axes = figure.subplots()
+    axes.plot(frequency, fsc, **line_style(0))
+    axes.axhline(0.143, color=GREY, linewidth=0.9, linestyle=':')
+    axes.text(1.01, 0.143, '0.143', transform=axes.get_yaxis_transform(), va='center', color=GREY)
+    axes.set(xlim=(0, frequency.max()), ylim=(-0.1, 1.02), xlabel='spatial frequency (1/Å)', ylabel='FSC of half maps')
+    _resolution_axis(axes, frequency.max())
+    tidy(axes)
+    return figure

@@ -32,8 +32,8 @@ class Gallery:
         if contrast not in ('own', 'shared'):
             raise ValueError(f'contrast {contrast!r} is neither own nor shared')
         self.titles, self.per_page, self.contrast, self.metrics = list(sets), per_page, contrast, metrics
-        self._tables = [s if isinstance(s, ParticleTable) else ParticleTable.read(s) for s in sets.values()]
-        self._rows = _shared_rows(self._tables)
+        self.tables = [s if isinstance(s, ParticleTable) else ParticleTable.read(s) for s in sets.values()]
+        self._rows = _shared_rows(self.tables)
 
     def __len__(self):
         """Particles that all sets have."""
@@ -54,10 +54,33 @@ class Gallery:
     def particles(self, positions):
         """Figure of chosen particles: positions among the shared ones."""
         positions = np.asarray(positions)
-        stacks = [t.images().read(rows[positions]) for t, rows in zip(self._tables, self._rows)]
-        labels = _labels_of(self._tables[0], self._rows[0][positions])
+        stacks, labels = self.images(positions), self.labels(positions)
         notes = _correlations(self.metrics, labels) if self.metrics else {}
         return _draw(self.titles, stacks, labels, notes, self.contrast)
+
+    def images(self, positions):
+        """Images of chosen particles, a stack [n, box, box] for each set."""
+        return [t.images().read(rows[positions]) for t, rows in zip(self.tables, self._rows)]
+
+    def labels(self, positions):
+        """How pictures call chosen particles."""
+        return _labels_of(self.tables[0], self._rows[0][positions])
+
+    def names(self, positions):
+        """Identity of chosen particles: name of the original image."""
+        names = self.tables[0].names()
+        return [names[row] for row in self._rows[0][positions]]
+
+    def column(self, table, label):
+        """Numbers of a table for all particles of the gallery, float64 [len]; None where it lacks some of them."""
+        for own, rows in zip(self.tables, self._rows):
+            if own is table:
+                return own.floats(label)[rows]
+        mine, others = match(self.tables[0], table)
+        where = np.full(len(self.tables[0]), -1)
+        where[mine] = others
+        wanted = where[self._rows[0]]
+        return None if (wanted < 0).any() else table.floats(label)[wanted]
 
 
 def _shared_rows(tables):

@@ -6,7 +6,7 @@ import numpy as np
 
 from .style import COLOURS, GREY, new_figure, tidy
 
-BINS = 60
+MOST_BINS = 60
 KEPT, REJECTED = COLOURS[0], COLOURS[1]
 
 
@@ -18,7 +18,7 @@ def selection(values, score, limit, sentence):
     so.
     """
     low, high, outside = shown_range(values, limit)
-    edges = np.linspace(low, high, BINS + 1)
+    edges = np.linspace(low, high, int(np.clip(2 * len(values) ** 0.5, 10, MOST_BINS)) + 1)
     # No bar on both sides of the limit.
     edges[np.abs(edges[1:-1] - limit).argmin() + 1] = limit
     edges = np.sort(edges)

@@ -8,11 +8,13 @@ from .evaluate import Evaluate
 from .filter import Filter
 from .originals import Originals
 from .project import Project
+from .report import Report
 from .select import Select
 from .simulate import Simulate
 from .train import Train
 
 COMMANDS = {
+    'report': Report,
     'project': Project,
     'train': Train,
     'denoise': Denoise,
@@ -34,6 +36,7 @@ __all__ = [
     'Filter',
     'Originals',
     'Project',
+    'Report',
     'Select',
     'Settings',
     'Simulate',

@@ -1,0 +1,90 @@
+"""``report``: the whole road from a finished refinement to sorted particles, and one page that says what to believe.
+
+Each step is a command of this program in a folder of its own inside --output, run as a program of its own: it frees
+its memory (and the GPU's) when it ends, can be stopped and resumed by itself, and can be repeated by hand with the
+command that the page shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from .... import figures
+from ...data.refinement import Refinement, find_refinement
+from ...errors import InputError
+from ...job import Job, write_json
+from ...settings import Project
+from ...settings.base import check_value
+from ...settings.files import read_settings_file
+from ...settings.report import Report
+from ...settings.train import Train
+from ...shapes import Json
+from .. import project
+from . import findings, road
+from .steps import Runner
+
+PAGE, FOUND = 'report.html', 'report.json'
+
+
+@dataclass
+class ReportInputs:
+    """The refinement, and further options of the training."""
+
+    refinement: Refinement
+    training: Json
+
+
+def load_inputs(settings: Report, job: Job) -> ReportInputs:
+    """Find the refinement's files; the checks of ``project`` come before any work. InputError for what is missing."""
+    refinement = _refinement(settings)
+    for sentence in refinement.said:
+        job.say(sentence)
+    training = _training(settings, job)
+    first = Project(output=str(job.result / road.REFERENCES), **road.project_options(refinement))
+    first.validate()
+    # Its inputs are what this run reads; they are recorded, and compared when it resumes.
+    project.load_inputs(first, job)
+    return ReportInputs(refinement, training)
+
+
+def _training(s: Report, job: Job) -> Json:
+    """Further options of the training, checked one by one."""
+    if not s.train_settings:
+        return {}
+    found = read_settings_file(Train, job.input(s.train_settings))
+    for field in dataclasses.fields(Train):
+        if field.name in found:
+            check_value(Train, field, found[field.name])
+    return found
+
+
+def _refinement(s: Report) -> Refinement:
+    """The files of the refinement, with those that were given in their place."""
+    given = {name: Path(getattr(s, name)) for name in ('particles', 'volume', 'half1', 'half2', 'mask')
+             if getattr(s, name)}  # fmt: skip
+    if bool(s.half1) != bool(s.half2):
+        raise InputError('--half1 and --half2 go together')
+    if s.refinement:
+        return dataclasses.replace(find_refinement(s.refinement), **given)
+    if not (s.volume or s.half1):
+        raise InputError('--volume is missing: give the refined map, or --half1 and --half2')
+    return Refinement(**given)
+
+
+def run(settings: Report, job: Job, inputs: ReportInputs) -> Json:
+    """Run the steps, then write report.json and report.html."""
+    runner = Runner(settings, job)
+    done: dict[str, Json] = {}
+    for step in road.steps(settings, inputs.refinement, inputs.training, job.result):
+        done[step.folder] = runner.run(step)
+        if step.folder == road.REFERENCES and findings.pairs_are_wrong(done[step.folder]):
+            job.warn('the particles do not agree with their map as they are: nothing was trained on them')
+            break
+    found = findings.collect(inputs.refinement, done, runner.records, settings)
+    write_json(job.output(FOUND), found)
+    page = job.output(PAGE)
+    figures.report_page(page, found, job.result, settings.pictures)
+    job.say(f'{found["verdict"]["colour"].upper()}: {found["verdict"]["headline"]}\nThe page: {job.result / PAGE}')
+    return {'verdict': found['verdict'], 'selection': found['selection'], 'steps': found['steps']}

@@ -1,0 +1,213 @@
+"""What the steps of a report found, in sentences for a person: verdict, limits, what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...data.refinement import Refinement
+from ...settings.report import Report
+from ...shapes import Json
+from ...trust.geometry_hypotheses import GIVEN
+from ...trust.thresholds import THRESHOLDS
+from . import road
+
+# Part of the particles rejected beyond the expected cost of the limit, from which on the set holds others, too.
+MANY = 0.05
+# A training whose best moment lies in the last tenth of its iterations was still getting better.
+UNFINISHED = 0.9
+
+USE = {
+    'green': 'Denoised particles may be used for looking, sorting and clustering.',
+    'yellow': 'Use denoised particles with care, and read the yellow lines.',
+    'red': 'Do not rely on denoised particles: read the red lines.',
+}
+
+
+def pairs_are_wrong(project: Json) -> bool:
+    """Whether the particles fit another reading of the table better, or the references not at all."""
+    found = project['correlation']
+    error = found['sd'] / max(found['count'], 1) ** 0.5
+    absent = found['mean'] - found['shuffled_mean'] < max(3 * error, 0.1 * found['mean'])
+    return bool(absent or project['alternatives']['best'] != GIVEN)
+
+
+def collect(refinement: Refinement, done: dict[str, Json], records: list[Json], settings: Report) -> Json:
+    """Everything that the page says. done: {folder of a step: its summary}."""
+    project, selection = done[road.REFERENCES], done.get(road.SELECTION)
+    networks = [_network(name, done) for name in road.NETWORKS if road.AUDIT[name] in done]
+    return {
+        'verdict': _verdict(project, networks, selection),
+        'refinement': _files(refinement, project),
+        'pairs': {**project['correlation'], 'alternatives': project['alternatives'], 'warnings': project['warnings']},
+        'networks': networks,
+        'selection': selection and _selection(selection),
+        'scores': _methods(done),
+        'limits': _limits(project, networks),
+        'next': _next(project, networks, selection, settings),
+        'steps': records,
+    }
+
+
+def _network(name: str, done: dict[str, Json]) -> Json:
+    """What is known of one network."""
+    training, audit, denoised = (done[folder[name]] for folder in (road.TRAINING, road.AUDIT, road.DENOISED))
+    lights = [
+        {
+            'colour': colour, 'title': THRESHOLDS[measure].title, 'value': audit['judged'][measure],
+            'sentence': THRESHOLDS[measure].sentence(colour), 'name': measure,
+        }
+        for measure, colour in audit['lights'].items()
+    ]  # fmt: skip
+    return {
+        'name': name, 'words': road.NETWORKS[name][0], 'colour': audit['overall'], 'lights': lights,
+        'use': USE[audit['overall']], 'cut': denoised['resolution_cut'], 'statement': denoised['statement'],
+        'uncertainty': denoised['uncertainty_median'], 'warnings': [*training['warnings'], *denoised['warnings']],
+        'training_seconds': training['training_seconds'], 'improving': _still_improving(training),
+    }  # fmt: skip
+
+
+def _still_improving(training: Json) -> bool:
+    members = (training.get('members') or {}).values()
+    return any(m['best']['iteration'] > UNFINISHED * m['iterations'] for m in members)
+
+
+def _verdict(project: Json, networks: list[Json], selection: Json | None) -> Json:
+    if pairs_are_wrong(project):
+        best = project['alternatives']['best']
+        why = (
+            f'they agree better with {best}'
+            if best != GIVEN
+            else 'they agree with their own projections of the map hardly better than with those of other particles'
+        )
+        return {
+            'colour': 'red',
+            'headline': f'Particles and map do not belong together as they are: {why}.',
+            'sentences': list(project['warnings']),
+        }
+    guided = next(n for n in networks if n['name'] == road.GUIDED)
+    sentences = [f'The network {n["words"]}: {n["colour"].upper()}. {n["use"]}' for n in networks]
+    headline = USE[guided['colour']]
+    if selection:
+        headline = f'{selection["kept"]:,} of {selection["particles"]:,} particles kept. {headline}'
+        sentences.insert(0, _sorting(selection))
+    if guided['colour'] != 'red' and any(n['colour'] == 'red' for n in networks):
+        sentences.append('Take the network guided by the map; the other one needs more training, or cannot do it.')
+    return {'colour': guided['colour'], 'headline': headline, 'sentences': sentences}
+
+
+def _sorting(selection: Json) -> str:
+    rejected, loss = selection['rejected'] / selection['particles'], selection['expected_loss']
+    said = f'{selection["rejected"]:,} particles ({rejected:.1%}) were sorted out by their fit to the map'
+    if loss is None:
+        return f'{said}.'
+    if _holds_others(selection):
+        return (
+            f'{said}; of a set of good particles {loss:.0%} would be: the set holds junk, another molecule or another '
+            'state. Look at the rejected ones before they are thrown away.'
+        )
+    return f'{said}, about as many as of a set of good particles ({loss:.0%}): hardly any junk was found.'
+
+
+def _holds_others(selection: Json) -> bool:
+    """Whether clearly more was rejected than the limit costs in good particles."""
+    rejected: float = selection['rejected'] / selection['particles']
+    return rejected > (selection['expected_loss'] or 0.0) + MANY
+
+
+def _files(refinement: Refinement, project: Json) -> Json:
+    names = ('particles', 'half1', 'half2', 'volume', 'mask')
+    return {
+        'files': {n: str(getattr(refinement, n)) for n in names if getattr(refinement, n)},
+        'said': refinement.said,
+        'particles': project['particles'],
+        'box': project['box'],
+        'pixel_size': project['pixel_size'],
+        'resolution': refinement.resolution,
+        'half_map_resolution': project['half_map_resolution'],
+        'lowpass': project['lowpass'],
+        'fsc': None if refinement.fsc is None else [column.tolist() for column in refinement.fsc],
+    }
+
+
+def _selection(selection: Json) -> Json:
+    kept = ('particles', 'kept', 'rejected', 'expected_loss', 'good_particles', 'sentence', 'limits', 'half_sets')
+    return {name: selection[name] for name in kept}
+
+
+def _methods(done: dict[str, Json]) -> list[Json]:
+    """Rows of the table of scores: against the references, after a fit of the grey scale."""
+    methods: dict[str, Any] = (done.get(road.EVALUATION) or {}).get('methods', {})
+    words = {name: text for name, (text, _) in road.NETWORKS.items()} | {'noisy': 'noisy particles'}
+    return [
+        {
+            'name': words.get(name, name), 'ncc': m['ncc']['mean'], 'mse': m['affine']['mse']['mean'],
+            'ssim': m['affine']['ssim']['mean'], 'resolution': m['frc_0.5'],
+        }
+        for name, m in methods.items()
+    ]  # fmt: skip
+
+
+def _limits(project: Json, networks: list[Json]) -> list[str]:
+    """What these pictures cannot show."""
+    found = [
+        'Denoised particles are for looking, sorting and clustering. Reconstruct from the original particles: a '
+        'network that has seen a map can draw that map.',
+    ]
+    if project['half_map_resolution']:
+        found.append(
+            f'The half maps agree to {project["half_map_resolution"]:.1f} Å; the references hold nothing finer than '
+            f'{project["lowpass"]:.1f} Å, and neither does any network that learnt from them.'
+        )
+    for n in networks:
+        if n['cut']:
+            found.append(f'The network {n["words"]}: detail finer than {n["cut"]:.1f} Å is removed from its images.')
+        if n['uncertainty'] is not None:
+            found.append(
+                f'The network {n["words"]}: half of its images have an expected error below {n["uncertainty"]:.0%} of '
+                'their contrast.'
+            )
+    if networks:
+        found.append(
+            'The network guided by the map shows only what the map holds. A state, a ligand or a contaminant that is '
+            'not in the map is drawn as the nearest projection of the map. The fit tells such particles from others; '
+            'their picture does not.'
+        )
+        found.append(
+            'The scores compare with projections of the map, not with the truth, which nobody knows: they say how '
+            'closely a picture repeats the map.'
+        )
+    return found
+
+
+def _next(project: Json, networks: list[Json], selection: Json | None, settings: Report) -> list[str]:
+    if pairs_are_wrong(project):
+        return [
+            'Take particles and map of one and the same refinement: its run_data.star with its own half maps.',
+            'If a better reading is named above, set that right (--invert for the contrast, the pixel size in the '
+            'table, the hand of the map), and run this again with --overwrite.',
+        ]
+    found = []
+    if selection and _holds_others(selection):
+        found += [
+            'Look at the rejected particles in the gallery (red frames, worst first).',
+            f'If they are junk, refine again from {road.SELECTION}/kept.star: original images, with the angles that '
+            'they had.',
+            f'Classify {road.SELECTION}/rejected.star by itself (2D classes): junk, or a state of its own?',
+        ]
+    elif selection:
+        found.append(
+            'Nothing has to be sorted out: go on with the particles that you have. The gallery shows the worst first, '
+            'for a second look.'
+        )
+    if any(n['improving'] for n in networks):
+        found.append(
+            f'A network was still getting better when its time was up: the same command with --resume --minutes '
+            f'{2 * settings.minutes:g} goes on with it.'
+        )
+    lights = {light['name']: light for n in networks for light in n['lights'] if light['colour'] != 'green'}
+    found += [f'{light["title"]} is {light["colour"]}: {light["sentence"]}' for light in lights.values()]
+    found.append(
+        'To look for something that is not in the map (another state, a ligand), train a map-free network '
+        '(cryoemgan train --target self) and compare: cryoemgan audit --second-model.'
+    )
+    return found

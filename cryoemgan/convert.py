@@ -237,6 +237,5 @@ def _relion_optics(text):
 
 def _cells(values):
     """Values as STAR text; text must be quoted already."""
-    if isinstance(values, np.ndarray) or isinstance(values[0], float):
-        return [f'{v:.6f}' for v in values]
-    return [v if isinstance(v, str) else 'none' if v is None else str(v) for v in values]
+    # What an object does not know (NULL in its database) is 'none', which the engine refuses by row where it is needed.
+    return [f'{v:.6f}' if isinstance(v, float) else 'none' if v is None else str(v) for v in values]

@@ -76,7 +76,7 @@ def own_columns(table):
         except ValueError:
             columns.append((label, String, text))
             continue
-        whole = all(c.lstrip('-').isdigit() for c in text)
+        whole = all(c.lstrip('-').isdecimal() for c in text)
         columns.append((label, Integer, numbers.astype(np.int64)) if whole else (label, Float, numbers))
     return columns
 

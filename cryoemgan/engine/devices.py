@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .settings.base import DEVICE
 from .shapes import Tensor
 
 
@@ -18,12 +18,12 @@ def choose_device(name: str) -> torch.device:
     """torch.device for ``auto``, ``cpu``, ``cuda`` or ``cuda:0,1`` (the first of them); InputError if not there."""
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    found = re.fullmatch(r'(cpu)|cuda(?::(\d+)(?:,\d+)*)?', name)
+    found = DEVICE.fullmatch(name)
     if not found:
         raise InputError(f'--device: {name!r} is not auto, cpu, cuda, or cuda:0,1')
-    if found[1]:
+    if name == 'cpu':
         return torch.device('cpu')
-    index = int(found[2] or 0)
+    index = int(found[1] or 0)
     if index >= torch.cuda.device_count():
         raise InputError(
             f'--device: {name} asked for, but this machine has {torch.cuda.device_count()} GPUs that '

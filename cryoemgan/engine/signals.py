@@ -58,7 +58,7 @@ def watch_parent() -> None:
     protocol names its own process in CRYOEMGAN_PARENT (not set on a queue, where it runs on another host).
     """
     pid = os.environ.get('CRYOEMGAN_PARENT', '')
-    if not pid.isdigit():
+    if not pid.isdecimal():
         return
 
     def watch() -> None:

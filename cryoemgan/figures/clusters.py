@@ -15,7 +15,7 @@ class Embedding:
 
     def __init__(self, path, table):
         columns = read_columns(path, text=('particle',))
-        axes = [columns[name] for name in columns if name[0] == 'x' and name[1:].isdigit()]
+        axes = [columns[name] for name in columns if name[0] == 'x' and name[1:].isdecimal()]
         # One dimension: spread the points at random, so that they can be told apart.
         rng = np.random.default_rng(0)
         second = axes[1] if len(axes) > 1 else rng.uniform(0, 1, len(axes[0]))

@@ -92,7 +92,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
         """Class of every row of the result, and its coordinates [dimensions][rows]."""
         table = ParticleTable.read(result.path)
         columns = read_columns(self.getRunDir('embedding.csv'), text=('particle',))
-        return table.ints('rlnClassNumber'), [columns[n] for n in columns if n[0] == 'x' and n[1:].isdigit()]
+        return table.ints('rlnClassNumber'), [columns[n] for n in columns if n[0] == 'x' and n[1:].isdecimal()]
 
     def _write_averages(self, result, labels):
         """Write the averages of the classes' members; {class: size} in the order of the stack."""
@@ -114,7 +114,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
         errors, values = super()._validate(), self._form_values()
         particles, originals = self.inputParticles.get(), self.inputOriginals.get()
         clusters = values.get('clusters', 'auto')
-        if clusters != 'auto' and not (clusters.isdigit() and int(clusters) >= 2):
+        if clusters != 'auto' and not (clusters.isdecimal() and int(clusters) >= 2):
             errors.append('"Clusters" must be auto or a number of 2 or more.')
         if values.get('embedding') == 'tsne' and values.get('dimensions') not in (2, 3):
             errors.append('t-SNE takes 2 or 3 dimensions.')

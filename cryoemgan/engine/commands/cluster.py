@@ -37,7 +37,7 @@ def load_inputs(settings, job):
     table = open_particles(job, settings.particles)
     clusters = settings.clusters
     if clusters != 'auto':
-        if not clusters.isdigit() or not 2 <= int(clusters) <= len(table):
+        if not clusters.isdecimal() or not 2 <= int(clusters) <= len(table):
             raise InputError(f'--clusters: {clusters!r} must be auto or a number from 2 to the number of particles')
         clusters = int(clusters)
     compare = settings.compare

@@ -21,6 +21,7 @@ from ..job import file_digest, write_json
 from ..posterior.map_prior import MapPrior
 from ..posterior.p_value import Power, PValueCalibration
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
+from .card_schema import LARGEST, LIBRARY, check_library
 
 # What a safetensors file may need beside its numbers.
 HEADER_ROOM = 2**20
@@ -213,9 +214,9 @@ def _load_member(folder, card, member):
     size = sum(v.numel() * v.element_size() for v in expected.values())
     path = _checked_file(folder / member['weights'], member['sha256'], size)
     with open_tensors(path) as file:
-        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-        _compare_shapes(path, expected, {k: (tuple(s.get_shape()), s.get_dtype()) for k, s in slices.items()})
-        tensors = {key: file.get_tensor(key) for key in slices}
+        found = _shapes(file)
+        _compare_shapes(path, expected, found)
+        tensors = {key: file.get_tensor(key) for key in found}
     for key, value in tensors.items():
         if not torch.isfinite(value).all():
             raise InputError(f'{path}: {key} holds NaN or infinite numbers; its training had diverged')
@@ -230,12 +231,22 @@ def _load_guide(folder, card, entry, device):
     """The MapPrior that the entry of a member describes."""
     path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
     with open_tensors(path) as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    for key in ('coefficients', 'profiles', 'order', 'matrices', 'source', 'background', 'spectrum'):
+        check_library(path, _shapes(file), entry, card['box'])
+        tensors = {key: file.get_tensor(key) for key in LIBRARY}
+    for key in LIBRARY:
         # Poses are NaN where nobody knows them.
-        if key not in tensors or not (key == 'matrices' or torch.isfinite(tensors[key]).all()):
-            raise InputError(f'{path}: {key} is missing or holds NaN; copy the model folder again')
+        known = tensors[key].nan_to_num(0.0) if key == 'matrices' else tensors[key]
+        if not (known.abs() <= LARGEST).all():
+            raise InputError(f'{path}: {key} holds NaN, or numbers that cannot be; copy the model folder again')
+    if not (tensors['spectrum'] > 0).all():
+        raise InputError(f'{path}: spectrum holds noise of no power; copy the model folder again')
     return MapPrior.load(tensors, entry, card['box'], device)
+
+
+def _shapes(file):
+    """{name: (shape, type)} of the tensors of an open file, without reading them."""
+    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+    return {key: (tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()}
 
 
 def _compare_shapes(path, expected, found):

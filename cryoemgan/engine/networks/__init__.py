@@ -24,6 +24,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
+from ..schema import shown
 from ..settings.networks import LARGEST_BOX, SMALLEST_BOX
 from ..shapes import Tensor
 from .padding import Padded
@@ -103,9 +104,9 @@ def create(name: str, box: int, **options: Any) -> Networks:
         )
     for key, value in options.items():
         if key not in known:
-            raise InputError(f'network {name} has no option {key!r} (it has: {", ".join(known)})')
+            raise InputError(f'network {name} has no option {shown(key)} (it has: {", ".join(known)})')
         if type(value) is not type(known[key]):
-            raise InputError(f'network {name}: option {key} = {value!r} should be like {known[key]!r}')
+            raise InputError(f'network {name}: option {key} = {shown(value)} should be like {known[key]!r}')
         if isinstance(value, int) and not 1 <= value <= 4096:
             raise InputError(f'network {name}: option {key} = {value} is out of range (1 to 4096)')
     build = _BUILDERS[name]

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -17,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import InputError
+from ..schema import shown as _shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 # What no option is ever meant to be: beyond these a value is a slip or an attack, and overflows somewhere later.
 LARGEST_INT, LARGEST_FLOAT, LONGEST_TEXT, LONGEST_LIST = 2**53, 1e12, 4096, 10_000
+# auto, cpu, or GPUs; the group is the first of them. Digits of other scripts are none here.
+DEVICE = re.compile(r'(?:auto|cpu|cuda(?::([0-9]{1,4})(?:,[0-9]{1,4})*)?)')
 Part = TypeVar('Part')
 BOUNDS = {'ge': 'at least', 'gt': 'more than', 'le': 'at most', 'lt': 'less than'}
 
@@ -147,6 +151,8 @@ class Settings:
         """Raise InputError for the first field whose value is of the wrong type or out of range."""
         for f in fields(self):
             check_value(type(self), f, getattr(self, f.name))
+        if not DEVICE.fullmatch(self.device):
+            raise InputError(f'--device: {_shown(self.device)} is not auto, cpu, cuda, or cuda:0,1')
         if self.resume and self.overwrite:
             raise InputError('--resume and --overwrite exclude each other')
 
@@ -199,16 +205,6 @@ def check_value(cls: type, field: dataclasses.Field[Any], value: Any) -> None:
         _check_range(name, meta, item)
         if meta['path']:
             _check_path(name, item)
-
-
-def _shown(value: Any) -> str:
-    """A value in a message: no more of it than tells which."""
-    try:
-        text = repr(value)
-    except ValueError:
-        # An int too long for Python to print.
-        return f'a number of {value.bit_length()} bits'
-    return text if len(text) <= 60 else text[:57] + '...'
 
 
 def _check_type(name: str, kind: type, item: Any) -> None:

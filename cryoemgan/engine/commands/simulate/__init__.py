@@ -63,6 +63,8 @@ def load_inputs(settings, job):
     if s.ctf_table:
         table = ParticleTable.read(job.input(s.ctf_table))
         table.ctf()
+    if s.device != 'auto':
+        _device(s)
     return SimulateInputs(given[0], states, pixel_size, table)
 
 
@@ -162,11 +164,10 @@ def _slices(volume, interpolation, scale, device):
 
 
 def _device(s):
-    import torch
+    # torch takes longer to import than a phantom to draw.
+    from ...devices import choose_device
 
-    if s.device != 'auto':
-        return s.device.split(',')[0]
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
+    return choose_device(s.device)
 
 
 def _batches(total, size):

@@ -23,13 +23,13 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f'--device: {name!r} is not auto, cpu, cuda, or cuda:0,1')
     if name == 'cpu':
         return torch.device('cpu')
-    index = int(found[1] or 0)
-    if index >= torch.cuda.device_count():
+    numbers = [int(n) for n in name[5:].split(',') if n] or [0]
+    if max(numbers) >= torch.cuda.device_count():
         raise InputError(
             f'--device: {name} asked for, but this machine has {torch.cuda.device_count()} GPUs that '
             'torch can use; take --device cpu, or install a torch with CUDA'
         )
-    return torch.device('cuda', index)
+    return torch.device('cuda', numbers[0])
 
 
 def choose_precision(name: str, device: torch.device) -> str:

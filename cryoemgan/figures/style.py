@@ -6,9 +6,11 @@ from array import array
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from ..engine.job import atomic
 
@@ -27,7 +29,10 @@ def new_figure(width, height, layout='constrained'):
 
 def save(figure, path, dpi=120):
     """Write a figure as PNG; it appears under its name when it is complete."""
-    with atomic(Path(path)) as partial:
+    # Names of files and classes may hold $ and are no formulas; labels of ticks are made while a figure is drawn.
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with atomic(Path(path)) as partial, rc_context({'text.parse_math': False}):
         figure.savefig(partial, format='png', dpi=dpi)
 
 

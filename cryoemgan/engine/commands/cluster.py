@@ -157,6 +157,8 @@ def _draw(job, points, labels, truth):
     """Points coloured by cluster, and by truth beside it; histograms when there is one dimension."""
     from matplotlib.figure import Figure
 
+    from ...figures.style import save
+
     panels = [('cluster', labels)] + ([] if truth is None else [('truth', truth)])
     figure = Figure(figsize=(5 * len(panels), 4.5), layout='constrained')
     for axes, (title, colours) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
@@ -168,5 +170,4 @@ def _draw(job, points, labels, truth):
                 axes.scatter(chosen[:, 0], chosen[:, 1], s=6, label=str(value))
         axes.set_title(title)
         axes.legend(fontsize='small')
-    with atomic(job.output(PICTURE)) as partial:
-        figure.savefig(partial, dpi=110, format='png')
+    save(figure, job.output(PICTURE), dpi=110)

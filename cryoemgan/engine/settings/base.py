@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # What no option is ever meant to be: beyond these a value is a slip or an attack, and overflows somewhere later.
 LARGEST_INT, LARGEST_FLOAT, LONGEST_TEXT, LONGEST_LIST = 2**53, 1e12, 4096, 10_000
-# auto, cpu, or GPUs; the group is the first of them. Digits of other scripts are none here.
-DEVICE = re.compile(r'(?:auto|cpu|cuda(?::([0-9]{1,4})(?:,[0-9]{1,4})*)?)')
+# auto, cpu, or GPUs. Digits of other scripts are none here.
+DEVICE = re.compile(r'(?:auto|cpu|cuda(?::[0-9]{1,4}(?:,[0-9]{1,4})*)?)')
 Part = TypeVar('Part')
 BOUNDS = {'ge': 'at least', 'gt': 'more than', 'le': 'at most', 'lt': 'less than'}
 

@@ -7,7 +7,8 @@ import pytest
 
 from cryoemgan.engine.__main__ import build_parser, parse
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.settings import COMMANDS
+from cryoemgan.engine.settings import COMMANDS, Train
+from cryoemgan.engine.training.distributed import choose_devices
 
 
 @pytest.fixture
@@ -122,3 +123,19 @@ def test_options_stand_in_the_group_of_their_class(capsys):
     assert places == sorted(places)
     assert places[1] < text.index('\n  --half1') < places[2]
     assert 'usage: cryoemgan project --particles FILE --output DIR [options]' in text
+
+
+@pytest.mark.parametrize('name', ['nonsense', 'cuda:', 'cuda:a', 'cuda:²', 'gpu', '', 'cpu,cuda'])
+def test_no_command_ignores_a_device_that_is_none(name):
+    for cls in COMMANDS.values():
+        required = {f.name: __file__ for f in fields(cls) if f.metadata['required']}
+        with pytest.raises(InputError, match='--device'):
+            cls(**{**required, 'output': 'x', 'device': name}).validate()
+
+
+def test_several_computers_need_a_launcher(monkeypatch):
+    """Alone, the process would wait for the others for ever."""
+    for name in ('LOCAL_WORLD_SIZE', 'SLURM_STEP_NUM_TASKS', 'NODE_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match='--nodes: 5 computers'):
+        choose_devices(Train(nodes=5, device='cpu', precision='float32'))

@@ -24,6 +24,11 @@ def choose_devices(settings: Train) -> tuple[torch.device, list[int] | int, str]
     numbers = [int(n) for n in named[1].split(',')] if named else None
     if numbers and settings.devices not in (None, len(numbers)):
         raise InputError(f'--devices: {settings.devices} processes for the {len(numbers)} GPUs of {settings.device}')
+    if settings.nodes > 1 and _started() is None and 'NODE_RANK' not in os.environ:
+        raise InputError(
+            f'--nodes: {settings.nodes} computers, but neither torchrun nor srun has started this process on them, and '
+            'it would wait for the others for ever: start it by one of these, or leave --nodes out'
+        )
     return device, numbers or settings.devices or (1 if device.type == 'cpu' else torch.cuda.device_count()), precision
 
 

@@ -8,6 +8,7 @@ import pytest
 from cryoemgan.engine.__main__ import build_parser, parse
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.settings import COMMANDS, Train
+from cryoemgan.engine.settings.base import value_type
 from cryoemgan.engine.training.distributed import choose_devices
 
 
@@ -128,7 +129,10 @@ def test_options_stand_in_the_group_of_their_class(capsys):
 @pytest.mark.parametrize('name', ['nonsense', 'cuda:', 'cuda:a', 'cuda:²', 'gpu', '', 'cpu,cuda'])
 def test_no_command_ignores_a_device_that_is_none(name):
     for cls in COMMANDS.values():
-        required = {f.name: __file__ for f in fields(cls) if f.metadata['required']}
+        required = {}
+        for field in fields(cls):
+            if field.metadata['required']:
+                required[field.name] = [__file__] if value_type(cls, field.name)[1] else __file__
         with pytest.raises(InputError, match='--device'):
             cls(**{**required, 'output': 'x', 'device': name}).validate()
 

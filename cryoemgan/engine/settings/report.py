@@ -46,10 +46,26 @@ class Report(Settings):
         group=FILES,
         label='Particles',
     )
-    volume: str | None = option(None, 'One map (MRC) for all particles; half maps come first.', path=True, group=FILES, label='Refined map')
-    half1: str | None = option(None, 'Unfiltered map (MRC) of the particles with _rlnRandomSubset 1.', path=True, group=FILES, label='Half map 1')
-    half2: str | None = option(None, 'Unfiltered map (MRC) of the particles with _rlnRandomSubset 2.', path=True, group=FILES, label='Half map 2')
-    mask: str | None = option(None, 'Where the molecule is (MRC, values 0 to 1, same box as the map).', path=True, group=FILES, label='Mask')
+    volume: str | None = option(
+        None, 'One map (MRC) for all particles; half maps come first.', path=True, group=FILES, label='Refined map'
+    )
+    half1: str | None = option(
+        None,
+        'Unfiltered map (MRC) of the particles with _rlnRandomSubset 1.',
+        path=True,
+        group=FILES,
+        label='Half map 1',
+    )
+    half2: str | None = option(
+        None,
+        'Unfiltered map (MRC) of the particles with _rlnRandomSubset 2.',
+        path=True,
+        group=FILES,
+        label='Half map 2',
+    )
+    mask: str | None = option(
+        None, 'Where the molecule is (MRC, values 0 to 1, same box as the map).', path=True, group=FILES, label='Mask'
+    )
     pictures: int = option(
         240, 'Particles in the gallery of the page.', ge=8, le=2000, expert=True, label='Particles shown'
     )

@@ -131,8 +131,8 @@ def test_relion_takes_the_magnification_out_again(tmp_path):
                    'rlnOriginXAngst': zero, 'rlnOriginYAngst': zero, 'rlnDefocusU': zero + 1e4,
                    'rlnDefocusV': zero + 1e4, 'rlnDefocusAngle': zero, **angles}  # fmt: skip
         group = {'rlnOpticsGroupName': ['g'], 'rlnOpticsGroup': [1], 'rlnImagePixelSize': [PIXEL],
-                 'rlnImageSize': [BOX], 'rlnImageDimensionality': [2], 'rlnVoltage': [300.0], 'rlnSphericalAberration': [2.7],
-                 'rlnAmplitudeContrast': [0.1],
+                 'rlnImageSize': [BOX], 'rlnImageDimensionality': [2], 'rlnVoltage': [300.0],
+                 'rlnSphericalAberration': [2.7], 'rlnAmplitudeContrast': [0.1],
                  **{f'rlnMagMat{i}{j}': [float(matrix[i, j])] for i in (0, 1) for j in (0, 1)}}  # fmt: skip
         ParticleTable.create(tmp_path / f'{name}.star', columns, group).write(tmp_path / f'{name}.star')
         subprocess.run(['relion_reconstruct', '--i', f'{name}.star', '--o', f'{name}.mrc', '--angpix', str(PIXEL)],

@@ -222,6 +222,8 @@ def _assess(job: Job, inputs: TrainInputs, model: Model, best_at: float | None) 
         measured['shown']['best_at'] = best_at
     cross_fit = {'mode': inputs.mode, 'own_half_map': inputs.pairs.own_half_maps()}
     amend_card(job.folder / 'model', cross_fit=cross_fit, **measured)
+    if 'signal' in measured:
+        measured['snr_measured'] = measured['signal']['snr']
     job.say(how.sentence(measured))
     blank = collapse.warning(measured)
     if blank:

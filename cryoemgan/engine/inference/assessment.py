@@ -1,143 +1,215 @@
-"""What a trained model can do on particles that it never saw: the resolution up to which its images hold, and how
-far its members' disagreement tells the error."""
+"""What a trained model can do on particles that it never saw: the resolution up to which its images hold, their
+amplitude, and how far the disagreement of its fold models tells the error."""
 
-import functools
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from ..data.sampling import chunks, evenly_spread
 from ..imaging.maps import lowpass
-from ..metrics.frc import RingCorrelation, resolution
+from ..metrics.frc import resolution
 from ..posterior.map_prior import Context
+from ..shapes import Flags, Floats, Images, Json, Rows
 from . import noise_response, uncertainty
 from .collapse import CollapseCheck
+from .model import Model
+from .replicates import Replicates, wrong_angles
+from .support import Support
 
 # Correlation of an image with a noise-free one at which signal and error are equally strong on the scale of the
 # half-set FSC of 0.143 (Rosenthal and Henderson 2003).
 FRC_LIMIT = 0.5
-LARGEST_COUNT, LARGEST_BYTES, CHUNK = 500, 2**27, 32
+LARGEST_COUNT, LARGEST_BYTES, CHUNK = 300, 2**27, 32
+# Amplitudes of outputs are not corrected by more than this factor: something else is wrong then.
+LARGEST_SLOPE = 2.0
 
 
-def assess(model, pairs, members):
-    """{'resolution': {frc_limit, cut (A) or None}, 'uncertainty': {scale, correlation, measure, particles},
-    'shown': what `CollapseCheck.measured` gives}; of guided models also 'noise_in': what `noisein.measure` gives.
+def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
+    """What the card says of a model that was trained on ReferencePairs (members: FoldTasks).
 
-    Every member's validation particles are denoised by members that know nothing of them. cut: where the mean FRC of
-    output and reference falls below FRC_LIMIT. scale: expected error / disagreement of the members, both r.m.s.;
-    correlation: of the two over particles.
+    Every fold model's validation particles are denoised by fold models that know nothing of them, and so are simulated
+    replicates of them, whose truth is known (`replicates`).
+
+    Returns
+    -------
+    dict
+        grey: gain and offset of the outputs, which give them the amplitude of the truth. resolution: {frc_limit, cut
+        (A) or None}, where the mean FRC of output and truth falls below FRC_LIMIT. uncertainty: {scale: error /
+        disagreement of the members, both r.m.s., correlation: of the two over particles, measure, particles}. shown:
+        what `CollapseCheck.measured` gives. signal: {gain, displacement (px), snr} of the particles. Of guided models
+        also noise_in: what `noise_response` gives.
     """
     positions = sample(pairs, members)
     weights = blind_weights(model, pairs, positions)
-    # A bank is slow: it is asked once.
-    opinions = _opinions(model, pairs, positions)
-    cut = _cut(model, pairs, positions, weights, opinions)
-    errors, spreads, shown = [], [], CollapseCheck()
-    for images, found, truth, own in _answers(model, pairs, positions, weights, opinions, cut):
-        shown.add(images, truth)
-        errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
-        spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
-    errors, spreads = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
-    guided, context = {}, functools.partial(_context, pairs)
-    if model.guides:
-        limits, belonging = noise_response.thresholds(
-            model, pairs, _unseen(model, pairs, np.arange(len(pairs))), context
-        )
-        guided['noise_in'] = noise_response.measure_noise_response(model, pairs, positions, weights, context, limits)
-        guided['noise_in']['belonging'] = belonging
+    replicates = Replicates(pairs, members[0].settings.seed)
+    answers = list(_answers(model, replicates, positions, weights))
+    grey = _support(model, replicates, answers)
+    cut = resolution(grey.support.frc(), FRC_LIMIT, pairs.pixel_size, pairs.box)
+    found = {
+        **_errors(replicates, answers, grey, cut, pairs.pixel_size),
+        **_of_guided(model, pairs, positions, weights),
+    }
+    found['uncertainty']['measure'] = 'members' if len(model.members) > 1 else 'turn'
+    signal = replicates.signal
     return {
-        **guided,
+        **found,
+        'grey': {'gain': grey.gain, 'offset': grey.offset},
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
-        'uncertainty': {
-            'scale': _ratio(errors, spreads),
-            'correlation': correlation(errors, spreads),
-            'measure': 'members' if len(model.members) > 1 else 'turn',
-            'particles': len(positions),
-        },
-        'shown': shown.measured(),
+        'signal': {'gain': signal.gain, 'displacement': signal.displacement, 'snr': signal.snr},
     }
 
 
-def sample(pairs, members):
-    """int64[n]: pairs that some member kept out of training, spread over them; no more than fit in memory."""
-    positions = np.unique(np.concatenate([m.validation for m in members]))
-    most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (2 + len(members)) * pairs.box**2)))
-    return positions[np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int)]
+@dataclass(frozen=True)
+class Answers:
+    """A chunk of the sample: positions; references [n, N, N]; signal and noise of their replicates; particles; the
+    outputs of blind fold models for particles and replicates, and all answers [k, n, N, N] for replicates with the
+    s.d. of the posterior [n, N, N] or None; outputs in the grey of references."""
+
+    positions: Rows
+    references: Images
+    signal: Images
+    noise: Images
+    particles: Images
+    real: Images
+    simulated: Images
+    every: Images
+    own: Images | None
 
 
-def _opinions(model, pairs, positions):
-    """[{member: ImagePosterior}] of chunks of the particles; None for a blind model."""
-    chunks = np.split(positions, range(CHUNK, len(positions), CHUNK))
-    return [model.ask_all(pairs.raw(chunk)[0], _context(pairs, chunk)) for chunk in chunks] if model.guides else None
-
-
-def _answers(model, pairs, positions, weights, opinions, cut=None):
-    """Yield (denoised by blind members [n, N, N], all answers [k, n, N, N], truth [n, N, N], s.d. of the posterior
-    [n, N, N] or None), chunk by chunk."""
-    gain, offset = (model.card['grey'][k] for k in ('gain', 'offset'))
-    for start in range(0, len(positions), CHUNK):
-        here = slice(start, start + CHUNK)
-        particles, references = pairs.raw(positions[here])
-        opinion = opinions and opinions[start // CHUNK]
-        found = cut_low(uncertainty.answers(model, particles, opinions=opinion), cut, pairs.pixel_size)
+def _answers(model: Model, replicates: Replicates, positions: Rows, weights: Images) -> Iterator[Answers]:
+    pairs, grey = replicates.pairs, model.card['grey']
+    for rows in chunks(len(positions), CHUNK):
+        here = positions[rows]
+        particles, references = pairs.raw(here)
+        signal, noise = replicates.draw(here, references)
+        context = _context(pairs, here)
+        every = []
+        for images, known in ((particles, context), (signal + noise, _as_wrong(model, replicates, context))):
+            opinion = model.ask_all(images.astype(np.float32), known)
+            every.append((uncertainty.answers(model, images, opinions=opinion) - grey['offset']) / grey['gain'])
         own = uncertainty.posterior_sd(model, opinion)
-        yield (
-            np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]),
-            found,
-            gain * references + offset,
-            own,
-        )
+        own = None if own is None else own / abs(grey['gain'])
+        real, simulated = (np.einsum('nm,mnyx->nyx', weights[rows], x[: weights.shape[1]]) for x in every)
+        yield Answers(here, references, signal, noise, particles, real, simulated, every[1], own)
 
 
-def cut_low(images, cut, pixel_size):
+def _as_wrong(model: Model, replicates: Replicates, context: Context) -> Context:
+    """What is known of replicates: their poses are as wrong as those of particles, where a pose prior trusts them."""
+    if context.matrices is None or not any(guide.options.pose_prior for guide in model.guides.values()):
+        return context
+    pairs = replicates.pairs
+    turned = wrong_angles(context.matrices, replicates.signal.displacement, pairs.box, replicates.seed)
+    return replace(context, matrices=turned)
+
+
+@dataclass(frozen=True)
+class Grey:
+    """particle grey = gain * output + offset (output in the grey of references), and the support that told it."""
+
+    gain: float
+    offset: float
+    support: Support
+
+
+def _support(model: Model, replicates: Replicates, answers: Sequence[Answers]) -> Grey:
+    support, signal = Support(), replicates.signal
+    for a in answers:
+        real, simulated = (signal.gain * replicates.seen(x, a.positions) for x in (a.real, a.simulated))
+        support.add_replicates(signal.gain * a.simulated, signal.gain * a.references, simulated, a.signal, a.noise)
+        support.add_particles(real, a.particles)
+    gain = signal.gain * float(np.clip(support.slope(), 1 / LARGEST_SLOPE, LARGEST_SLOPE))
+    # The mean grey is that of the references under the gain of the particles.
+    mean_truth, mean_output = (
+        np.mean([x.mean() for x in v]) for v in zip(*((a.references, a.simulated) for a in answers))
+    )
+    return Grey(gain, float(signal.offset + signal.gain * mean_truth - gain * mean_output), support)
+
+
+def _errors(
+    replicates: Replicates, answers: Sequence[Answers], grey: Grey, cut: float | None, pixel_size: float
+) -> dict[str, Json]:
+    """uncertainty and shown, of outputs with the right amplitude, cut."""
+    errors, spreads, shown = [], [], CollapseCheck()
+    for a in answers:
+        images, found = (grey.gain * cut_low(x, cut, pixel_size) + grey.offset for x in (a.simulated, a.every))
+        truth, own = replicates.truth(a.references), None if a.own is None else abs(grey.gain) * a.own
+        shown.add(images, truth)
+        errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
+        spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
+    error, spread = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
+    told = {'scale': _ratio(error, spread), 'correlation': correlation(error, spread), 'particles': len(error)}
+    return {'uncertainty': told, 'shown': shown.measured()}
+
+
+def _of_guided(model: Model, pairs: Any, positions: Rows, weights: Images) -> dict[str, Json]:
+    """noise_in of a guided model."""
+    if not model.guides:
+        return {}
+
+    def context(chosen: Rows) -> Context:
+        return _context(pairs, chosen)
+
+    unseen = _unseen(model, pairs, np.arange(len(pairs)))
+    limits, belonging = noise_response.thresholds(model, pairs, unseen, context)
+    found = noise_response.measure_noise_response(model, pairs, positions, weights, context, limits)
+    return {'noise_in': {**found, 'belonging': belonging}}
+
+
+def sample(pairs: Any, members: Sequence[Any]) -> Rows:
+    """Positions int64 [n] of pairs that some fold model kept out of training, spread over them; no more than fit in
+    memory."""
+    positions = np.unique(np.concatenate([m.validation for m in members]))
+    most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (9 + len(members)) * pairs.box**2)))
+    return positions[evenly_spread(len(positions), most)]
+
+
+def cut_low(images: Images, cut: float | None, pixel_size: float) -> Images:
     """Images [..., N, N] cut softly at ``cut`` (A), where there is a cut above Nyquist."""
     return lowpass(images, pixel_size, cut, axes=(-2, -1)) if cut and cut > 2 * pixel_size else images
 
 
-def _context(pairs, positions):
-    return Context.of(pairs.particles, pairs.rows[positions], pairs.box)
+def _context(pairs: Any, positions: Rows) -> Context:
+    found: Context = Context.of(pairs.particles, pairs.rows[positions], pairs.box)
+    return found
 
 
-def _cut(model, pairs, positions, weights, opinions):
-    """Resolution (A) where the mean FRC of output and reference falls below FRC_LIMIT, or None."""
-    rings = RingCorrelation(pairs.box)
-    curve = sum(
-        rings(images, truth).sum(0) for images, _, truth, _ in _answers(model, pairs, positions, weights, opinions)
-    )
-    return resolution(curve / len(positions), FRC_LIMIT, pairs.pixel_size, pairs.box)
-
-
-def sentence(measured):
+def sentence(measured: Json) -> str:
     """What `assess` found, for the log."""
     cut, found = measured['resolution']['cut'], measured['uncertainty']
     where = f'down to {cut:.1f} A' if cut else 'nowhere'
     noise = f'; {noise_response.sentence(measured["noise_in"])}' if 'noise_in' in measured else ''
     return (
-        f'on {found["particles"]} particles kept out of training the output agrees with the references {where} (FRC '
-        f'{FRC_LIMIT}); the error is {found["scale"]:.2f} times the disagreement of the answers (correlation '
-        f'{found["correlation"]:.2f}){noise}'
+        f'on simulated replicates of {found["particles"]} particles kept out of training the output agrees with the '
+        f'truth {where} (FRC {FRC_LIMIT}); the error is {found["scale"]:.2f} times the disagreement of the answers '
+        f'(correlation {found["correlation"]:.2f}){noise}'
     )
 
 
-def _unseen(model, pairs, positions):
+def _unseen(model: Model, pairs: Any, positions: Rows) -> Flags:
     """bool [n, members]: the member does not know the particle."""
     return ~np.stack(list(model.trained_on(pairs.names(positions)).values()), axis=1)
 
 
-def blind_weights(model, pairs, positions):
+def blind_weights(model: Model, pairs: Any, positions: Rows) -> Images:
     """float32 [n, members]: equal weights of the members that do not know the particle."""
     unseen = _unseen(model, pairs, positions)
     return (unseen / unseen.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _centred(images):
+def _centred(images: Images) -> Images:
     return images - images.mean(axis=(1, 2), keepdims=True)
 
 
-def _ratio(errors, spreads):
+def _ratio(errors: Floats, spreads: Floats) -> float:
     size = np.sqrt(np.mean(spreads**2))
     return float(np.sqrt(np.mean(errors**2)) / size) if size > 0 else 1.0
 
 
-def correlation(errors, spreads):
+def correlation(errors: Floats, spreads: Floats) -> float:
     """Correlation of two float64 [n]; 0 when one is constant."""
     if len(errors) < 3 or min(errors.std(), spreads.std()) == 0:
         return 0.0

@@ -112,8 +112,9 @@ class Model:
 
     def fit_power(self, members):
         """Power of the p-values of these members together; None for a model without them, or of an earlier version."""
-        found = [self.belonging(name).power for name in members] if self.guides else [None]
-        return None if None in found else Power.least([Power(**power) for power in found if power])
+        found = [self.belonging(name).power for name in members] if self.guides else []
+        known = [Power(**power) for power in found if power is not None]
+        return Power.least(known) if known and len(known) == len(found) else None
 
     def ask_all(self, particles, context):
         """{member: ImagePosterior}; None for a blind network."""

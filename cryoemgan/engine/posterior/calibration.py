@@ -51,8 +51,10 @@ class Sample:
 
 
 def calibrate(guide, sample, candidates=None, contrast=None):
-    """Gain, noise spectrum and contrast from the particles alone; then, against their references, temperature, width of
-    the search (candidates) and the factor that makes the predicted s.d. that of the error. Own templates are masked.
+    """Gain, noise spectrum and contrast from the particles alone; then, on simulated replicates of them, whose truth
+    is known, temperature, width of the search (candidates) and the factor that makes the predicted s.d. that of the
+    error. (References at angles that are wrong by a few degrees are no truth for particles: against them a search that
+    blurs looked best.) Own templates are masked.
 
     candidates, contrast: None to have them measured.
     """
@@ -60,6 +62,7 @@ def calibrate(guide, sample, candidates=None, contrast=None):
     guide.calibrate(sample.noisy, sample.context, own=sample.own)
     judged = sample.part(slice(None, None, max(1, len(sample.noisy) // JUDGED)))
     search.contrast = contrast if contrast is not None else _contrast(guide, judged)
+    judged = _replicates(guide, judged)
     search.spread = 1.0
     widths = WIDTHS if candidates is None else (candidates,)
     search.widen(widths[0])
@@ -75,6 +78,16 @@ def calibrate(guide, sample, candidates=None, contrast=None):
             break
         least, search.temperature, ratio = error, temperature, wider
     search.spread = ratio**0.5
+
+
+def _replicates(guide, sample):
+    """The sample with particles that show exactly their references, under noise and contrast of the guide."""
+    clean = sample.clean - guide.bank.background
+    if guide.options.ctf == 'none':
+        clean = guide.plane.images(guide.plane.vectors(clean) * guide.ctf(sample.context, len(clean)))
+    rng = torch.Generator().manual_seed(1)
+    contrast = 1 + guide.search.contrast * torch.randn(len(clean), 1, 1, generator=rng).to(clean.device)
+    return replace(sample, noisy=guide.gain * contrast * clean + guide.noise(len(clean), 2))
 
 
 def _contrast(guide, sample):

@@ -24,7 +24,7 @@ from ..imaging.ctf_table import CtfTable
 from ..imaging.forward_model import ForwardModel
 from ..imaging.grey_scale import least_squares_line
 from ..imaging.rings import on_grid
-from ..imaging.spectra import ring_power
+from ..imaging.signal_model import fit_signal
 from ..job import Job
 from ..random_streams import generator
 from ..shapes import Floats, Images, Rows, Tensor
@@ -227,11 +227,8 @@ class FreshPairs:
         chosen = self._sample()
         noisy, clean = self.pairs.raw(chosen)
         seen = self._as_seen(torch.from_numpy(clean), torch.from_numpy(self.pairs.rows[chosen])).numpy()
-        gain, offset = least_squares_line(seen, noisy)
-        residual = noisy - np.float32(gain) * seen - np.float32(offset)
-        power = ring_power(residual)
-        variance = float(residual.var(dtype=np.float64) + residual.mean(dtype=np.float64) ** 2)
-        return NoiseModel(gain, offset, power, variance, float(gain**2 * seen.var(axis=(1, 2)).mean()))
+        found = fit_signal(noisy, seen)
+        return NoiseModel(found.gain, found.offset, found.power, found.noise_variance, found.signal_variance)
 
 
 def _within(bounds: Rows) -> list[slice]:

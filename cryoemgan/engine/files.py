@@ -18,6 +18,8 @@ from .shapes import AnyPath, Json
 # would take longer than many runs.
 WHOLE = 64 * 2**20
 SAMPLES, SAMPLE_BYTES = 256, 2**16
+# Entry of a JSON file, and mark at the end of others, by which damage is told.
+CHECKSUM, SEAL = 'checksum', b'cryoemgan sha256 '
 
 
 @contextlib.contextmanager
@@ -77,6 +79,42 @@ def read_json(path: AnyPath) -> Json | None:
     return data if isinstance(data, dict) else None
 
 
+def write_state(path: AnyPath, data: Json) -> None:
+    """Write JSON atomically with a checksum of its content, for `read_state`."""
+    write_json(path, {**data, CHECKSUM: _checksum(data)})
+
+
+def read_state(path: AnyPath) -> Json | None:
+    """What `write_state` wrote; None where there is nothing, or anything else."""
+    data = read_json(path)
+    if data is None or data.pop(CHECKSUM, None) != _checksum(data):
+        return None
+    return data
+
+
+def _checksum(data: Json) -> str:
+    return hashlib.sha256(json.dumps(_plain(data, ''), sort_keys=True).encode()).hexdigest()
+
+
+def seal(path: AnyPath) -> None:
+    """Add the sha256 of a file to its end, for `sealed`. For formats whose readers allow for more bytes."""
+    digest = file_digest(path)
+    with open(path, 'ab') as file:
+        file.write(SEAL + digest.encode())
+
+
+def sealed(path: AnyPath) -> bool | None:
+    """Whether the content of a file is what was sealed; None for a file without seal."""
+    size = len(SEAL) + 64
+    with open(path, 'rb') as file:
+        whole = file.seek(0, os.SEEK_END)
+        file.seek(max(0, whole - size))
+        seal = file.read()
+    if not seal.startswith(SEAL):
+        return None
+    return file_digest(path, whole - size).encode() == seal[len(SEAL) :]
+
+
 def require_regular(path: AnyPath) -> Path:
     """The path; InputError for a pipe, a device or a socket, which would hang or never end."""
     path = Path(path)
@@ -85,12 +123,13 @@ def require_regular(path: AnyPath) -> Path:
     return path
 
 
-def file_digest(path: AnyPath) -> str:
-    """sha256 of a file, in hexadecimal; read a piece at a time."""
-    digest = hashlib.sha256()
+def file_digest(path: AnyPath, size: int | None = None) -> str:
+    """sha256 of a file, or of its first ``size`` bytes, in hexadecimal; read a piece at a time."""
+    digest, left = hashlib.sha256(), os.path.getsize(path) if size is None else size
     with open(path, 'rb') as file:
-        while piece := file.read(2**22):
+        while piece := file.read(min(left, 2**22)):
             digest.update(piece)
+            left -= len(piece)
     return digest.hexdigest()
 
 

@@ -77,7 +77,7 @@ def _fold_task(
     place = f'members/{part.name}/' if len(parts) > 1 else ''
     own = replace(s, seed=(s.seed + SEED_STEP * k) % 2**32, minutes=s.minutes and s.minutes / len(parts))
     identity = _identity(s, pairs, pairs.names(part.training))
-    checkpoint = checkpoints.load(job.folder / place / 'checkpoints') if s.resume else None
+    checkpoint = checkpoints.load(job.folder / place / 'checkpoints', job.warn) if s.resume else None
     if checkpoint:
         checkpoints.check_same(checkpoint['identity'], identity)
     return FoldTask(

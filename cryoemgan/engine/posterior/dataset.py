@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ..data.image_state import CtfState, of_particles, require_known
 from ..data.tensors import write_tensors
 from ..errors import InputError
-from ..job import atomic, write_json
+from ..files import atomic, file_digest, flush_to_disk, read_state, write_state
 from ..settings.base import flag
 from .calibration import Sample, calibrate, threshold
 from .map_prior import Context, MapPrior, MapPriorOptions
@@ -75,6 +75,7 @@ class GuidedPairs:
                 present[rows], scores[rows] = found.present.cpu(), torch.from_numpy(found.scores())
                 bar.update(len(rows))
         opinions.flush()
+        flush_to_disk(self._path)
         # What the other processes found is zero here. Once all have it, all have written their opinions.
         present, scores = (fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores))
         self.recall({'present': present, 'scores': scores})
@@ -165,7 +166,7 @@ def build(job, member, fabric):
     guided = GuidedPairs(pairs, guide, folder / OPINIONS, settings.seed, wanted, own)
     job.say(f'bank of {len(bank)} projections ({source}), {len(bank.basis)} components')
     identity = _identity(member, bank)
-    kept = fabric.broadcast(_kept(folder, identity))
+    kept = fabric.broadcast(_kept(folder, identity, job) if fabric.is_global_zero else None)
     if kept:
         tensors = load_file(folder / BANK)
         guide.recall(kept, tensors['spectrum'].to(fabric.device))
@@ -198,16 +199,25 @@ def _ask_everything(job, member, guided, folder, identity, fabric):
         kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
         with atomic(folder / BANK) as partial:
             write_tensors({**kept, 'spectrum': guide.spectrum}, partial)
-        write_json(folder / DONE, {'identity': identity, 'guide': guide.description()})
+        digests = {name: file_digest(folder / name) for name in (BANK, OPINIONS)}
+        write_state(folder / DONE, {'identity': identity, 'guide': guide.description(), 'sha256': digests})
 
 
-def _kept(folder, identity):
-    """Description of the guide of an interrupted run with the same identity; None when there is none."""
-    try:
-        kept = json.loads((folder / DONE).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+def _kept(folder, identity, job):
+    """Description of the guide of an interrupted run with the same identity; None when there is none, or its files are
+    not what was written."""
+    if not (folder / DONE).exists():
         return None
-    return kept['guide'] if kept.get('identity') == identity else None
+    kept = read_state(folder / DONE)
+    if kept is not None and kept['identity'] != identity:
+        return None
+    digests = {} if kept is None else kept['sha256']
+    for name in (DONE, BANK, OPINIONS):
+        path = folder / name
+        if kept is None or (name in digests and not (path.is_file() and file_digest(path) == digests[name])):
+            job.warn(f'{path} is missing or damaged: the map is asked about every particle again')
+            return None
+    return kept['guide']
 
 
 def _identity(member, bank):

@@ -2,12 +2,14 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,13 +123,51 @@ def test_resume_only_makes_longer(tmp_path, data):
     assert [int(r['iteration']) for r in rows(folder)] == [2, 4, 8]
 
 
-def test_damaged_checkpoint_is_refused(tmp_path, data):
+def damaged(data, rng):
+    """A file with one bit flipped, cut, or empty."""
+    kind = rng.integers(4)
+    if kind == 2:
+        return data[: rng.integers(1, len(data))]
+    if kind == 3:
+        return b''
+    data = bytearray(data)
+    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    return bytes(data)
+
+
+def test_damaged_checkpoint_is_never_taken_for_another(tmp_path):
+    rng, states = np.random.default_rng(0), [{'x': torch.randn(50), 'iteration': k} for k in (1, 2)]
+    for state in states:
+        checkpoints.save(tmp_path, state)
+    last, previous = (tmp_path / n for n in (checkpoints.LAST, checkpoints.PREVIOUS))
+    whole, before = last.read_bytes(), previous.read_bytes()
+    for _ in range(200):
+        last.write_bytes(damaged(whole, rng))
+        told = []
+        found = checkpoints.load(tmp_path, told.append)
+        # Damage of the mark that the checksum begins with is harmless.
+        assert found['iteration'] == 1 or torch.equal(found['x'], states[1]['x'])
+        assert bool(told) == (found['iteration'] == 1)
+        assert torch.equal(found['x'], states[found['iteration'] - 1]['x'])
+    previous.write_bytes(before[:500])
+    last.write_bytes(b'')
+    with pytest.raises(InputError, match='last.pt is not a readable checkpoint.*previous.pt is not.*--overwrite'):
+        checkpoints.load(tmp_path)
+
+
+def test_a_run_goes_back_one_checkpoint_and_mends_its_metrics(tmp_path, data, unbroken, capsys):
     folder = tmp_path / 'o'
-    train(folder, data, iterations=2, evaluations=1)
-    last = folder / 'checkpoints' / checkpoints.LAST
-    last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(InputError, match='not a readable checkpoint'):
-        train(folder, data, iterations=4, evaluations=1, resume=True)
+    shutil.copytree(unbroken, folder)
+    (folder / 'summary.json').unlink()
+    last, metrics = folder / 'checkpoints' / checkpoints.LAST, folder / 'metrics.csv'
+    last.write_bytes(last.read_bytes()[:-1000])
+    metrics.write_bytes(b'\xff' + metrics.read_bytes()[5:-7])
+    train(folder, data, resume=True)
+    assert 'last.pt is not a readable checkpoint' in capsys.readouterr().out
+    assert all(torch.equal(a, b) for a, b in zip(weights(folder).values(), weights(unbroken).values()))
+    for row in (one := rows(folder)) + (other := rows(unbroken)):
+        del row['seconds']
+    assert one == other
 
 
 def test_checkpoint_that_would_execute_code_is_refused(tmp_path):

@@ -139,7 +139,7 @@ def test_records_of_a_run(tmp_path, data, gan):
     errors = [float(r['mse']) for r in table]
     assert found['top_mse_mean'] == pytest.approx(np.mean(errors))
     assert found['top_mse_sd'] == pytest.approx(np.std(errors), rel=1e-4)
-    kept = {f'iteration_{s["iteration"]:08d}.pt' for s in found['top']} | {'last.pt'}
+    kept = {f'iteration_{s["iteration"]:08d}.pt' for s in found['top']} | {'last.pt', 'previous.pt'}
     assert {p.name for p in (tmp_path / 'o' / 'checkpoints').iterdir()} == kept
 
 

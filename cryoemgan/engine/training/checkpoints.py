@@ -11,17 +11,19 @@ import errno
 import io
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import InputError
-from ..job import atomic
+from ..files import atomic, flush_to_disk, seal, sealed
 from ..shapes import Json
 
-LAST = 'last.pt'
+# The newest checkpoint, and the one before it: should the newest be damaged, the run goes back to that.
+LAST, PREVIOUS = 'last.pt', 'previous.pt'
 FORMAT = 1
 COLUMNS = (
     'member',
@@ -46,34 +48,71 @@ COLUMNS = (
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write the checkpoint of a run."""
+    """Write the checkpoint of a run; the one before it stays beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / LAST, {'format': FORMAT, **state})
+    _write(folder / LAST, {'format': FORMAT, **state}, folder / PREVIOUS)
 
 
-def _write(path: Path, state: Mapping[str, Any]) -> None:
+def _write(path: Path, state: Mapping[str, Any], previous: Path | None = None) -> None:
     with atomic(path) as partial:
         try:
             torch.save(state, partial)
         except RuntimeError as e:
             # torch tells a full disk as an "unexpected pos".
             raise OSError(errno.EIO, 'cannot be written; is the disk full?', str(path)) from e
+        seal(partial)
+        if previous is not None and path.exists():
+            flush_to_disk(partial)
+            os.replace(path, previous)
 
 
-def load(folder: Path) -> Json | None:
-    """The checkpoint in a folder, or None when there is none yet. InputError when it is damaged or of another kind."""
-    path = folder / LAST
-    if not path.exists():
-        return None
+def load(folder: Path, say: Callable[[str], object] = lambda sentence: None) -> Json | None:
+    """The newest whole checkpoint in a folder, or None when there is none yet; ``say`` is told of a damaged one.
+
+    InputError when all are damaged, or of another version.
+    """
+    damaged = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            state = _read(path)
+        except Damaged as e:
+            damaged.append(f'{path} is not a readable checkpoint ({e})')
+            continue
+        if damaged:
+            say(f'{damaged[0]}: going on from the one before it, iteration {state.get("iteration")}')
+        return state
+    if damaged:
+        raise InputError(f'--resume: {"; ".join(damaged)}; start again with --overwrite')
+    return None
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was written; the message says what is wrong with it."""
+
+
+def _read(path: Path) -> Json:
+    """The state in a file. Damaged when it cannot be trusted, InputError when another version wrote it."""
+    whole = sealed(path)
     try:
+        # One of an earlier version has no seal; the checksums of its parts are in it.
+        if not (_parts_are_whole(path) if whole is None else whole):
+            raise Damaged('its content is not what was written')
         state = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
-        raise InputError(
-            f'--resume: {path} is not a readable checkpoint ({str(e).splitlines()[0]}); start again with --overwrite'
-        ) from e
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as e:
+        raise Damaged((str(e).splitlines() or [type(e).__name__])[0]) from e
     if not isinstance(state, dict) or state.get('format') != FORMAT:
         raise InputError(f'--resume: {path} was written by another version of this program')
     return state
+
+
+def _parts_are_whole(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError):
+        return False
 
 
 def check_same(saved: Json, now: Json) -> None:
@@ -94,27 +133,39 @@ class MetricsLog:
         """Start the table, or keep what an interrupted run wrote: the rows of this fold model (``member``) up to
         ``iteration`` and those of ``others``, which the run has started already."""
         self.path, self.member = path, member
-        rows: list[dict[str, str]] = []
-        if (iteration or others) and path.exists():
-            with path.open(newline='', encoding='utf-8') as f:
-                # A line cut short by a killed run has empty cells.
-                rows = [
-                    r
-                    for r in csv.DictReader(f)
-                    if r['learning_rate_discriminator']
-                    and (r['member'] in others or (r['member'] == member and int(r['iteration']) <= iteration))
-                ]
-        with atomic(path) as partial:
-            partial.write_text(_lines([dict(zip(COLUMNS, COLUMNS)), *rows]), encoding='utf-8')
+        rows = [
+            r
+            for r in (_rows(path) if iteration or others else [])
+            if r['member'] in others or (r['member'] == member and int(r['iteration']) <= iteration)
+        ]
+        # Those of this fold model, for its checkpoints.
+        self.rows = [r for r in rows if r['member'] == member]
+        write_metrics(path, rows)
 
     def append(self, row: Json) -> None:
         """Add a row (column -> value; what is missing stays empty, numbers with 7 digits)."""
         row = {'member': self.member, **row}
-        text = {k: f'{v:.7g}' if isinstance(v, float) else v for k, v in row.items()}
+        text = {k: f'{v:.7g}' if isinstance(v, float) else str(v) for k, v in row.items()}
+        self.rows.append(text)
         with self.path.open('a', encoding='utf-8', newline='') as f:
             f.write(_lines([text]))
             f.flush()
             os.fsync(f.fileno())
+
+
+def write_metrics(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write metrics.csv, or write it anew from what the checkpoints hold of it."""
+    with atomic(path) as partial:
+        partial.write_text(_lines([dict(zip(COLUMNS, COLUMNS)), *rows]), encoding='utf-8')
+
+
+def _rows(path: Path) -> Sequence[dict[str, str]]:
+    """Rows of metrics.csv without those that a kill, or something else, has damaged."""
+    if not path.exists():
+        return []
+    with path.open(newline='', encoding='utf-8', errors='replace') as f:
+        found = [r for r in csv.reader(f) if len(r) == len(COLUMNS) and r[1].isdecimal() and r[-1]]
+    return [dict(zip(COLUMNS, r)) for r in found]
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -204,4 +204,6 @@ class TrainingLoop:
         """Write the checkpoint (one process only)."""
         self._check()
         state = {'seconds': self.seconds, 'scores': self.best.scores, 'stale': self._stale, 'identity': self.identity}
+        if self.log is not None:
+            state['metrics'] = self.log.rows
         checkpoints.save(self.folder, {**self.training.state(), **state})

@@ -65,6 +65,10 @@ def train_fold_models(tasks: Sequence[FoldTask], job: Job, fabric: Fabric) -> di
 
     WorkError when a loss term is no longer a number.
     """
+    saved = [task.checkpoint for task in tasks if task.checkpoint]
+    if fabric.is_global_zero and saved and all('metrics' in c for c in saved):
+        rows = [row for c in saved for row in c['metrics']]
+        checkpoints.write_metrics(job.output('metrics.csv'), rows)
     return {task.name: _train(task, job, fabric) for task in tasks}
 
 
@@ -90,7 +94,7 @@ def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
         torch.cuda.empty_cache()
         batch_size //= 2
         job.warn(f'out of memory: going on with batches of {batch_size} instead of {2 * batch_size}')
-        checkpoint = checkpoints.load(folder)
+        checkpoint = checkpoints.load(folder, job.warn)
 
 
 def _guided(task: FoldTask, job: Job, fabric: Fabric) -> FoldTask:

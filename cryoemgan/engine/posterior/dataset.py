@@ -211,13 +211,14 @@ def _kept(folder, identity, job):
     kept = read_state(folder / DONE)
     if kept is not None and kept['identity'] != identity:
         return None
-    digests = {} if kept is None else kept['sha256']
-    for name in (DONE, BANK, OPINIONS):
-        path = folder / name
-        if kept is None or (name in digests and not (path.is_file() and file_digest(path) == digests[name])):
-            job.warn(f'{path} is missing or damaged: the map is asked about every particle again')
-            return None
-    return kept['guide']
+    if kept is None:
+        lost = [DONE]
+    else:
+        files = {name: folder / name for name in (BANK, OPINIONS)}
+        lost = [n for n, p in files.items() if not (p.is_file() and file_digest(p) == kept['sha256'].get(n))]
+    if lost:
+        job.warn(f'{folder / lost[0]} is missing or damaged: the map is asked about every particle again')
+    return None if kept is None or lost else kept['guide']
 
 
 def _identity(member, bank):

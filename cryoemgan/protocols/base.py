@@ -21,9 +21,10 @@ from ..objects import DenoiserModel
 from ..plugin import Plugin
 from ..results import fill_particles
 from .form import OURS, SettingsForm
+from .single_start import SingleStart
 
 
-class CryoEMGANProtBase(SettingsForm, EMProtocol):
+class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
     """Base of the family: one verb of the engine as a Scipion protocol."""
 
     _label = None

@@ -6,6 +6,7 @@ from enum import Enum
 from pwem.objects import SetOfParticles
 
 from ..constants import CTF_FLIP, CTF_FULL, CTF_UNKNOWN, PURPOSE
+from ..objects import DenoiserModel
 from ..results import Result
 from .base import CryoEMGANProtBase
 from .model_choice import FROM_PROJECT, ModelChoice
@@ -13,6 +14,8 @@ from .model_choice import FROM_PROJECT, ModelChoice
 
 class outputs(Enum):
     outputParticles = SetOfParticles
+    # A model from disk, so that what comes after can point to it.
+    outputModel = DenoiserModel
 
 
 class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
@@ -55,6 +58,8 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         self._defineTransformRelation(self.inputParticles, denoised)
         if self.modelFrom == FROM_PROJECT:
             self._defineSourceRelation(self.inputModel, denoised)
+        else:
+            self._defineOutputs(**{outputs.outputModel.name: model})
 
     @staticmethod
     def _ctf_of_output(result, particles, model):

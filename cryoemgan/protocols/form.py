@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import textwrap
 
 import pyworkflow.protocol.params as params
 
@@ -12,8 +13,10 @@ from ..engine.settings.base import flag, value_type
 
 # Settings that the protocol gives itself.
 OURS = ('output', 'threads', 'device', 'resume', 'overwrite')
-# First choice of a list or of yes/no when the setting may stay open.
+# First choice of a list or of yes/no when the setting may stay open; what it then is may follow in brackets.
 OPEN_CHOICE = 'from the preset'
+# Scipion's help window is as wide as this, and as high as the text has line breaks.
+HELP_WIDTH = 74
 
 
 class Within(params.Conditional):
@@ -41,7 +44,66 @@ def camel(name):
     return head + ''.join(part.capitalize() for part in tail)
 
 
-class SettingsForm:
+def wrapped(text):
+    """A help text with the line breaks that Scipion's window needs."""
+    return '\n'.join(textwrap.fill(line, HELP_WIDTH, break_on_hyphens=False) for line in text.split('\n'))
+
+
+class FormHabits:
+    """What the forms of all our protocols share: hidden fields count for nothing, words are taken for choices.
+
+    Scipion fills every pointer of a fitting class by itself, shown or not. What is optional is therefore asked for
+    first, and a pointer whose condition does not hold is no input: not of the run, its graph or its validation.
+    """
+
+    def _createVarsFromDefinition(self, **kwargs):
+        for _, param in self._definition.iterAllParams():
+            if param.help.get():
+                param.help.set(wrapped(self._in_form_words(param.help.get())))
+        super()._createVarsFromDefinition(**kwargs)
+
+    @classmethod
+    def _in_form_words(cls, text):
+        """A text of the engine as the form says it."""
+        return text
+
+    def _add_asked(self, form, question, label, add, help, condition=None, **more):
+        """A yes/no question, and by ``add(condition)`` the field that Yes opens. more: for the question."""
+        more.update({'condition': condition} if condition else {})
+        form.addParam(question, params.BooleanParam, default=False, label=label, help=help, **more)
+        add(f'{question} and {condition}' if condition else question)
+
+    def _given(self, name):
+        """The object that a field points to; None when the field is empty or not shown."""
+        return getattr(self, name).get() if self.evalParamCondition(name) else None
+
+    def iterInputAttributes(self):
+        """As Scipion's, without what the form does not show."""
+        for name, attribute in super().iterInputAttributes():
+            if self.getParam(name) is None or self.evalParamCondition(name):
+                yield name, attribute
+
+    def processImportDict(self, importDict, importDir):
+        """Values of a workflow file or template, in which choices may be words and numbers may be left open."""
+        return {name: self._imported(name, value) for name, value in importDict.items()}
+
+    def _imported(self, name, value):
+        param = self.getParam(name)
+        if param is None or not isinstance(value, str):
+            return value
+        word = value.strip().lower()
+        if isinstance(param, params.EnumParam) and not word.isdigit():
+            choices = [c.lower() for c in param.choices]
+            if word not in choices:
+                raise ValueError(f'{param.label.get()}: "{value}" is none of: {", ".join(param.choices)}')
+            return choices.index(word)
+        if isinstance(param, params.BooleanParam):
+            return {'yes': True, 'no': False}.get(word, value)
+        number = isinstance(param, (params.IntParam, params.FloatParam)) and not isinstance(param, params.EnumParam)
+        return None if number and word in ('', 'none', 'default') else value
+
+
+class SettingsForm(FormHabits):
     """The part of a protocol that turns a verb's settings into its form, and the filled form into values."""
 
     # Verb of the engine.
@@ -117,7 +179,12 @@ class SettingsForm:
         choices = list(field.metadata['choices'])
         if optional and kind is bool:
             choices = ['yes', 'no']
-        return ([OPEN_CHOICE] if optional else []) + choices if choices else []
+        return ([cls._open_choice(field)] if optional else []) + choices if choices else []
+
+    @classmethod
+    def _open_choice(cls, field):
+        """First entry of a list that may stay open."""
+        return OPEN_CHOICE
 
     @staticmethod
     def _default_choice(field, choices):
@@ -163,7 +230,7 @@ class SettingsForm:
             choices = self._choices_of(field)
             if choices:
                 value = choices[value]
-                if value == OPEN_CHOICE:
+                if value.startswith(OPEN_CHOICE):
                     continue
                 if not field.metadata['choices']:
                     value = value == 'yes'
@@ -174,7 +241,8 @@ class SettingsForm:
     def _check_settings(self):
         """The settings' own checks of the whole form (fields that exclude each other), in the form's words."""
         cls, values = self._settings_class(), self._form_values()
-        if any(self.getParam(camel(name)).validate(getattr(self, camel(name)).get()) for name in values):
+        shown = [camel(f.name) for f in self._form_fields() if f.name in values]
+        if any(self.getParam(name).validate(getattr(self, name).get()) for name in shown):
             # Scipion says so itself, field by field.
             return []
         try:

@@ -9,13 +9,15 @@ from pyworkflow import BETA
 
 from ..results import different_particle, original_identity
 from .base import describe_unfinished_inputs
+from .form import FormHabits
+from .single_start import SingleStart
 
 
 class outputs(Enum):
     outputParticles = SetOfParticles
 
 
-class CryoEMGANProtOriginals(EMProtocol):
+class CryoEMGANProtOriginals(FormHabits, SingleStart, EMProtocol):
     """Gives back the original particles of any selection of denoised (or filtered) ones.
 
     Denoised particles are for choosing; the reconstruction needs the originals. Select, classify or sort the denoised

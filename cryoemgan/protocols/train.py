@@ -35,7 +35,9 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
     _label = 'train denoiser'
     _possibleOutputs = outputs
     _verb = 'train'
-    _from_inputs = ('particles', 'references', 'copies', 'init', 'volume', 'noise_particles', 'devices', 'nodes')
+    _from_inputs = (
+        'particles', 'target', 'references', 'copies', 'init', 'volume', 'noise_particles', 'devices', 'nodes',
+    )  # fmt: skip
     # A longer training goes on from the checkpoint of the shorter one.
     _may_change = (*LENGTHS, 'keep', 'patience')
 
@@ -57,7 +59,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             self._defineSourceRelation(pointer, model)
         if self.fromModel:
             self._defineSourceRelation(self.inputModel, model)
-        for pointer in self.inputVolumes if self._maps() else []:
+        for pointer in self._map_pointers():
             self._defineSourceRelation(pointer, model)
         if self._noise() is not None:
             self._defineSourceRelation(self.inputNoiseParticles, model)
@@ -84,7 +86,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         """Errors of the set that particles are paired with."""
         words = {'references': 'references', 'copies': 'second copies'}[setting]
         if not isinstance(pointer.get(), SetOfParticles):
-            return [f'No {words} given. To train without a map, choose "self" in "Learn from".']
+            return [f'No {words} given. To train without a map, choose "map-free" in "Network".']
         if self.inputParticles.getUniqueId() == pointer.getUniqueId():
             return [f'Particles and {words} are the same set: the network would learn to copy.']
         return check_pairs(self.inputParticles.get(), pointer.get())
@@ -184,19 +186,21 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         """Folder of the trained model, relative to the project."""
         return self.getRunDir('model')
 
+    def _map_pointers(self):
+        """Pointers to the maps beside the references."""
+        return [p for p in self.inputVolumes if p.get() is not None] if self.evalParamCondition('inputVolumes') else []
+
     def _maps(self):
         """[(path in the extra folder, Volume)] of the maps beside the references."""
-        pointers = self.inputVolumes if self._takes_maps() and 'references' in self._partner() else []
-        volumes = [p.get() for p in pointers if p.get() is not None]
-        return [(self._getExtraPath(f'map{k}.mrc'), volume) for k, volume in enumerate(volumes, 1)]
+        return [(self._getExtraPath(f'map{k}.mrc'), p.get()) for k, p in enumerate(self._map_pointers(), 1)]
 
     def _noise(self):
-        """The images of noise for fresh pairs, or None."""
-        return self.inputNoiseParticles.get() if 'references' in self._partner() else None
+        """The noise images for fresh pairs, or None."""
+        return self._given('inputNoiseParticles')
 
     def _start_model(self):
         """The model to start from, or None."""
-        return self.inputModel.get() if self.fromModel else None
+        return self._given('inputModel')
 
     def _input_settings(self):
         settings = {name: self._engine_path(f'{name}.star') for name in ('particles', *self._partner())}

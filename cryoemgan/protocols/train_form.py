@@ -5,24 +5,36 @@ import pyworkflow.protocol.params as params
 from ..engine.settings.train import preset_values
 from .form import OPEN_CHOICE
 
+# The three kinds of network, in the words of the glossary, and what each of them learns from.
+ON_MAP, GUIDED, MAP_FREE = range(3)
+APPROACHES = ['trained on the map', 'guided by the map', 'map-free']
+WITH_MAP = f'approach != {MAP_FREE}'
 # Fields that only some adversaries have (indices of the list in the form are looked up by name).
 ADVERSARY_ONLY = {'beta': ('alpha', 'beta'), 'wgan-gp': ('gradient_penalty', 'critic_scale')}
-LENGTH = ('epochs', 'iterations', 'minutes', 'batch_size', 'box')
-NETWORK = ('network', 'gan', 'alpha', 'beta', 'p', 'reconstruction_weight')
-CROSS_FITTING = ('cross_fit', 'folds')
-# Fields of one kind of network.
-NETWORK_ONLY = {
-    'guided': ('bank_size', 'candidates', 'contrast_spread', 'shift_range', 'pose_prior'),
+GUIDED_ONLY = ('bank_size', 'candidates', 'contrast_spread', 'shift_range', 'pose_prior')
+WITH_MAP_ONLY = (
+    'min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
+    'contaminate', 'contaminate_fraction', 'contaminate_noise',
+)  # fmt: skip
+FIRST_PAGE = ('minutes', 'cross_fit')
+# Groups of the pages; a setting that is in none of them comes last of all.
+TRAINING = {
+    'Length and size': ('epochs', 'iterations', 'batch_size', 'box'),
+    'Cross-fitting': ('folds',),
+    'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
 }
-# Fields that only some targets have.
-TARGET_ONLY = {
-    'self': ('hidden_pixels',),
-    'references': ('min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
-                   'contaminate', 'contaminate_fraction', 'contaminate_noise'),
-}  # fmt: skip
-# ViewClusters of the last page; a setting that is in none of them comes after them.
-DETAILS = {
+PAIRS = {
+    'Pairs': ('invert_contrast', 'min_agreement', 'force', 'hidden_pixels'),
+    'How pairs are shown': ('noise_curriculum', 'turns', 'shift', 'exchange_noise', 'shuffle'),
+    'Fresh pairs': ('fresh_fraction',),
+}
+PAPER = {
+    'Preset and architecture': ('preset', 'network'),
+    'Losses': ('gan', 'alpha', 'beta', 'p', 'reconstruction_weight'),
     'Adversary': ('gradient_penalty', 'critic_scale', 'patch_reduction', 'discriminator_steps', 'generator_steps'),
+    'Robustness experiment': ('contaminate', 'contaminate_fraction', 'contaminate_noise'),
+}
+DETAILS = {
     'Optimiser': (
         'learning_rate_generator',
         'learning_rate_discriminator',
@@ -34,21 +46,7 @@ DETAILS = {
         'clip',
         'precision',
     ),
-    'Guided network': NETWORK_ONLY['guided'],
-    'Data': (
-        'hidden_pixels',
-        'min_agreement',
-        'invert_contrast',
-        'force',
-        'fresh_fraction',
-        'noise_curriculum',
-        'turns',
-        'shift',
-        'exchange_noise',
-        'shuffle',
-    ),
-    'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
-    'Robustness experiment': ('contaminate', 'contaminate_fraction', 'contaminate_noise'),
+    'Guided by the map': GUIDED_ONLY,
 }
 
 
@@ -58,92 +56,135 @@ class TrainForm:
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
+        self._define_input(form)
+        form.addSection(label='Training')
+        self._add_groups(form, TRAINING)
+        form.addSection(label='Pairs')
+        self._add_groups(form, PAIRS)
+        self._define_noise(form)
+        form.addSection(label="Paper's family")
+        self._add_groups(form, PAPER)
+        form.addSection(label='Details')
+        self._add_groups(form, DETAILS)
+        placed = [name for page in (TRAINING, PAIRS, PAPER, DETAILS) for names in page.values() for name in names]
+        self._add_in_group(form, self._remaining(*FIRST_PAGE, *placed))
+        self._define_machine(form)
+
+    def _define_input(self, form):
         self._add_particles(
             form,
             'inputParticles',
             label='Noisy particles',
-            help='The particles to learn from, as they were refined. A subset is '
-            'enough: 2,000 to 20,000; more lower the error slowly.',
+            help='The particles to learn from, as they were refined, not denoised. Between 2,000 and 20,000 are '
+            'enough; more lower the error slowly.',
         )
-        self._add_settings(form, 'target')
+        form.addParam(
+            'approach',
+            params.EnumParam,
+            choices=APPROACHES,
+            default=ON_MAP,
+            label='Network',
+            help='*Trained on the map*: learns to draw projections of the map from noisy particles, and later sees '
+            'the particle alone. Shows large features of a particle, also some that the map does not hold. Take it '
+            'when in doubt.\n'
+            '*Guided by the map*: also compares each particle with projections of the map when it denoises. Shows '
+            'the most detail and scores how well each particle fits the map. Cannot show what the map does not '
+            'hold: junk and other molecules are drawn as the nearest view of the map. For sorting, not for finding '
+            'something new.\n'
+            '*Map-free*: never sees a map; learns from the noisy particles alone. Shows the least, and nothing that '
+            'came from the map. Needs no references. A second opinion for the audit.',
+        )
         self._add_particles(
             form,
             'inputReferences',
             important=True,
             allowsNull=True,
-            condition=self._when('target', 'references'),
+            condition=WITH_MAP,
             label='References',
-            help='Output of "project references" for these particles (or for a set '
-            'that contains them). Pairs are found by identity, not by order.',
+            help='Output of "project references" for these particles, or for a set that contains them. Pairs are '
+            'found by identity, not by order.',
         )
-        self._add_particles(
+        self._add_asked(
             form,
-            'inputCopies',
-            important=True,
-            allowsNull=True,
-            condition=self._when('target', 'copies'),
-            label='Second copies',
-            help=self._help('copies'),
+            'haveCopies',
+            'Second noisy copies?',
+            lambda condition: self._add_particles(
+                form,
+                'inputCopies',
+                important=True,
+                allowsNull=True,
+                condition=condition,
+                label='Second copies',
+                help=self._help('copies'),
+            ),
+            condition=f'approach == {MAP_FREE}',
+            help='Yes: there is a second image of each particle with noise of its own, such as one from the even and '
+            'one from the odd frames of the movie; one is predicted from the other. No: each particle teaches itself '
+            '(some of its pixels are hidden and predicted from the others).',
         )
-        # Asked for, as Scipion fills a pointer by itself with any model at hand.
-        form.addParam(
+        self._add_in_group(form, FIRST_PAGE)
+        self._add_asked(
+            form,
             'fromModel',
-            params.BooleanParam,
-            default=False,
-            label='Continue from a model?',
+            'Continue from a model?',
+            lambda condition: self._add_model_pointer(
+                form,
+                'inputModel',
+                condition=condition,
+                label='Model',
+                help='Its architecture and box are taken where the form leaves them open.',
+            ),
             help='Yes: start from the weights of a trained model, to train it longer or to adapt it to new '
             'particles. The model itself is not changed. After Stop, do not use this: Continue the run.',
         )
-        self._add_model_pointer(
+        self._add_asked(
             form,
-            'inputModel',
-            condition='fromModel',
-            label='Model',
-            help='Its network and box are taken where the form leaves them open.',
-        )
-        if self._takes_maps():
-            form.addParam(
+            'giveMaps',
+            'Choose the maps?',
+            lambda condition: form.addParam(
                 'inputVolumes',
                 params.MultiPointerParam,
                 pointerClass='Volume',
                 allowsNull=True,
-                condition=self._when('target', 'references'),
-                label='Maps (optional)',
+                condition=condition,
+                label='Maps',
+                expertLevel=params.LEVEL_ADVANCED,
                 help=self._help('volume'),
-            )
-        self._add_particles(
-            form,
-            'inputNoiseParticles',
-            allowsNull=True,
-            condition=self._when('target', 'references'),
+            ),
+            condition=WITH_MAP,
             expertLevel=params.LEVEL_ADVANCED,
-            label='Images of noise (optional)',
-            help=self._help('noise_particles'),
+            help='No: the maps that the references were projected from are used where a map is needed.',
         )
-        self._add_settings(form, 'preset')
-        form.addSection(label='Training')
-        self._add_in_group(form.addGroup('Length and size (empty: from the preset)'), LENGTH)
-        self._add_in_group(form.addGroup('Network and losses (empty: from the preset)'), NETWORK)
-        self._add_in_group(form.addGroup('Cross-fitting: nobody marks their own work'), CROSS_FITTING)
-        form.addSection(label='Details')
-        left = self._remaining('target', 'preset', *LENGTH, *NETWORK, *CROSS_FITTING)
-        for title, names in DETAILS.items():
-            here = [name for name in names if name in left]
+
+    def _define_noise(self, form):
+        self._add_asked(
+            form,
+            'haveNoise',
+            'Have noise images?',
+            lambda condition: self._add_particles(
+                form,
+                'inputNoiseParticles',
+                important=True,
+                allowsNull=True,
+                condition=condition,
+                expertLevel=params.LEVEL_ADVANCED,
+                label='Noise images',
+                help=self._help('noise_particles'),
+            ),
+            condition=WITH_MAP,
+            expertLevel=params.LEVEL_ADVANCED,
+            help='Yes: fresh pairs take their noise from images that hold no particle.',
+        )
+
+    def _add_groups(self, form, groups):
+        """A page's settings, group by group."""
+        known = [f.name for f in self._form_fields()]
+        for title, names in groups.items():
+            here = [name for name in names if name in known]
             if here:
-                self._add_in_group(form.addGroup(title, expertLevel=self._level(here)), here)
-            left = [name for name in left if name not in here]
-        self._add_in_group(form, left)
-        self._define_machine(form)
-
-    @classmethod
-    def _when(cls, name, choice):
-        """Condition under which a list of the form stands at ``choice``."""
-        return f'{name} == {cls._choices_of(cls._settings_class().__dataclass_fields__[name]).index(choice)}'
-
-    @classmethod
-    def _takes_maps(cls):
-        """Whether the engine can use maps beside the references."""
-        return 'volume' in cls._settings_class().__dataclass_fields__
+                shared = {self._condition_of(name) for name in here} - {None}
+                more = {'condition': shared.pop()} if len(shared) == 1 and all(map(self._condition_of, here)) else {}
+                self._add_in_group(form.addGroup(title, expertLevel=self._level(here), **more), here)
 
     @classmethod
     def _level(cls, names):
@@ -153,21 +194,50 @@ class TrainForm:
 
     def _add_in_group(self, form, names):
         """Add settings; those of one adversary or network appear with it, or while the preset decides."""
-        known = [f.name for f in self._form_fields()]
-        for name in (n for n in names if n in known):
-            condition = self._shown_with('gan', ADVERSARY_ONLY, name, True)
-            condition = condition or self._shown_with('network', NETWORK_ONLY, name, False)
-            condition = condition or self._shown_with('target', TARGET_ONLY, name, False)
+        for name in names:
+            condition = self._condition_of(name)
             self._add_settings(form, name, **({'condition': condition} if condition else {}))
 
-    def _shown_with(self, parameter, owners, name, when_open):
-        """Condition under which a field of one choice of ``parameter`` is shown, or None: it is always."""
-        choices = self._choices_of(next(f for f in self._form_fields() if f.name == parameter))
-        owner = next((o for o, owned in owners.items() if name in owned), None)
-        if owner not in choices:
-            return None
-        shown = [choices.index(owner)] + ([choices.index(OPEN_CHOICE)] if when_open else [])
-        return f'{parameter} in {sorted(shown)}'
+    def _condition_of(self, name):
+        """Condition under which a field is shown, or None: it is always."""
+        if name in GUIDED_ONLY:
+            return f'approach == {GUIDED}'
+        if name == 'network':
+            return f'approach != {GUIDED}'
+        if name == 'hidden_pixels':
+            return f'approach == {MAP_FREE} and not haveCopies'
+        if name == 'folds':
+            return f'crossFit in {self._places("cross_fit", "auto", "folds")}'
+        if name in WITH_MAP_ONLY:
+            return WITH_MAP
+        owner = next((o for o, owned in ADVERSARY_ONLY.items() if name in owned), None)
+        # 0: the preset decides.
+        return f'gan in {[0, *self._places("gan", owner)]}' if owner else None
+
+    @classmethod
+    def _places(cls, name, *choices):
+        """Indices of choices in a list of the form."""
+        known = cls._choices_of(cls._settings_class().__dataclass_fields__[name])
+        return [known.index(c) for c in choices]
+
+    @classmethod
+    def _choices_of(cls, field):
+        # "Guided" is one of the three kinds on the first page.
+        return [c for c in super()._choices_of(field) if (field.name, c) != ('network', 'guided')]
+
+    # --------------------------- What is open, and what it then is -----------
+    @classmethod
+    def _open_choice(cls, field):
+        return f'{OPEN_CHOICE} ({_plain(_default(field.name))})'
+
+    @classmethod
+    def _param_of(cls, field):
+        kind, arguments = super()._param_of(field)
+        if field.default is None and 'choices' not in arguments and field.name not in GUIDED_ONLY:
+            said = _default(field.name), _default(field.name, 'guided')
+            words = [_plain(said[0])] + [f'guided: {_plain(said[1])}'] * (said[0] != said[1])
+            arguments['label'] += f' (default {"; ".join(words)})' if said[0] is not None else ''
+        return kind, arguments
 
     @classmethod
     def _help_of(cls, field):
@@ -176,9 +246,23 @@ class TrainForm:
         values = {name: preset_values(name).get(field.name) for name in ('recommended', 'paper', 'authors')}
         if field.default is None and any(v is not None for v in values.values()):
             said = '; '.join(f'{name}: {_plain(v)}' for name, v in values.items() if v is not None)
-            text += f'\n\nEmpty or "{OPEN_CHOICE}": {said}.'
+            text += f'\n\nLeft open, it comes from the preset: {said}.'
         return text
+
+    # --------------------------- The filled form ------------------------------
+    def _form_values(self):
+        values = super()._form_values()
+        if self.approach == MAP_FREE:
+            return {**values, 'target': 'copies' if self.haveCopies else 'self'}
+        return {**values, 'target': 'references', **({'network': 'guided'} if self.approach == GUIDED else {})}
+
+
+def _default(name, network=None):
+    """Value of a setting in the preset that the form opens with, or None."""
+    return preset_values('recommended', network).get(name)
 
 
 def _plain(value):
-    return {True: 'yes', False: 'no'}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    return f'{value:g}' if isinstance(value, float) else str(value)

@@ -81,7 +81,7 @@ class TestFamily(ProjectTest):
         }
         if noise:
             pointers['inputNoiseParticles'] = (self.noise, 'outputParticles')
-        protocol = self.make('CryoEMGANProtTrain', pointers, numberOfThreads=1)
+        protocol = self.make('CryoEMGANProtTrain', pointers, numberOfThreads=1, haveNoise=noise)
         short = {'cross_fit': 'none', 'iterations': 1, 'evaluations': 1, 'batch_size': 4, 'validation_fraction': 0.25}
         for name, value in {**short, **values}.items():
             param = protocol.getParam(camel(name))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.protocols.train_form import GUIDED
 from cryoemgan.tests.workflow import ProjectTest
 
 pytestmark = pytest.mark.workflow
@@ -21,10 +22,8 @@ class TestGuided(ProjectTest):
             'inputParticles': (self.particles, 'outputParticles'),
             'inputReferences': (references, 'outputReferences'),
         }
-        train = self.protocols['CryoEMGANProtTrain']
-        field = next(f for f in train._form_fields() if f.name == 'network')
         training = self.run_protocol(
-            'CryoEMGANProtTrain', pairs, network=train._choices_of(field).index('guided'), iterations=4, batchSize=8,
+            'CryoEMGANProtTrain', pairs, approach=GUIDED, iterations=4, batchSize=8,
             evaluations=1, bankSize=100, numberOfThreads=1,
         )  # fmt: skip
         model = {'inputModel': (training, 'outputModel')}

@@ -85,9 +85,10 @@ import json, os, pyworkflow as pw
 plugin = pw.Config.getDomain().getPlugin('cryoemgan')
 p = pw.Config.getDomain().getProtocols()['CryoEMGANProtTrain']
 print(json.dumps([plugin._pluginInstance.getName(), os.path.exists(p.getPluginLogoPath()), p.getClassPackageName(),
-                  [t.getObjId() for t in plugin._pluginInstance.getTemplates()]]))
+                  sorted(t.getObjId() for t in plugin._pluginInstance.getTemplates())]))
 """
-    assert in_clean_process(code) == ['cryoemgan', True, 'cryoemgan', ['cryoemgan-denoise']]
+    templates = ['cryoemgan-denoise', 'cryoemgan-facility', 'cryoemgan-sort']
+    assert in_clean_process(code) == ['cryoemgan', True, 'cryoemgan', templates]
 
 
 @pytest.mark.parametrize(

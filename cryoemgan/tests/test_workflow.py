@@ -10,13 +10,12 @@ from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.protocol import STATUS_FINISHED, STATUS_RUNNING
 
 from cryoemgan.engine.data.table import ParticleTable
-from cryoemgan.engine.settings.train import Train
 from cryoemgan.objects import DenoiserModel, read_card
+from cryoemgan.protocols.train_form import MAP_FREE
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
 pytestmark = pytest.mark.workflow
-TARGETS = Train.__dataclass_fields__['target'].metadata['choices']
 
 
 class TestWorkflow(ProjectTest):
@@ -55,7 +54,7 @@ class TestWorkflow(ProjectTest):
         cls.blind = cls.run_protocol(
             'CryoEMGANProtTrain',
             {'inputParticles': (cls.particles, 'outputParticles')},
-            target=TARGETS.index('self'),
+            approach=MAP_FREE,
             iterations=6,
             batchSize=8,
             evaluations=2,

@@ -111,7 +111,7 @@ class Inputs:
         "It cannot tell what the map does not hold, and draws the map's projections for junk and other molecules too: "
         'check the column cryoemganFit.',
         choices=NETWORKS,
-        label='Network',
+        label='Architecture',
     )
     init: str | None = option(
         None,

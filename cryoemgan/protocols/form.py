@@ -253,8 +253,9 @@ class SettingsForm(FormHabits):
 
     def _stand_ins(self):
         """{setting: value} of inputs that are written later: any path that exists stands for them."""
-        fields = dataclasses.fields(self._settings_class())
-        return {f.name: os.curdir for f in fields if f.metadata['required']}
+        cls = self._settings_class()
+        needed = [f.name for f in dataclasses.fields(cls) if f.metadata['required']]
+        return {name: [os.curdir] if value_type(cls, name)[1] else os.curdir for name in needed}
 
     @classmethod
     def _in_form_words(cls, message):

@@ -1,4 +1,4 @@
-"""The workflow templates through scipion-app's own code, as its command and as its window; and starts that come twice."""
+"""The workflow templates through scipion-app, as its command and as its window; and starts that come twice."""
 
 import os
 import shutil

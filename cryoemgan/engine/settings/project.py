@@ -72,7 +72,7 @@ class Project(Reading, Settings):
         None,
         'Low-pass the map at this resolution (raised-cosine edge). Use the FSC 0.143 '
         'resolution of the refinement: detail beyond it is noise of the map. Left open: the FSC 0.143 of the half '
-        'maps (within the mask) when they are given, else the map as it is.',
+        'maps (within the mask, or one made from them) when they are given, else the map as it is.',
         unit='A',
         gt=0,
         le=1e5,

@@ -172,6 +172,20 @@ def test_mask_and_lowpass_act(tmp_path, blobs, volume):
     np.testing.assert_allclose(smooth.mean(), plain.mean(), rtol=3e-3)
 
 
+def test_half_maps_without_mask_get_one_and_it_is_said(tmp_path, blobs, capsys):
+    particles = write_particles(tmp_path, blobs, rlnRandomSubset=np.arange(24) % 2 + 1)
+    rng, clean = np.random.default_rng(4), blobs.volume(BOX, PIXEL)
+    halves = []
+    for k in (1, 2):
+        path = write_map(tmp_path / f'half{k}.mrc', clean + 2 * clean.std() * rng.standard_normal(clean.shape))
+        halves += [f'--half{k}', path]
+    found = project(tmp_path, particles, halves[1], '--ctf', 'none', *halves)[1]
+    printed = capsys.readouterr().out
+    assert 'soft mask made from them' in printed
+    plain = float(printed.split(', to ')[1].split()[0])
+    assert found['half_map_resolution'] < plain - 0.5
+
+
 def test_inverted_contrast_is_said_and_turned_only_on_request(tmp_path, blobs, volume):
     particles = write_particles(tmp_path, blobs, sign=-1)
     _, summary, images = project(tmp_path, particles, volume, '--ctf', 'none')

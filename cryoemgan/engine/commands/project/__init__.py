@@ -15,11 +15,11 @@ from ...devices import choose_device
 from ...errors import InputError
 from ...imaging import maps, resample
 from ...job import file_digest
-from ...metrics import fsc, pair_agreement
+from ...metrics import pair_agreement
 from ...settings.project import AS_PARTICLES
 from ...training.pairs import AGREEMENT
 from ...trust import geometry_hypotheses
-from . import class_maps
+from . import class_maps, half_maps
 from .references import Renderer, prepared_map
 
 STACK, TABLE = 'references.mrcs', 'references.star'
@@ -67,7 +67,7 @@ def load_inputs(settings, job):
             'more than 10 percent apart; project one optics group at a time'
         )
     plan = resample.plan_resampling(volume.box, volume.pixel_size, box, float(np.median(pixel_sizes)))
-    resolution = _half_map_resolution(settings, volumes, mask)
+    resolution = half_maps.resolution(settings, job, volumes, mask)
     # Shifts in px of the references, whose box may differ.
     shifts = table.shifts() * box / table.box
     as_particles = settings.ctf == AS_PARTICLES
@@ -134,18 +134,6 @@ def _map_of_row(settings, table):
             'leave them out, or give --volume for them'
         )
     return np.where(strange, 2, halves - 1)
-
-
-def _half_map_resolution(settings, volumes, mask):
-    if not settings.half1:
-        return None
-    found = fsc.half_map_resolution(volumes[0].data, volumes[1].data, volumes[0].pixel_size, mask)
-    if found is None:
-        raise InputError(
-            f'{settings.half1} and {settings.half2} share no detail at all (FSC below {fsc.FSC_LIMIT} everywhere): '
-            'they are not half maps of one refinement'
-        )
-    return found
 
 
 def _check_lowpass(settings, volume):

@@ -1,5 +1,5 @@
 # make demo: set up, and run project -> train -> denoise -> evaluate through Scipion on data it makes itself
-# make test: set up, and run the tests
+# make test: set up, and run the checks, the documentation and all tests; make test-fast: the quick ones
 PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -23,8 +23,15 @@ $(READY): setup.py constraints.txt
 demo: $(READY)
 	$(BIN)/python -m cryoemgan.demo demo
 
+# Two processes, a file of tests each at a time: what the tests of a file share is made once.
+PARALLEL := -n 2 --dist loadfile
+
 test: $(READY) lint docs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# Without trainings and Scipion's projects: under two minutes on two cores.
+test-fast: $(READY)
+	$(BIN)/python -m pytest $(PARALLEL) -m fast
 
 # Pages and API as docs/_build/index.html; a warning is an error.
 docs: $(READY)

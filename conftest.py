@@ -6,6 +6,8 @@ import shutil
 import sys
 import tempfile
 
+import pytest
+
 if 'SCIPION_HOME' not in os.environ:
     # A folder for each run: two runs at once would share the projects' databases.
     os.environ['SCIPION_HOME'] = tempfile.mkdtemp(prefix='cryoemgan-scipion-')
@@ -27,3 +29,10 @@ if not os.path.exists(_hosts):
     os.makedirs(os.path.dirname(_hosts), exist_ok=True)
     with open(_hosts, 'w', encoding='utf-8') as _f:
         _f.write('[localhost]\nPARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d --map-by node %_(COMMAND)s\n')
+
+
+def pytest_collection_modifyitems(items):
+    """What is not slow is fast: ``-m fast`` leaves out trainings and Scipion's projects."""
+    for item in items:
+        if item.get_closest_marker('slow') is None:
+            item.add_marker(pytest.mark.fast)

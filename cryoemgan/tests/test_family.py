@@ -16,6 +16,8 @@ from cryoemgan.protocols.form import camel
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
+pytestmark = pytest.mark.slow
+
 BETA, WGAN = {'gan': 'beta', 'p': 1}, {'gan': 'wgan-gp', 'p': 1}
 # Table 4 of the paper.
 PAIRS = ((1, 1), (0.5, 0.5), (-0.5, -0.5), (-1, -1), (1, -1), (0.5, -0.5), (0, 0), (0.1, -0.1))

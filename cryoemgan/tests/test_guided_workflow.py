@@ -10,7 +10,7 @@ from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.protocols.train_form import GUIDED
 from cryoemgan.tests.workflow import ProjectTest
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.slow
 
 
 class TestGuided(ProjectTest):

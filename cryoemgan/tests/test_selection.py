@@ -15,7 +15,7 @@ from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.slow
 
 
 class MakeClasses(EMProtocol):

@@ -10,7 +10,7 @@ import pytest
 from cryoemgan.figures.style import read_columns
 from cryoemgan.tests.workflow import ProjectTest
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.slow
 WAIT = 240
 
 

@@ -15,7 +15,7 @@ from cryoemgan.protocols.train_form import MAP_FREE
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.slow
 
 
 class TestWorkflow(ProjectTest):

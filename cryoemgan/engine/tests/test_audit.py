@@ -18,7 +18,7 @@ from cryoemgan.engine.trust import negative_controls, thresholds
 
 from . import toypairs
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 COUNT, BOX = 160, 32
 

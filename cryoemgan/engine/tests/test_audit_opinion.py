@@ -14,7 +14,7 @@ from cryoemgan.engine.trust import second_opinion
 from . import toypairs
 from .test_audit import BOX, COUNT, audit
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 
 @pytest.fixture(scope='module')

@@ -23,7 +23,7 @@ from ..settings.train import Train
 from . import toypairs
 from .test_resume import ROOT
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 COUNT = 60
 SHORT = dict(iterations=6, evaluations=3, batch_size=8, threads=1, precision='float32')

@@ -18,7 +18,7 @@ from ..training.step import Training
 from . import toypairs
 from .test_train import data, train  # noqa: F401  the first is a fixture
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 
 def card(folder):

@@ -13,6 +13,8 @@ from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests import toypairs
 
+pytestmark = pytest.mark.slow
+
 GUIDED = dict(network='guided', iterations=4, evaluations=2, batch_size=8, threads=1, precision='float32')
 
 

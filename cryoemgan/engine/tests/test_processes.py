@@ -14,6 +14,8 @@ from . import toypairs
 from .test_resume import OPTIONS, ROOT
 from .test_train import rows, weights
 
+pytestmark = pytest.mark.slow
+
 # Adam's first steps are signs: at a high rate rounding of tiny gradients would grow.
 OPTIONS = {**OPTIONS, 'learning_rate_generator': 1e-5, 'learning_rate_discriminator': 1e-5, 'iterations': 3,
            'evaluations': 3}  # fmt: skip

@@ -20,6 +20,8 @@ from ..training import checkpoints
 from . import toypairs
 from .test_train import rows, weights
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
 # Everything that has a state: a GAN with two optimisers, averaging, schedule, augmentation, batches across epochs.

@@ -22,7 +22,7 @@ from cryoemgan.engine.training.validation import NoisyValidation
 
 from . import toypairs
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 BOX, COUNT, NOISE = 32, 240, 1.5
 

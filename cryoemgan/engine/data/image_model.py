@@ -92,7 +92,7 @@ class ImageModel(Columns):
 
     def magnification(self):
         """float64 [n,2,2], anisotropic magnification of each image, or None when there is none (`optics`)."""
-        return optics.magnification(self)
+        return optics.magnification(self)  # type: ignore[arg-type]
 
     def projections(self):
         """float64 [n,3,3]: `rotations` as the images show them, stretched where magnification is anisotropic."""
@@ -101,7 +101,7 @@ class ImageModel(Columns):
     @property
     def ctf_state(self):
         """CtfState that the table states; unknown where it states none (`image_state`)."""
-        return image_state.stated(self)
+        return image_state.stated(self)  # type: ignore[arg-type]
 
     def half_sets(self):
         """int64 [n] (1 or 2), or None when the refinement left none."""

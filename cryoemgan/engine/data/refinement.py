@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -44,7 +45,7 @@ def find_refinement(place: AnyPath) -> Refinement:
     result."""
     table = _table(Path(place))
     prefix = table.name.removesuffix('_data.star')
-    there = {key: _there(table.parent, [f'{prefix}{end}' for end in ends]) for key, ends in {
+    there: dict[str, Any] = {key: _there(table.parent, [f'{prefix}{end}' for end in ends]) for key, ends in {
         'volume': ['_class001.mrc'],
         'half1': ['_half1_class001_unfil.mrc'],
         'half2': ['_half2_class001_unfil.mrc'],

@@ -103,9 +103,9 @@ def seen(ctf: Tensor, mode: str) -> Tensor:
     square (the microscope's, times that of the correction), 'none' 1. ValueError for another mode."""
     if mode not in MODES:
         raise ValueError(f'mode: {mode!r} is not one of {", ".join(MODES)}')
-    return {'none': torch.ones_like, 'phase-flip': torch.abs, 'full': lambda c: c, 'premultiplied': torch.square}[mode](
-        ctf
-    )
+    if mode == 'full':
+        return ctf
+    return torch.ones_like(ctf) if mode == 'none' else ctf.abs() if mode == 'phase-flip' else ctf.square()
 
 
 def with_ctf(images: Images, pixel_size: ArrayLike, params: CtfParameters, mode: str = 'full') -> Images:

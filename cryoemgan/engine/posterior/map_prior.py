@@ -45,8 +45,9 @@ class Context:
 
     def part(self, rows):
         """Context of some of the particles."""
-        cut = [None if v is None else v[rows] for v in (self.matrices, self.shifts)]
-        return Context(self.pixel_size, self.ctf and {k: v[rows] for k, v in self.ctf.items()}, *cut, self.held)
+        matrices, shifts = (None if v is None else v[rows] for v in (self.matrices, self.shifts))
+        ctf = self.ctf and {k: v[rows] for k, v in self.ctf.items()}
+        return Context(self.pixel_size, ctf, matrices, shifts, self.held)
 
 
 @dataclass

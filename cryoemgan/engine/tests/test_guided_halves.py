@@ -24,6 +24,8 @@ from cryoemgan.engine.settings.simulate import Simulate
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.trust import negative_controls
 
+pytestmark = pytest.mark.slow
+
 BOX = 32
 FEW = dict(network='guided', batch_size=8, evaluations=1, bank_size=120, candidates=16, threads=1, precision='float32')
 

@@ -14,6 +14,8 @@ from cryoemgan.engine.imaging.spectra import coloured_noise
 from cryoemgan.engine.metrics.bayes_bound import BayesBound, Poses, _log_density, of_simulation
 from cryoemgan.engine.settings import Simulate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def problem():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .... import figures
 from ...data.refinement import Refinement, find_refinement
@@ -62,7 +63,7 @@ def _training(s: Report, job: Job) -> Json:
 
 def _refinement(s: Report) -> Refinement:
     """The files of the refinement, with those that were given in their place."""
-    given = {name: Path(getattr(s, name)) for name in ('particles', 'volume', 'half1', 'half2', 'mask')
+    given: dict[str, Any] = {name: Path(getattr(s, name)) for name in ('particles', 'volume', 'half1', 'half2', 'mask')
              if getattr(s, name)}  # fmt: skip
     if bool(s.half1) != bool(s.half2):
         raise InputError('--half1 and --half2 go together')

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from .. import networks
+from ..data.identity import Kin
 from ..devices import keep_freed_memory
 from ..errors import InputError
 from ..inference import assessment, assessment_from_copies, collapse
@@ -59,7 +60,10 @@ def load_inputs(settings: Train, job: Job) -> TrainInputs:
     mode = folds.choose(s.cross_fit, len(pairs), halves)
     if mode == 'halves' and s.target == 'references':
         _tell_half_maps(s, job, pairs)
-    parts = folds.make_folds(mode, len(pairs), halves, s.folds, s.validation_fraction, s.seed)
+    kin = pairs.kin()
+    _tell_kin(job, kin, halves if mode == 'halves' else None)
+    group = None if kin.alone else kin.group
+    parts = folds.make_folds(mode, len(pairs), halves, s.folds, s.validation_fraction, s.seed, group)
     _contaminate(s, job, pairs, np.unique(np.concatenate([p.training for p in parts])))
     tasks = [_fold_task(s, job, pairs, parts, k, start) for k in range(len(parts))]
     if s.batch_size > min(len(p.training) for p in parts):
@@ -88,7 +92,7 @@ def _fold_task(
         pairs=pairs,
         training=part.training,
         validation=part.validation,
-        names=pairs.names(part.touched),
+        who=pairs.who(part.touched),
         identity=identity,
         checkpoint=checkpoint,
         start=None if start is None else _first_weights(start, s, pairs, parts, part),
@@ -103,7 +107,7 @@ def _first_weights(
     if len(parts) == 1:
         first: nn.Module = next(iter(start.members.values()))
         return first
-    hidden = pairs.names(np.setdiff1d(np.arange(len(pairs)), part.touched))
+    hidden = pairs.who(np.setdiff1d(np.arange(len(pairs)), part.touched))
     seen = start.trained_on(hidden)
     for name in sorted(start.members, key=lambda n: n != part.name):
         if not seen[name].any():
@@ -113,6 +117,34 @@ def _first_weights(
         f'--init: every fold model of {s.init} was trained on particles that fold model {part.name} must not know; '
         'start without --init, or give up cross-fitting with --cross-fit none'
     )
+
+
+def _tell_kin(job: Job, kin: Kin, halves: Rows | None) -> None:
+    """Warn of copies, filaments, and of pairs that no fold model may learn from."""
+    if kin.copies:
+        job.warn(
+            f'{kin.copies} of {len(kin.group)} rows are copies: their image stands in another row already (symmetry '
+            'expansion, joined sets). All of them are used, those of one image on one side of every split'
+        )
+    if kin.filaments:
+        job.warn(
+            f'segments of {kin.filaments} filaments (_rlnHelicalTubeID) overlap: those of one filament stay on one '
+            'side of every split'
+        )
+    if halves is None:
+        return
+    strange = ~np.isin(halves, (1, 2))
+    if strange.any():
+        found = ', '.join(map(str, np.unique(halves[strange])))
+        job.warn(
+            f'{strange.sum()} of {len(halves)} pairs are in neither half set (_rlnRandomSubset is {found}): no fold '
+            'model learns from them. --cross-fit folds uses all of them'
+        )
+    if (both := folds.torn(halves, kin.group).sum()) and not kin.alone:
+        job.warn(
+            f'{both} of {len(halves)} pairs are copies or segments of one filament that the refinement put into both '
+            'half sets: no fold model learns from them, or it would know what it must not. --cross-fit folds uses them'
+        )
 
 
 def _tell_ctf(job: Job, pairs: TrainingPairs) -> None:

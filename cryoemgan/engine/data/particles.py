@@ -32,6 +32,8 @@ def open_particles(job: Job, path: AnyPath) -> ParticleTable:
     """
     table = ParticleTable.read(job.input(path))
     _require_finished(table)
+    for note in table.notes:
+        job.warn(note)
     job.record(_identity_of_images(table), table.images().files)
     return _without_bad_images(job, table) if getattr(job.settings, 'bad_images', '') == 'skip' else table
 

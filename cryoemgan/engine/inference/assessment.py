@@ -191,7 +191,7 @@ def sentence(measured: Json) -> str:
 
 def _unseen(model: Model, pairs: Any, positions: Rows) -> Flags:
     """bool [n, members]: the member does not know the particle."""
-    return ~np.stack(list(model.trained_on(pairs.names(positions)).values()), axis=1)
+    return ~np.stack(list(model.trained_on(pairs.who(positions)).values()), axis=1)
 
 
 def blind_weights(model: Model, pairs: Any, positions: Rows) -> Images:

@@ -5,7 +5,6 @@ last and atomically: at any moment the folder is the old model or the new one. A
 member; cross-fitting makes several, each knowing which particles it was trained on.
 """
 
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..posterior.map_prior import MapPrior
 from ..posterior.p_value import Power, PValueCalibration
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .card_schema import LARGEST, LIBRARY, check_library
+from .known_particles import KINDS, hashes_of, known
 
 # What a safetensors file may need beside its numbers.
 HEADER_ROOM = 2**20
@@ -120,27 +120,27 @@ class Model:
         """{member: ImagePosterior}; None for a blind network."""
         return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None
 
-    def trained_on(self, names):
-        """{member: bool [n]}: which of the particles with these names (`ParticleTable.names`) each has seen."""
-        asked = name_hashes(names)
-        return {m['name']: np.isin(asked, _read_ids(self.folder, m)) for m in self.card['members']}
+    def trained_on(self, who):
+        """{member: bool [n]}: which of these particles (`identity.Who`, or names alone) each has seen."""
+        return {m['name']: known(who, _read_ids(self.folder, m)) for m in self.card['members']}
 
 
-def save_model(folder, card, generators, trained_names, about=None, kept=(), guides=None):
+def save_model(folder, card, generators, trained_on, about=None, kept=(), guides=None):
     """Write a model folder, or replace the model in one.
 
     card: the entries of `card.CARD` that describe the model; format, version, members, created, statement
-    and licence are filled in here. generators: {member: networks.Networks.generator}. trained_names: {member:
-    names of its training particles}. about: {member: more entries of it in the card}. kept: entries, in the folder's
-    card, of members that stay as they are. guides: {member: MapPrior} of guided networks. Gives the card as written.
+    and licence are filled in here. generators: {member: networks.Networks.generator}. trained_on: {member:
+    Who its training particles are, or names}. about: {member: more entries of it in the card}. kept: entries, in the
+    folder's card, of members that stay as they are. guides: {member: MapPrior} of guided networks. Gives the
+    card as written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     members = []
     for name, generator in generators.items():
         weights, digest = _save(folder, name, '', generator.state_dict())
-        hashes = torch.from_numpy(np.unique(name_hashes(trained_names[name])))
-        ids, ids_digest = _save(folder, name, '.ids', {'ids': hashes})
+        hashes = hashes_of(trained_on[name])
+        ids, ids_digest = _save(folder, name, '.ids', {k: torch.from_numpy(v) for k, v in hashes.items()})
         members.append(
             dict(
                 (about or {}).get(name, {}),
@@ -149,7 +149,7 @@ def save_model(folder, card, generators, trained_names, about=None, kept=(), gui
                 sha256=digest,
                 ids=ids,
                 ids_sha256=ids_digest,
-                particles=len(hashes),
+                particles=len(hashes['ids']),
                 **_save_guide(folder, name, (guides or {}).get(name)),
             )
         )
@@ -169,13 +169,6 @@ def amend_card(folder, **entries):
     card |= entries
     check_card(card, folder)
     write_json(Path(folder) / CARD, card)
-
-
-def name_hashes(names):
-    """int64 [n]: 64 bits of BLAKE2b of each name; for a million particles a collision has a chance of 3e-8."""
-    return np.frombuffer(
-        b''.join(hashlib.blake2b(n.encode(), digest_size=8).digest() for n in names), dtype='<i8'
-    ).copy()
 
 
 def _save(folder, member, kind, tensors):
@@ -262,11 +255,15 @@ def _compare_shapes(path, expected, found):
 
 
 def _read_ids(folder, member):
-    path = _checked_file(folder / member['ids'], member['ids_sha256'], 8 * member['particles'])
+    path = _checked_file(folder / member['ids'], member['ids_sha256'], 8 * len(KINDS) * member['particles'])
     with open_tensors(path) as file:
-        if list(file.keys()) != ['ids'] or file.get_slice('ids').get_dtype() != 'I64':
+        kinds = list(file.keys())
+        if 'ids' not in kinds or not set(kinds) <= set(KINDS):
             raise InputError(f'{path}: does not hold the list of training particles')
-        return file.get_tensor('ids').numpy()
+        found = {kind: file.get_tensor(kind) for kind in kinds}
+    if any(v.dtype != torch.int64 or v.ndim != 1 for v in found.values()):
+        raise InputError(f'{path}: does not hold the list of training particles')
+    return {kind: v.numpy() for kind, v in found.items()}
 
 
 def _checked_file(path, digest, size):
@@ -276,8 +273,9 @@ def _checked_file(path, digest, size):
     if path.stat().st_size > size + HEADER_ROOM:
         raise InputError(f'{path}: {path.stat().st_size} bytes, the network of the card has only {size}')
     with path.open('rb') as file:
-        start = file.read(2)
-    if start == b'PK' or start[:1] == b'\x80':
+        start = file.read(9)
+    # A safetensors file begins with the length of its header (any bytes), and the header with a brace.
+    if start[8:] != b'{' and (start[:2] == b'PK' or start[:1] == b'\x80'):
         raise InputError(f'{path}: this is a pickle, which can execute code; only safetensors files are read')
     if file_digest(path) != digest:
         raise InputError(f'{path}: damaged or exchanged (its sha256 is not that in {CARD}); copy the model again')

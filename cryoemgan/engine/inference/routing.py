@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.half_sets import HALF
+from ..data.identity import who
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Routing:
 def route(model, table):
     """Routing of a table's particles through a Model: members that never saw a particle, all where none is left.
 
-    A particle is known by its name among a member's training particles, and by its half set: half map 1 holds the
+    A particle is known among a member's training particles by place or name, and by its half set: half map 1 holds the
     noise of all of half 1, whether they trained or not.
     """
-    seen = model.trained_on(table.names())
+    seen = model.trained_on(who(table))
     halves = table.half_sets()
     if halves is not None:
         for name in seen:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..shapes import Rows
+from ..shapes import Flags, Rows
 from . import sampling
 
 WHOLE = 'main'
@@ -40,7 +40,13 @@ def choose(mode: str, count: int, halves: Rows | None) -> str:
 
 
 def make_folds(
-    mode: str, count: int, halves: Rows | None, folds: int, validation_fraction: float, seed: int
+    mode: str,
+    count: int,
+    halves: Rows | None,
+    folds: int,
+    validation_fraction: float,
+    seed: int,
+    group: Rows | None = None,
 ) -> list[Fold]:
     """The Fold of every fold model.
 
@@ -58,6 +64,9 @@ def make_folds(
         Part of the pairs of each fold model that is kept out of training.
     seed : int
         Of the random choices.
+    group : Rows or None
+        [count], pairs of one group (copies, segments of a filament) stay on one side of every split. In mode halves,
+        those of a group that the refinement had in both halves are left out.
 
     Raises
     ------
@@ -66,7 +75,7 @@ def make_folds(
     """
     everything = np.arange(count)
     if mode == 'none':
-        training, validation = sampling.split(count, validation_fraction, seed)
+        training, validation = sampling.split(count, validation_fraction, seed, group)
         return [Fold(WHOLE, training, validation, training)]
     if mode == 'halves':
         if halves is None:
@@ -74,9 +83,10 @@ def make_folds(
                 '--cross-fit halves: the particles have no half sets (_rlnRandomSubset); take the particles that came '
                 'out of a gold-standard refinement, or --cross-fit folds'
             )
-        chosen = {f'half{h}': everything[halves == h] for h in (1, 2)}
+        apart = ~torn(halves, group)
+        chosen = {f'half{h}': everything[(halves == h) & apart] for h in (1, 2)}
     else:
-        fold = sampling.folds(count, folds, seed)
+        fold = sampling.folds(count, folds, seed, group)
         chosen = {f'without{k + 1}': everything[fold != k] for k in range(folds)}
     result = []
     for name, touched in chosen.items():
@@ -84,7 +94,16 @@ def make_folds(
             raise InputError(
                 f'--cross-fit {mode}: fold model {name} would have {len(touched)} pairs; use --cross-fit none'
             )
-        training, validation = (touched[i] for i in sampling.split(len(touched), validation_fraction, seed))
+        own = None if group is None else group[touched]
+        training, validation = (touched[i] for i in sampling.split(len(touched), validation_fraction, seed, own))
         # A validation particle chose the checkpoint, and half map 1 holds the noise of all of half 1.
         result.append(Fold(name, training, validation, touched))
     return result
+
+
+def torn(halves: Rows, group: Rows | None) -> Flags:
+    """Which pairs are in a group that the refinement put into both half sets: bool [count]."""
+    if group is None:
+        return np.zeros(len(halves), bool)
+    first, second = (np.unique(group[halves == h]) for h in (1, 2))
+    return np.isin(group, np.intersect1d(first, second))

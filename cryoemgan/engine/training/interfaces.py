@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import torch
 from numpy.typing import NDArray
 
+from ..data.identity import Kin, Who
 from ..shapes import Floats, Images, Rows, Tensor
 from .pair_scale import PairScale
 
@@ -74,8 +75,14 @@ class TrainingPairs(Protocol):
     def own_half_maps(self) -> bool:
         """Whether the references of each half set come from the half map of that set."""
 
+    def who(self, positions: Rows) -> Who:
+        """Who the particles at these positions are."""
+
     def names(self, positions: Rows) -> list[str]:
-        """Identities of the particles at these positions."""
+        """Their names."""
+
+    def kin(self) -> Kin:
+        """What of the pairs belongs on one side of a split."""
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles, targets), [n, box, box] in their own grey values."""

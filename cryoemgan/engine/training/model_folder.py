@@ -31,7 +31,7 @@ def write_model(task: FoldTask, job: Job, generator: nn.Module, score: Json) -> 
     card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in SCORES if k in score} if others else score
     name = task.name
     save_model(
-        folder, card, {name: generator}, {name: task.names}, {name: {'metrics': score}}, others,
+        folder, card, {name: generator}, {name: task.who}, {name: {'metrics': score}}, others,
         {name: task.pairs.map_prior},
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..data.identity import Kin, Who, kin, who
 from ..data.image_state import of_particles
 from ..data.matching import match
 from ..data.particles import open_particles
@@ -71,10 +72,18 @@ class NoisyPairs:
         """False: there is no map."""
         return False
 
+    def who(self, positions: Rows) -> Who:
+        """Who the particles at these positions are."""
+        return who(self.particles).at(self.rows[positions])
+
     def names(self, positions: Rows) -> list[str]:
-        """Identities of the particles at these positions."""
-        names = self.particles.names()
-        return [names[r] for r in self.rows[positions]]
+        """Their names."""
+        return self.who(positions).names
+
+    def kin(self) -> Kin:
+        """What of the pairs belongs on one side of a split."""
+        found = kin(self.particles)
+        return Kin(found.group[self.rows], found.copies, found.filaments)
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles, their targets), [n, box, box] in their own grey values."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.identity import Kin, Who, kin, who
 from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.sampling import chunks
@@ -87,10 +88,18 @@ class ReferencePairs:
         """Leave out the pairs where ``kept`` [len] is False."""
         self.rows, self.reference_rows = self.rows[kept], self.reference_rows[kept]
 
+    def who(self, positions: Rows) -> Who:
+        """Who the particles at these positions are."""
+        return who(self.particles).at(self.rows[positions])
+
     def names(self, positions: Rows) -> list[str]:
-        """Identities of the particles at these positions."""
-        names = self.particles.names()
-        return [names[r] for r in self.rows[positions]]
+        """Their names."""
+        return self.who(positions).names
+
+    def kin(self) -> Kin:
+        """What of the pairs belongs on one side of a split."""
+        found = kin(self.particles)
+        return Kin(found.group[self.rows], found.copies, found.filaments)
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles, references), [n, box, box] in their own grey values, resampled to the box."""

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from .. import networks
+from ..data.identity import Who
 from ..data.sampling import evenly_spread
 from ..job import Job
 from ..networks import Networks, parameter_count
@@ -42,7 +43,7 @@ class FoldTask:
 
     name: of it; all_names: of all fold models of the run. place: its sub-folder of the run ('' or 'members/NAME/').
     settings: filled, with its own seed and share of the minutes. training, validation: positions among the pairs.
-    names: identities of the particles that it knows of. identity: what a resumed run must share. checkpoint: of an
+    who: the particles that it knows of. identity: what a resumed run must share. checkpoint: of an
     interrupted run, or None. start: generator to begin with, or None. fresh: source of fresh pairs, or None.
     """
 
@@ -53,7 +54,7 @@ class FoldTask:
     pairs: TrainingPairs
     training: Rows
     validation: Rows
-    names: list[str]
+    who: Who
     identity: Json
     checkpoint: Json | None
     start: nn.Module | None

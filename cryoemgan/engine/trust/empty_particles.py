@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.identity import who
 from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..devices import choose_precision
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..imaging.resample import resample
 from ..inference import boxes
 from ..inference.ensemble import Ensemble
+from ..inference.known_particles import hashes_of, known
 from ..inference.routing import Routing, route
 from ..metrics.pair_agreement import FEWEST
 
@@ -32,7 +34,7 @@ def load_empty_particles(settings, job, particles, model, most):
     table = open_particles(job, settings.noise_particles)
     if len(table) < FEWEST:
         raise InputError(f'--noise-particles: {table.path} has only {len(table)} images; at least {FEWEST} are needed')
-    shared = len(set(table.names()) & set(particles.names()))
+    shared = int(known(who(table), hashes_of(who(particles))).sum())
     if shared:
         raise InputError(
             f'--noise-particles: {shared} of {len(table)} images of {table.path} are among the particles: they are not '

@@ -10,6 +10,7 @@ import pyworkflow.protocol.params as params
 from ..engine.errors import InputError
 from ..engine.settings import COMMANDS, Settings
 from ..engine.settings.base import flag, value_type
+from ..engine.settings.reading import Reading
 
 # Settings that the protocol gives itself.
 OURS = ('output', 'threads', 'device', 'resume', 'overwrite')
@@ -119,7 +120,10 @@ class SettingsForm(FormHabits):
     @classmethod
     def _form_fields(cls):
         """The settings that are fields of the form, in their order."""
-        hidden, common = (*OURS, *cls._from_inputs), {f.name for f in dataclasses.fields(Settings)}
+        hidden, common = {*OURS, *cls._from_inputs}, {f.name for f in dataclasses.fields(Settings)}
+        if issubclass(cls._settings_class(), Reading):
+            # Scipion's sets say where their images are, and how large their pixels.
+            hidden |= {'images_folder', 'pixel_size', 'passthrough'}
         shown = [f for f in dataclasses.fields(cls._settings_class()) if f.name not in hidden]
         # What every verb has (the seed) comes last.
         return sorted(shown, key=lambda f: f.name in common)

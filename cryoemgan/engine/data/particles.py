@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..files import WHOLE, read_json
 from ..run_folder import SETTINGS, SUMMARY
 from ..shapes import AnyPath, Json
+from .cryosparc import is_cs
 from .sampling import chunks, evenly_spread
 from .table import ParticleTable
 
@@ -30,7 +31,14 @@ def open_particles(job: Job, path: AnyPath) -> ParticleTable:
     that hold no numbers are left out, named and counted. InputError for what cannot be read, and for the table of a
     run that has not finished.
     """
-    table = ParticleTable.read(job.input(path))
+    s = job.settings
+    passthrough = getattr(s, 'passthrough', None)
+    table = ParticleTable.read(
+        job.input(path),
+        getattr(s, 'images_folder', None),
+        getattr(s, 'pixel_size', None),
+        passthrough and job.input(passthrough) if is_cs(path) else None,
+    )
     _require_finished(table)
     for note in table.notes:
         job.warn(note)

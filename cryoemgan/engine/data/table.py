@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..job import atomic
-from . import image_state
+from . import cryosparc, image_state
 from .columns import cells
 from .image_model import SHIFTS, ImageModel
 from .image_names import image_place, normalised_names, without_format
@@ -29,13 +29,24 @@ class ParticleTable(ImageModel):
 
     def __init__(self, document, path):
         self._document, self.path, self._images = document, Path(path), None
+        # Where else to look for stacks; rows as cryoSPARC had them, of a table that came from there.
+        self._folder, self._cs = None, None
         # Sentences about what was read otherwise than it may seem.
         self.notes = []
         self._find_blocks()
 
     @classmethod
-    def read(cls, path):
-        """Read a STAR file; InputError when it is missing, malformed, empty or has no images."""
+    def read(cls, path, images_folder=None, pixel_size=None, passthrough=None):
+        """Read a STAR file, or a .cs file of cryoSPARC; InputError when it is missing, malformed, empty or has no
+        images.
+
+        images_folder: where its stacks lie, if not where it says; pixel_size: of its images, A, instead of what it
+        says; passthrough: second file of a cryoSPARC job. Tables of this program need none of them.
+        """
+        if cryosparc.is_cs(path):
+            return cls._read_cs(path, images_folder, pixel_size, passthrough)
+        if passthrough:
+            raise InputError(f'--passthrough: {path} is no .cs file')
         found = read_star(path)
         table = cls(found.document, path)
         table.notes += found.notes
@@ -49,6 +60,20 @@ class ParticleTable(ImageModel):
             raise InputError(f'{path}: no particles: the table has labels, but no rows')
         table._row_of_image()
         require_single_particles(table)
+        if not table.provenance:
+            table._folder = images_folder and Path(images_folder)
+            if pixel_size:
+                table._fill('rlnImagePixelSize', f'{pixel_size:.6f}')
+                table.set('rlnImagePixelSize', np.full(len(table), float(pixel_size)))
+        return table
+
+    @classmethod
+    def _read_cs(cls, path, images_folder, pixel_size, passthrough):
+        found = cryosparc.read_cs(path, passthrough, pixel_size)
+        table = cls.create(path, found.columns, found.optics)
+        table.notes, table._cs = list(found.notes), found.array
+        table._folder = images_folder and Path(images_folder)
+        table._row_of_image()
         return table
 
     @classmethod
@@ -77,6 +102,10 @@ class ParticleTable(ImageModel):
             self._images = Images(paths, [files[n] for n in names], index, self.describe)
         return self._images
 
+    def places(self):
+        """(position in the stack from 0 int [n], name of the stack [n]) of each image."""
+        return self._row_of_image()
+
     def stack_folder(self):
         """Folder of the first image's stack."""
         return self._find(image_place(self.strings('rlnImageName')[0])[1]).resolve().parent
@@ -99,14 +128,18 @@ class ParticleTable(ImageModel):
         return np.array([s[0] for s in split]) - 1, [s[1] for s in split]
 
     def _find(self, name):
-        """A stack named in the table: absolute, or relative to the table's folder, a folder above, or here."""
+        """A stack named in the table: absolute, or relative to --images-folder, the table's folder, a folder above, or
+        here; in --images-folder also by its last part alone."""
         folder = self.path.resolve().parent
+        bases = [folder, *folder.parents, Path.cwd()]
         for path in dict.fromkeys((name, without_format(name))):
-            for base in (folder, *folder.parents, Path.cwd()):
-                if (base / path).exists():
-                    return base / path
+            inside = [self._folder / path, self._folder / Path(path).name] if self._folder else []
+            for found in (*inside, *(base / path for base in bases)):
+                if found.exists():
+                    return found
         raise InputError(
-            f'{self.path}: image stack {name} not found beside the table, in a folder above it, or in {Path.cwd()}'
+            f'{self.path}: image stack {name} not found {f"in {self._folder}, " if self._folder else ""}beside the '
+            f'table, in a folder above it, or in {Path.cwd()}. --images-folder says where else to look'
         )
 
     def relocate(self, folder):
@@ -164,9 +197,7 @@ class ParticleTable(ImageModel):
         stack: file name of the new images, beside the new table. box (px), pixel_size (A): when they change, shifts
         in px change with them (those in A stay). rows: subset, in order.
         """
-        new = self._copy(stack)
-        if rows is not None:
-            new._keep(rows)
+        new = self._copy(stack, rows)
         new.set('rlnImageOriginalName', new.strings('rlnImageName'))
         new.set('rlnImageName', [f'{i + 1:06d}@{stack}' for i in range(len(new))])
         if pixel_size is not None:
@@ -180,8 +211,7 @@ class ParticleTable(ImageModel):
 
         A stack that a table elsewhere would not find is named by its absolute path.
         """
-        new = self._copy(self.path.name)
-        new._keep(rows)
+        new = self._copy(self.path.name, rows)
         split = [image_place(n) for n in new.strings('rlnImageName')]
         found = {name: self._find(name).resolve() for name in dict.fromkeys(name for _, name in split)}
         # A stack of that name may lie here, too, and be another one.
@@ -194,12 +224,14 @@ class ParticleTable(ImageModel):
 
     def kept(self, rows):
         """The table without the other rows; nothing else is another."""
-        new = self._copy(self.path.name)
-        new._keep(rows)
-        return new
+        return self._copy(self.path.name, rows)
 
-    def _copy(self, name):
-        return ParticleTable(copy.deepcopy(self._document), self.path.with_name(name))
+    def _copy(self, name, rows=None):
+        new = ParticleTable(copy.deepcopy(self._document), self.path.with_name(name))
+        new._folder, new._cs = self._folder, cryosparc.rows_of(self._cs, rows)
+        if rows is not None:
+            new._keep(rows)
+        return new
 
     def _keep(self, rows):
         loop = self._loop
@@ -227,10 +259,13 @@ class ParticleTable(ImageModel):
                     column[row] = f'{float(column[row]) * ratio:.6f}'
 
     def write(self, path):
-        """Write the STAR file atomically."""
+        """Write the STAR file atomically; particles of cryoSPARC are written as a .cs file, too."""
         with atomic(path) as partial:
             partial.write_text(as_text(self._document), encoding='utf-8')
         self.path = Path(path)
+        if self._cs is not None:
+            with atomic(self.path.with_suffix(cryosparc.SUFFIX)) as partial:
+                cryosparc.write_cs(partial, self._cs, self)
 
 
 def _camel(key):

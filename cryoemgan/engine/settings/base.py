@@ -159,7 +159,9 @@ class Settings:
     @classmethod
     def of_machine(cls) -> frozenset[str]:
         """Names of settings that say where and how to compute, not what."""
-        return frozenset({'output', 'threads', 'device', 'resume', 'overwrite', 'batch_size', 'bad_images'})
+        return frozenset(
+            {'output', 'threads', 'device', 'resume', 'overwrite', 'batch_size', 'bad_images', 'images_folder'}
+        )
 
     @classmethod
     def of_length(cls) -> frozenset[str]:

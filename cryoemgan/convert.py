@@ -12,18 +12,22 @@ import gemmi
 import numpy as np
 from pwem.constants import NO_INDEX
 
-from .constants import CTF_FLIP, CTF_NONE
+from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_PREMULTIPLIED
 from .engine.data.image_names import split_image_name
+from .engine.data.image_state import FLAGS
+from .engine.data.optics import MAGNIFICATION
 from .engine.data.star import star_of_text
 from .engine.data.star_cells import PROVENANCE, as_text, quoted, value_of
 from .engine.data.table import ParticleTable
+from .engine.errors import InputError
 from .engine.geometry import matrix_to_euler
 from .engine.job import atomic
 from .stack_conversion import as_mrc, is_readable
 
 BLOCK = 4096
 # Columns of RELION's table that Scipion's importers keep as extra attributes, and that the engine uses or hands on.
-EXTRA = ('rlnRandomSubset', 'rlnCtfBfactor', 'rlnCtfScalefactor', 'rlnGroupName', 'rlnOriginalParticleName')
+EXTRA = ('rlnRandomSubset', 'rlnCtfBfactor', 'rlnCtfScalefactor', 'rlnGroupName', 'rlnOriginalParticleName',
+         'rlnHelicalTubeID')  # fmt: skip
 # What the engine found about single particles: attributes of the items, by which Scipion sorts and filters.
 OURS = 'cryoemgan'
 # Name of the image that a denoised one was made from, relative to the project: its identity for the engine.
@@ -31,6 +35,9 @@ ORIGINAL = 'rlnImageOriginalName'
 # Enough for the engine's block, which stands last in a table.
 TAIL = 2**16
 MICROSCOPE = ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast')
+# Columns of an optics group that change what its images are.
+OPTICAL = (*MICROSCOPE, *MAGNIFICATION, *FLAGS, 'rlnBeamTiltX', 'rlnBeamTiltY', 'rlnOddZernike', 'rlnEvenZernike')
+PREMULTIPLIED = 'rlnCtfDataAreCtfPremultiplied'
 
 
 def matrices_to_angles(matrices):
@@ -92,8 +99,9 @@ def _provenance_text(particles):
     found = _provenance_block(particles)
     if found is not None:
         return as_text(found)
-    state = CTF_NONE if particles.isAmplitudeCorrected() else CTF_FLIP if particles.isPhaseFlipped() else None
-    return f'data_{PROVENANCE}\n\n_{PROVENANCE}Ctf {state}\n' if state else ''
+    state = state_of(particles)
+    # Where nothing is known, nothing is said.
+    return f'data_{PROVENANCE}\n\n_{PROVENANCE}Ctf {state}\n' if state != CTF_FULL else ''
 
 
 class _Writer:
@@ -110,9 +118,11 @@ class _Writer:
         self._extra = _extra_labels(first)
         # The name of a converted image is not its identity.
         self._original = first.hasAttribute('_' + ORIGINAL) or not is_readable(first.getFileName())
-        info = particles.getAcquisition().getAttributeValue('opticsGroupInfo')
-        # RELION's importer leaves the optics groups in the set, and their number in the items.
-        self._relion = _relion_optics(info) if info and first.hasAttribute('_rlnOpticsGroup') else None
+        # RELION's importer leaves the optics groups in the set, and their number sometimes in the items.
+        self._numbered = first.hasAttribute('_rlnOpticsGroup')
+        self._relion = optics_of(particles)
+        if self._relion and not self._numbered:
+            self._relion = _one_group(self._relion)
         self._whole = _microscope(particles.getAcquisition())
         self._own = first.hasAcquisition()
         self._groups = {}
@@ -134,7 +144,8 @@ class _Writer:
             row.append(item.getTransform().getMatrix())
         if self._ctf:
             ctf = item.getCTF()
-            row += [ctf.getDefocusU(), ctf.getDefocusV(), ctf.getDefocusAngle(), ctf.getPhaseShift() or 0.0]
+            phase = ctf.getPhaseShift() or item.getAttributeValue('_rlnPhaseShift') or 0.0
+            row += [ctf.getDefocusU(), ctf.getDefocusV(), ctf.getDefocusAngle(), phase]
         if self._coordinates:
             c = item.getCoordinate()
             name = c.getMicName() or (f'mic{c.getMicId()}' if c.getMicId() else 'none')
@@ -181,7 +192,7 @@ class _Writer:
     def _group(self, item):
         """Number of an item's optics group."""
         if self._relion is not None:
-            return item.getAttributeValue('_rlnOpticsGroup')
+            return item.getAttributeValue('_rlnOpticsGroup') if self._numbered else self._relion['rlnOpticsGroup'][0]
         own = _microscope(item.getAcquisition()) if self._own else self._whole
         setting = tuple(w if v is None else v for v, w in zip(own, self._whole))
         return self._groups.setdefault(setting, len(self._groups) + 1)
@@ -228,11 +239,42 @@ def _microscope(acquisition):
     return acquisition.getVoltage(), acquisition.getSphericalAberration(), acquisition.getAmplitudeContrast()
 
 
-def _relion_optics(text):
-    """Columns of the optics table that RELION's importer left in the set's acquisition."""
-    block = star_of_text(text, 'opticsGroupInfo').document.find_block('optics')
-    loop = next(item.loop for item in block if item.loop is not None)
+def optics_of(particles):
+    """{label: values as text} of the optics groups that RELION's importer left in the set's acquisition, or None."""
+    text = particles.getAcquisition().getAttributeValue('opticsGroupInfo')
+    block = star_of_text(text, 'opticsGroupInfo').document.find_block('optics') if text else None
+    loop = next((item.loop for item in block if item.loop is not None), None) if block is not None else None
+    if loop is None or '_rlnOpticsGroup' not in loop.tags or not loop.length():
+        return None
     return {tag[1:]: [value_of(c) for c in block.find_loop(tag)] for tag in loop.tags}
+
+
+def is_premultiplied(particles):
+    """Whether RELION's optics groups say that the images were multiplied by their CTF."""
+    groups = optics_of(particles) or {}
+    return any(float(v) for v in groups.get(PREMULTIPLIED, ()))
+
+
+def state_of(particles):
+    """What the images of a set hold of the CTF, as Scipion and RELION's optics groups say it."""
+    if particles.isAmplitudeCorrected():
+        return CTF_NONE
+    if is_premultiplied(particles):
+        return CTF_PREMULTIPLIED
+    return CTF_FLIP if particles.isPhaseFlipped() else CTF_FULL
+
+
+def _one_group(groups):
+    """The optics group of a set whose items do not say which is theirs: the only one, or one of several that are alike
+    in all that changes an image. InputError when they differ."""
+    different = [label for label in OPTICAL if len(set(groups.get(label, ()))) > 1]
+    if different:
+        raise InputError(
+            f'the set has {len(groups["rlnOpticsGroup"])} optics groups, which differ in _{", _".join(different)}, but '
+            "its particles do not say to which they belong (RELION's importer did not keep it): import each optics "
+            'group as a set of its own, or assign optics groups with the protocol of scipion-em-relion'
+        )
+    return {label: values[:1] for label, values in groups.items()}
 
 
 def _cells(values):

@@ -9,8 +9,8 @@ import numpy as np
 from pwem.constants import NO_INDEX
 from pyworkflow.object import Float, Integer, String
 
-from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_UNKNOWN
-from .convert import ORIGINAL, OURS
+from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_PREMULTIPLIED, CTF_UNKNOWN
+from .convert import ORIGINAL, OURS, PREMULTIPLIED, is_premultiplied
 from .engine.data.image_names import split_image_name
 from .engine.data.table import ParticleTable
 from .engine.errors import InputError
@@ -126,7 +126,10 @@ def _state_ctf(output, particles, ctf):
     output.setHasCTF(ctf != CTF_NONE and particles.hasCTF())
     output.setIsPhaseFlipped(ctf in (CTF_FLIP, CTF_NONE))
     output.setIsAmplitudeCorrected(ctf == CTF_NONE)
-    assert ctf in (CTF_FULL, CTF_FLIP, CTF_NONE), ctf
+    assert ctf in (CTF_FULL, CTF_FLIP, CTF_NONE, CTF_PREMULTIPLIED), ctf
+    if is_premultiplied(particles) and ctf != CTF_PREMULTIPLIED:
+        info = output.getAcquisition().opticsGroupInfo
+        info.set(info.get().replace(PREMULTIPLIED, f'{PREMULTIPLIED}OfInput'))
 
 
 def _without_ctf(items):

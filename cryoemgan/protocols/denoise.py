@@ -5,7 +5,8 @@ from enum import Enum
 
 from pwem.objects import SetOfParticles
 
-from ..constants import CTF_FLIP, CTF_FULL, CTF_UNKNOWN, PURPOSE
+from ..constants import CTF_NONE, CTF_UNKNOWN, PURPOSE
+from ..convert import state_of
 from ..objects import DenoiserModel
 from ..results import Result
 from .base import CryoEMGANProtBase
@@ -66,8 +67,8 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         """What the denoised images hold of the CTF: what the model's references held."""
         state = result.ctf or model.getCtfState()
         # "As the input" when references were the input's own kind: flags stay what they are.
-        as_input = CTF_FLIP if particles.isPhaseFlipped() else CTF_FULL
-        return None if state in (as_input, CTF_UNKNOWN, None, '') else state
+        as_input = state_of(particles)
+        return None if state in (as_input, CTF_UNKNOWN, None, '') and state != CTF_NONE else state
 
     # --------------------------- INFO functions ------------------------------
     def _warnings(self):
@@ -78,15 +79,10 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
             return []
         if particles is None or model is None:
             return []
-        if particles.isPhaseFlipped() != (model.getCtfState() == CTF_FLIP) and model.getCtfState() in (
-            CTF_FULL,
-            CTF_FLIP,
-        ):
-            return [
-                f'The model learned images with CTF "{model.getCtfState()}", but the particles are '
-                f'{"" if particles.isPhaseFlipped() else "not "}phase-flipped.'
-            ]
-        return []
+        state = state_of(particles)
+        if model.getCtfState() in (state, CTF_NONE, CTF_UNKNOWN):
+            return []
+        return [f'The model learned images with CTF "{model.getCtfState()}", but the particles hold it as "{state}".']
 
     def _summary_lines(self, summary):
         count, seconds = summary['particles'], summary['wall_seconds']

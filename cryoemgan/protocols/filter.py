@@ -4,7 +4,9 @@ from enum import Enum
 
 from pwem.objects import SetOfParticles
 
-from ..constants import CTF_FLIP, CTF_FULL, CTF_NONE
+from ..constants import CTF_NONE
+from ..convert import state_of
+from ..engine.settings.project import AS_PARTICLES
 from ..results import Result
 from .base import CryoEMGANProtBase
 
@@ -76,10 +78,9 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
         particles, ctf = self.inputParticles.get(), self._form_values().get('ctf')
         if particles is None or not particles.hasCTF():
             return []
-        if particles.isPhaseFlipped() and ctf == CTF_FULL:
-            return [f'The particles are phase-flipped: choose "{CTF_FLIP}" as the CTF in the result.']
-        if not particles.isPhaseFlipped() and ctf == CTF_FLIP:
-            return [f'The particles are not phase-flipped: choose "{CTF_FULL}" as the CTF in the result.']
+        state = state_of(particles)
+        if ctf not in (state, CTF_NONE, AS_PARTICLES):
+            return [f'The particles hold the CTF as "{state}", and so will the result: choose "{AS_PARTICLES}".']
         return []
 
     def _summary_lines(self, summary):

@@ -5,7 +5,9 @@ from enum import Enum
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses3D, SetOfParticles
 
-from ..constants import CTF_FLIP, CTF_FULL, CTF_NONE
+from ..constants import CTF_NONE
+from ..convert import state_of
+from ..engine.settings.project import AS_PARTICLES
 from ..results import Result
 from .base import CryoEMGANProtBase, describe_alignment_error
 from .map_input import class_maps, has_half_sets, own_half_maps, particles_of_classes, write_map
@@ -192,12 +194,12 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         particles = self._given_particles()
         if particles is None:
             return []
-        flipped = particles.isPhaseFlipped()
-        warnings = []
-        if flipped and self._ctf() == CTF_FULL:
-            warnings.append(f'The particles are phase-flipped, the references would not be: choose "{CTF_FLIP}".')
-        if not flipped and self._ctf() == CTF_FLIP:
-            warnings.append(f'The particles are not phase-flipped: choose "{CTF_FULL}".')
+        state, warnings = state_of(particles), []
+        if self._ctf() not in (state, CTF_NONE, AS_PARTICLES):
+            warnings.append(
+                f'The particles hold the CTF as "{state}", the references would as "{self._ctf()}": choose '
+                f'"{AS_PARTICLES}".'
+            )
         volume = self.inputVolume.get()
         own = not self._from_classes() and self.halfMaps == HALVES_OF_MAP and volume is not None
         if own and own_half_maps(volume) and not self._half_maps():

@@ -47,7 +47,8 @@ def data(tmp_path):
         ('uid', '<u8'), ('ctf/df1_A', '<f4'), ('ctf/df2_A', '<f4'), ('ctf/df_angle_rad', '<f4'),
         ('ctf/accel_kv', '<f4'), ('ctf/cs_mm', '<f4'), ('ctf/amp_contrast', '<f4'), ('ctf/phase_shift_rad', '<f4'),
         ('ctf/anisomag', '<f4', (4,)), ('ctf/tilt_A', '<f4', (2,)), ('location/micrograph_path', 'S20'),
-        ('location/micrograph_shape', '<u4', (2,)), ('location/center_x_frac', '<f4'), ('location/center_y_frac', '<f4'),
+        ('location/micrograph_shape', '<u4', (2,)), ('location/center_x_frac', '<f4'),
+        ('location/center_y_frac', '<f4'),
     ])  # fmt: skip
     order = rng.permutation(COUNT)
     through['uid'] = uid[order]

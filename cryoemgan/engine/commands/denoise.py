@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..data import optics
+from ..data.image_state import CtfState
 from ..data.particles import open_particles
 from ..data.stack_writer import ResumableStack
 from ..data.table import ParticleTable
@@ -215,6 +217,14 @@ def _warn_before(job, inputs):
         job.warn(blank)
     if table.provenance.get('verb') == 'denoise':
         job.warn(f'{table.path} holds denoised particles already; the model was trained on noisy ones')
+    held, learnt = table.ctf_state, model.card['ctf']
+    if CtfState.UNKNOWN not in (held, learnt) and learnt not in (held, CtfState.NONE):
+        job.warn(
+            f'{table.path}: these particles hold the CTF as "{held}", the model learnt images that hold it as '
+            f'"{learnt}": what it shows is not to be trusted'
+        )
+    for sentence in optics.unread(table) if model.guides else ():
+        job.warn(sentence)
     grey = boxes.grey_scale_warning(model, table.images(), inputs.plan)
     if grey:
         job.warn(grey)

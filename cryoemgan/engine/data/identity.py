@@ -136,8 +136,9 @@ def kin(table: ParticleTable) -> Kin:
 
 
 def _labels(values: Sequence[str]) -> Rows:
-    found: Rows = np.unique(np.asarray(values, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
-    return found
+    """Number of each different value, from 0 in order of appearance."""
+    seen: dict[str, int] = {}
+    return np.array([seen.setdefault(value, len(seen)) for value in values], np.int64)
 
 
 def _joined(labels: Sequence[Rows]) -> Rows:

@@ -12,17 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gemmi
-import numpy as np
 
 from ..errors import InputError
 from ..shapes import AnyPath
 from .foreign import what_is_it
-from .star_cells import PROVENANCE, cif_cell, short, words_of
+from .star_cells import PROVENANCE, cif_cell, is_plain, short, words_of
 
-# For one search instead of forty: white space is a blank, what CIF reads otherwise at the beginning of a word is !.
-KINDS = bytes(32 if c in b' \t\n' else 33 if c in b'_#$\'"[];\0' else 97 for c in range(256))
-RESERVED = (b'data_', b'loop_', b'save_', b'stop_', b'global_')
-BLANKS = (b'\n', b' ', b'\t')
 # Rows are looked at in pieces of this many characters: their words must not all be in memory at once.
 PIECE = 2**22
 BLANK_LINE = re.compile(r'\n[ \t]*(?=\n|\Z)')
@@ -209,7 +204,7 @@ class _Translation:
         end = BLANK_LINE.search(self._text, max(self._at - 1, 0))
         stop = end.start() if end else len(self._text)
         for start, piece in _pieces(self._text, self._at, stop):
-            if _is_plain(piece, width):
+            if is_plain(piece, width):
                 self._out.append(piece)
                 count = piece.count('\n') + 1
                 self._row, self._line = self._row + count, self._line + count
@@ -224,7 +219,7 @@ class _Translation:
             line = self._peek()
             if not line.strip():
                 return False
-            if _is_plain(line, width):
+            if is_plain(line, width):
                 self._after_blank += behind_blank
                 self._row += 1
                 self._keep(line)
@@ -283,27 +278,3 @@ def _pieces(text: str, start: int, stop: int) -> Iterator[tuple[int, str]]:
         end = stop if end < 0 else end
         yield start, text[start:end]
         start = end + 1
-
-
-def _is_plain(rows: str, width: int) -> bool:
-    """Whether CIF reads these lines as RELION does, each with ``width`` cells."""
-    if not rows.isascii():
-        return False
-    text = rows.encode('ascii')
-    kinds = text.translate(KINDS)
-    if kinds.startswith(b'!') or b' !' in kinds:
-        return False
-    lower = b'\n' + text.lower()
-    if any(word in lower and any(blank + word in lower for blank in BLANKS) for word in RESERVED):
-        return False
-    return _have_width(np.frombuffer(text, np.uint8), np.frombuffer(kinds, np.uint8), width)
-
-
-def _have_width(text: np.ndarray, kinds: np.ndarray, width: int) -> bool:
-    """Whether each line has ``width`` words. text: bytes of the lines; kinds: 32 where they are white space."""
-    filled = kinds != 32
-    begins = filled.copy()
-    begins[1:] &= ~filled[:-1]
-    ends = np.flatnonzero(text == 10)
-    before = np.searchsorted(np.flatnonzero(begins), np.append(ends, len(text)))
-    return bool((np.diff(before, prepend=0) == width).all())

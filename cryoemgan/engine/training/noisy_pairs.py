@@ -7,6 +7,7 @@ The role of the reference is played by a noisy image in network units;
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -74,7 +75,11 @@ class NoisyPairs:
 
     def who(self, positions: Rows) -> Who:
         """Who the particles at these positions are."""
-        return who(self.particles).at(self.rows[positions])
+        return self._who.at(self.rows[positions])
+
+    @cached_property
+    def _who(self) -> Who:
+        return who(self.particles)
 
     def names(self, positions: Rows) -> list[str]:
         """Their names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -90,7 +91,11 @@ class ReferencePairs:
 
     def who(self, positions: Rows) -> Who:
         """Who the particles at these positions are."""
-        return who(self.particles).at(self.rows[positions])
+        return self._who.at(self.rows[positions])
+
+    @cached_property
+    def _who(self) -> Who:
+        return who(self.particles)
 
     def names(self, positions: Rows) -> list[str]:
         """Their names."""

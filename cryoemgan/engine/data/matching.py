@@ -30,17 +30,16 @@ def match(a: ParticleTable, b: ParticleTable) -> tuple[Rows, Rows]:
     agree: equal names of other particles are no match. Rows that show one image several times are told apart by their
     angles, and equal ones by their order. InputError when they share none.
     """
-    pairs, disagree = _by_key(a, b, a.identities(), b.identities(), [('id', 'id')])
+    of_a, of_b = a.identities(), b.identities()
+    pairs, disagree = _by_key(a, b, of_a, of_b, [('id', 'id')])
     if pairs is None:
-        names = [{k: v for k, v in t.identities().items() if k != 'id'} for t in (a, b)]
-        pairs, other = _by_key(a, b, *names, NAMES)
+        pairs, other = _by_key(a, b, of_a, of_b, NAMES)
         disagree = other or disagree
     if pairs is None:
-        pairs, other = _by_key(a, b, *({k: [tail(n) for n in v] for k, v in of.items()} for of in names), NAMES)
+        pairs, other = _by_key(a, b, _without_folders(of_a), _without_folders(of_b), NAMES)
         disagree = other or disagree
     if pairs is None:
-        places = [who(t).places for t in (a, b)]
-        pairs, _ = _by_key(a, b, *({'place': p} if p else {} for p in places), [('place', 'place')])
+        pairs, _ = _by_key(a, b, _places(a), _places(b), [('place', 'place')])
     if pairs is None:
         raise InputError(
             f'{a.path} and {b.path} share no particle '
@@ -48,6 +47,15 @@ def match(a: ParticleTable, b: ParticleTable) -> tuple[Rows, Rows]:
             'take references that were projected from these particles'
         )
     return pairs[:, 0], pairs[:, 1]
+
+
+def _without_folders(names: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {kind: [tail(name) for name in of] for kind, of in names.items()}
+
+
+def _places(table: ParticleTable) -> dict[str, list[str]]:
+    found = who(table).places
+    return {} if found is None else {'place': found}
 
 
 def _by_key(

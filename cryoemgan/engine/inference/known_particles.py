@@ -26,9 +26,10 @@ def known(who: Who | Sequence[str], learnt: dict[str, Rows]) -> Flags:
     may be another particle by now. Otherwise by the image's name, with folders or without: a project may have moved.
     """
     asked = {kind: name_hashes(values) for kind, values in _keys(Who.of(who)).items()}
-    sure = [kind for kind in ('spots', 'places') if kind in asked and kind in learnt]
-    kinds = sure or [kind for kind in ('ids', 'tails') if kind in learnt]
-    return np.logical_or.reduce([np.isin(asked[kind], learnt[kind]) for kind in kinds])
+    both = [kind for kind in KINDS if kind in asked and kind in learnt]
+    kinds = [kind for kind in both if kind in ('spots', 'places')] or both
+    found: Flags = np.logical_or.reduce([np.isin(asked[kind], learnt[kind]) for kind in kinds])
+    return found
 
 
 def name_hashes(names: Sequence[str]) -> Rows:

@@ -58,7 +58,8 @@ def _sizes(group: Rows | None) -> Rows | None:
 
 def _numbered(group: Rows | None) -> Rows:
     """Number from 0 of each position's group, in ascending order of the groups."""
-    found: Rows = np.unique(group, return_inverse=True)[1]
+    assert group is not None
+    found: Rows = np.unique(group, return_inverse=True)[1].astype(np.int64)
     return found
 
 

@@ -127,9 +127,9 @@ def kin(table: ParticleTable) -> Kin:
     if particles.places is not None:
         labels.append(_labels(particles.places))
     filaments = 0
-    if table.has('rlnHelicalTubeID'):
+    if table.has('rlnHelicalTubeID') and table.ints('rlnHelicalTubeID').any():
         micrographs = particles.micrographs or [''] * len(table)
-        tubes = _labels([f'{m}|{t}' for m, t in zip(micrographs, table.strings('rlnHelicalTubeID'))])
+        tubes = _labels([f'{m}|{t}' for m, t in zip(micrographs, table.ints('rlnHelicalTubeID'))])
         filaments = int((np.bincount(tubes) > 1).sum())
         labels.append(tubes)
     return Kin(_joined(labels), len(images) - len(np.unique(images)), filaments)

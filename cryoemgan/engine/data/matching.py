@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 MOST = 0.9
 # Relative difference by which a refinement changes a particle's defocus.
 REFINED = 0.05
+IDS = {'id': '_rlnImageId', 'uid': 'uid'}
 NAMES = (('original', 'original'), ('name', 'original'), ('original', 'name'), ('name', 'name'))
 
 
 def match(a: ParticleTable, b: ParticleTable) -> tuple[Rows, Rows]:
     """Rows of the particles that tables a and b share: (rows_a, rows_b), in a's order.
 
-    By _rlnImageId when both have it; otherwise by the name of the image or of the image it was made from, spelled with
-    or without folders; otherwise by the place on the micrograph. What else the tables say of these particles must
-    agree: equal names of other particles are no match. Rows that show one image several times are told apart by their
-    angles, and equal ones by their order. InputError when they share none.
+    By cryoSPARC's uid or _rlnImageId when both have it; otherwise by the name of the image or of the image it was made
+    from, spelled with or without folders; otherwise by the place on the micrograph. What else the tables say of these
+    particles must agree: equal names of other particles are no match. Rows that show one image several times are told
+    apart by their angles, and equal ones by their order. InputError when they share none.
     """
     of_a, of_b = a.identities(), b.identities()
-    pairs, disagree = _by_key(a, b, of_a, of_b, [('id', 'id')])
+    pairs, disagree = _by_key(a, b, of_a, of_b, [('uid', 'uid')])
+    if pairs is None:
+        pairs, disagree = _by_key(a, b, of_a, of_b, [('id', 'id')])
     if pairs is None:
         pairs, other = _by_key(a, b, of_a, of_b, NAMES)
         disagree = other or disagree
@@ -76,7 +79,7 @@ def _by_key(
         agree, label = _witnesses(a, b, pairs)
         if agree.mean() < MOST:
             # Every Scipion set counts its particles from 1, every job its images.
-            disagree = f'particles with equal {"_rlnImageId" if mine == "id" else "names"} differ in _{label}'
+            disagree = f'particles with equal {IDS.get(mine, "names")} differ in _{label}'
             continue
         pairs = pairs[agree]
         if best is None or len(pairs) > len(best):

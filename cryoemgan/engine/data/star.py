@@ -16,7 +16,7 @@ import gemmi
 from ..errors import InputError
 from ..shapes import AnyPath
 from .foreign import what_is_it
-from .star_cells import PROVENANCE, cif_cell, is_plain, short, words_of
+from .star_cells import PROVENANCE, WORD, cif_cell, is_plain, short, words_of
 
 # Rows are looked at in pieces of this many characters: their words must not all be in memory at once.
 PIECE = 2**22
@@ -72,7 +72,9 @@ def read_text(path: AnyPath) -> str:
             f'{path}: line {line} holds bytes that are not UTF-8 text ({data[e.start : e.start + 4]!r}): save the '
             'table as UTF-8'
         ) from e
-    return text.replace('\r\n', '\n').replace('\r', '\n') if '\r' in text else text
+    text = text.replace('\r\n', '\n').replace('\r', '\n') if '\r' in text else text
+    # RELION leaves these out wherever they stand.
+    return re.sub('[\b\f\v]', '', text) if any(c in text for c in '\b\f\v') else text
 
 
 class _Translation:
@@ -85,6 +87,8 @@ class _Translation:
         self._out: list[str] = []
         self._changed = False
         self._row, self._commented, self._after_blank = 0, 0, 0
+        self._strays: list[str] = []
+        self._twice: list[str] = []
 
     def run(self) -> tuple[str, list[str]]:
         """(CIF, notes)."""
@@ -101,10 +105,9 @@ class _Translation:
             elif words[0].startswith('_'):
                 self._pairs()
             else:
-                raise InputError(
-                    f'{self._path}: line {self._line} ({short(line)}) belongs to no table: a STAR file has data_ '
-                    'blocks with labels that begin with _'
-                )
+                # RELION does not look at it.
+                self._strays.append(f'line {self._line} ({short(line)})')
+                self._keep(line, '')
         return '\n'.join(self._out) if self._changed else self._text, self._notes()
 
     def _notes(self) -> list[str]:
@@ -119,6 +122,12 @@ class _Translation:
                 f'{self._path}: {self._after_blank} rows stand behind an empty line, where RELION stops reading; they '
                 'are read here'
             )
+        if self._strays:
+            notes.append(
+                f'{self._path}: {len(self._strays)} lines belong to no table and are not read: {self._strays[0]}'
+            )
+        if self._twice:
+            notes.append(f'{self._path}: {self._twice[0]} stands there twice: the first is read, as RELION does')
         return notes
 
     # Lines
@@ -147,6 +156,8 @@ class _Translation:
         while unique.lower() in self._names:
             count += 1
             unique = f'{name}__{count}'
+        if count > 1 and name:
+            self._twice.append(f'data_{name}')
         self._names.add(unique.lower())
         self._keep(line, f'data_{unique}')
 
@@ -226,7 +237,7 @@ class _Translation:
                 continue
             cells = words_of(line)
             if len(cells) != width:
-                plain = line.split()
+                plain = line.split() if line.isascii() else WORD.findall(line)
                 if line.lstrip().startswith('#'):
                     self._commented += len(plain) == width and len(plain[0]) > 1
                     self._keep(line)
@@ -248,7 +259,7 @@ class _Translation:
         while self._row_ahead(width):
             while not self._peek().strip():
                 self._keep(self._peek())
-            self._odd_rows(width, len(self._text), behind_blank=True)
+            self._odd_rows(width, len(self._text), behind_blank=self._row > 0)
 
     def _row_ahead(self, width: int) -> bool:
         found = NEXT_LINE.match(self._text, self._at)

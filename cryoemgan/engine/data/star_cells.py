@@ -17,7 +17,8 @@ PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)(?:[A-Za-z0-9/+@-]|\.(?=
 KINDS = bytes(32 if c in b' \t\n' else 33 if c in b'_#$\'"[];\0' else 97 for c in range(256))
 RESERVED = (b'data_', b'loop_', b'save_', b'stop_', b'global_')
 BLANKS = (b'\n', b' ', b'\t')
-WORD, NEXT_WORD = re.compile(r'\S+'), re.compile(r'\s*(\S)')
+# Blanks of other alphabets are part of a name.
+WORD, NEXT_WORD = re.compile(r'\S+', re.ASCII), re.compile(r'\s*(\S)', re.ASCII)
 LONGEST_QUOTED = 60
 
 
@@ -51,7 +52,7 @@ def words_of(line: str) -> list[str]:
     A quote that is not closed is part of a name.
     """
     if '"' not in line and "'" not in line and '#' not in line:
-        return line.split()
+        return line.split() if line.isascii() else WORD.findall(line)
     cells, at = [], 0
     while found := NEXT_WORD.match(line, at):
         start, first = found.start(1), found[1]
@@ -96,7 +97,7 @@ def quoted(text: str) -> str:
     """
     if '\n' in text or '\r' in text:
         raise InputError(f'the name {short(text)!r} holds a line break, which a STAR table cannot: rename the file')
-    if text and text[0] not in '\'"#' and not re.search(r'\s', text) and text not in ('.', '?'):
+    if text and text[0] not in '\'"#' and not re.search(r'\s', text, re.ASCII) and text not in ('.', '?'):
         return text
     quote = "'" if '"' in text and "'" not in text else '"'
     # RELION's mark of a quote that does not end the cell.

@@ -158,6 +158,8 @@ class ParticleTable(ImageModel):
     def identities(self):
         """{kind: names [n]} in order of trust: id, original image name, image name."""
         found = {}
+        if self.has(cryosparc.UID):
+            found['uid'] = self.strings(cryosparc.UID)
         if self.has('rlnImageId'):
             found['id'] = [str(i) for i in self.ints('rlnImageId')]
         if self.has('rlnImageOriginalName'):

@@ -129,6 +129,32 @@ def test_the_row_with_a_stray_cell_is_named(tmp_path):
         read(tmp_path, OPTICS + LABELS + '\n'.join(rows) + '\n')
 
 
+def test_what_relion_reads_without_looking(tmp_path):
+    text = (
+        'made by hand\n'
+        + OPTICS
+        + LABELS
+        + '\n# rows:\n'
+        + ROWS
+        + '\n\nEND OF FILE\n'
+        + LABELS
+        + 'm 000099@p.mrcs 9 1\n'
+    )
+    table = read(tmp_path, text.replace('mic.mrc 000001', 'mic.mrc\f 000001'))
+    check(table)
+    assert ['2 lines belong to no table' in n or 'data_particles stands there twice' in n for n in table.notes] == [
+        True
+    ] * 2
+    # A blank that does not break is part of a name.
+    assert read(tmp_path, OPTICS + LABELS + 'a\u00a0b 1@p.mrcs 1 1\n').strings('rlnMicrographName') == ['a\u00a0b']
+
+
+def test_an_optics_group_described_twice(tmp_path):
+    twice = read(tmp_path, OPTICS.rstrip() + '\nopticsGroup1 1 200.0 2.7 0.1 5.0 32 2\n' + LABELS + ROWS)
+    with pytest.raises(InputError, match='optics group 1 is described twice'):
+        twice.floats('rlnVoltage')
+
+
 def test_what_relion_leaves_out_is_said(tmp_path):
     table = read(tmp_path, OPTICS + LABELS + '#m0 000001@p.mrcs 1 1\nm1 000002@p.mrcs 2 1\n\nm2 000003@p.mrcs 3 1\n')
     assert table.strings('rlnMicrographName') == ['m1', 'm2']
@@ -142,7 +168,7 @@ def test_what_relion_leaves_out_is_said(tmp_path):
     (b'\x1f\x8b\x08\0', 'gzip'), (b'\0' * 208 + b'MAP ' + b'\0' * 900, 'images'), (b'\x93NUMPY\x01\0', 'cryoSPARC'),
     (b'# XMIPP_STAR_1 *\n# \ndata_x\nloop_\n _image\n1@a.stk\n', 'Xmipp'), (b'#LST\n1 a.hdf', 'EMAN'),
     (b'hello\n', 'no STAR'), (b'a,b\n1,2\n', 'csv'), (b'{"a": 1}', 'JSON'), (b'\n\n', 'empty'),
-    (b'data_x\n\nstray\n', 'line 3'), (b'data_x\nloop_\n_rlnMicrographName\nm.mrc\n', '_rlnMicrographName'),
+    (b'data_x\nloop_\n_rlnMicrographName\nm.mrc\n', '_rlnMicrographName'),
     (b'data_\nloop_\n_rlnImageName\n_rlnAnglePsi\n\n', 'no particles'),
 ])  # fmt: skip
 def test_files_that_are_no_table(tmp_path, data, message):

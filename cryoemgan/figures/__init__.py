@@ -12,6 +12,7 @@ from .gallery import Gallery
 from .report_page import report_page
 from .selection import selection
 from .style import picture, save
+from .thumbnails import gallery_page
 
 __all__ = [
     'Embedding',
@@ -21,6 +22,7 @@ __all__ = [
     'column_distribution',
     'distributions',
     'frc_curves',
+    'gallery_page',
     'picture',
     'report_page',
     'save',

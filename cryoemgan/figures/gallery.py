@@ -25,15 +25,17 @@ class Gallery:
 
     sets: {title: STAR file, or ParticleTable}; the first one gives the order. per_page: particles on a page.
     contrast: 'own' scales each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of
-    the last set. metrics: metrics.csv of an evaluation, to print each image's correlation above it.
+    the last set. metrics: metrics.csv of an evaluation, to print each image's correlation above it. aligned: the sets were made of
+    one another, row by row: nothing has to be matched.
     """
 
-    def __init__(self, sets, per_page=16, contrast='own', metrics=None):
+    def __init__(self, sets, per_page=16, contrast='own', metrics=None, aligned=False):
         if contrast not in ('own', 'shared'):
             raise ValueError(f'contrast {contrast!r} is neither own nor shared')
         self.titles, self.per_page, self.contrast, self.metrics = list(sets), per_page, contrast, metrics
         self.tables = [s if isinstance(s, ParticleTable) else ParticleTable.read(s) for s in sets.values()]
-        self._rows = _shared_rows(self.tables)
+        same = [np.arange(len(self.tables[0]))] * len(self.tables)
+        self._rows = same if aligned else _shared_rows(self.tables)
 
     def __len__(self):
         """Particles that all sets have."""

@@ -3,16 +3,17 @@
 import numpy as np
 
 from ..engine.data.table import ParticleTable
+from ..engine.settings.road import DENOISED, EVALUATION, GUIDED, NETWORKS, REFERENCES, SELECTION, TRAINED, TRAINING
 from . import page, thumbnails
 from .curves import frc_curves, half_map_fsc, training_curves
 
 TITLE = 'What the denoised particles of this refinement are worth'
 CURVES = (
-    ('2_train_trained/metrics.csv', training_curves, 'Training of the network trained on the map',
+    (f'{TRAINING[TRAINED]}/metrics.csv', training_curves, 'Training of the network trained on the map',
      'Error on particles that are kept out of training, should fall and then stay level.'),
-    ('3_train_guided/metrics.csv', training_curves, 'Training of the network guided by the map',
+    (f'{TRAINING[GUIDED]}/metrics.csv', training_curves, 'Training of the network guided by the map',
      'It starts near its end: most of what it knows is the map itself.'),
-    ('8_evaluation/frc.csv', frc_curves, 'Agreement of single particles with their references, by resolution',
+    (f'{EVALUATION}/frc.csv', frc_curves, 'Agreement of single particles with their references, by resolution',
      'Mean over all particles. Where a curve falls below 0.5, a picture shows more of the denoiser than of the '
      'particle.'),
 )  # fmt: skip
@@ -40,20 +41,19 @@ def _gallery(root, found, most):
         return None
     sets = {
         'noisy': found['refinement']['files']['particles'],
-        'trained on the map': root / '4_denoised_trained' / 'denoised.star',
-        'guided by the map': root / '5_denoised_guided' / 'denoised.star',
-        'reference': root / '1_references' / 'references.star',
+        **{words: root / DENOISED[n] / 'denoised.star' for n, words in NETWORKS.items()},
+        'reference': root / REFERENCES / 'references.star',
     }
-    rejected = root / '9_selection' / 'rejected.star'
+    rejected = root / SELECTION / 'rejected.star'
     marks = {'rejected': set(ParticleTable.read(rejected).names())} if rejected.exists() else {}
-    scored = [sets['guided by the map'], sets['reference']]
+    scored = [sets[NETWORKS[GUIDED]], sets['reference']]
     return thumbnails.gallery(sets, most, scored, marks)
 
 
 def _selection_pictures(root, found):
     if not found['selection']:
         return []
-    paths = [root / '9_selection' / f'{limit["score"]}.png' for limit in found['selection']['limits']]
+    paths = [root / SELECTION / f'{limit["score"]}.png' for limit in found['selection']['limits']]
     return [page.data_address(p.read_bytes(), 'png') for p in paths if p.exists()]
 
 

@@ -8,20 +8,25 @@ from PIL import Image
 from ..engine.data.scores import SCORES
 from ..engine.data.table import ParticleTable
 from .gallery import Gallery
-from .page import data_address
+from .page import data_address, write_page
 
 # px of a small picture, pictures side by side in one image file, part of those shown that are the worst of a score.
 SIZE, ACROSS, WORST = 80, 20, 0.1
 
 
-def gallery(sets, most=240, scores_from=(), marks=None):
+def gallery_page(path, title, words, sets, **options):
+    """Write a gallery as a page of its own. words: a sentence above it; options: of `gallery`."""
+    write_page(path, 'gallery_page.html', title=title, words=words, gallery=gallery(sets, **options))
+
+
+def gallery(sets, most=240, scores_from=(), marks=None, aligned=False):
     """What the template ``gallery.html`` shows: the same particles in several sets, and their scores.
 
     sets: {title: STAR file}; the first gives the order. most: particles shown: the worst of each score, and others
     spread over the set. scores_from: tables with scores, the first that has one wins; the sets are asked last. marks:
-    {sentence: names of particles (identity)} that are marked, such as rejected ones.
+    {sentence: names of particles (identity)} that are marked, such as rejected ones. aligned: see Gallery.
     """
-    shared = Gallery(sets)
+    shared = Gallery(sets, aligned=aligned)
     scores = _scores(shared, [*(ParticleTable.read(p) for p in scores_from), *shared.tables[::-1]])
     chosen = choose(len(shared), scores, most)
     labels = [label.partition('@')[0].lstrip('0') for label in shared.labels(chosen)]

@@ -7,6 +7,7 @@ from .evaluate import CryoEMGANProtEvaluate
 from .filter import CryoEMGANProtFilter
 from .originals import CryoEMGANProtOriginals
 from .project import CryoEMGANProtProject
+from .report import CryoEMGANProtReport
 from .select import CryoEMGANProtSelect
 from .simulate import CryoEMGANProtSimulate
 from .train import CryoEMGANProtTrain
@@ -19,6 +20,7 @@ __all__ = [
     'CryoEMGANProtFilter',
     'CryoEMGANProtOriginals',
     'CryoEMGANProtProject',
+    'CryoEMGANProtReport',
     'CryoEMGANProtSelect',
     'CryoEMGANProtSimulate',
     'CryoEMGANProtTrain',

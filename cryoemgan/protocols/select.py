@@ -1,19 +1,14 @@
 """Select particles: kept and rejected by their scores, as original particles."""
 
-import os
-
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
-from pyworkflow.object import Float
 
 from ..engine.data.scores import SCORES
-from ..engine.data.table import ParticleTable
-from ..results import different_particle, original_identity, put_attribute
+from ..results import different_particle, original_identity
 from .base import CryoEMGANProtBase
 from .pair_checks import share_ids
+from .sorted_sets import KEPT, REJECTED, part_of, scores_in
 
-# Names of the outputs; of an Enum, members of one class would be one member.
-KEPT, REJECTED = 'outputParticles', 'outputRejected'
 KEPT_DENOISED, REJECTED_DENOISED = 'outputDenoised', 'outputRejectedDenoised'
 
 
@@ -83,34 +78,18 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
         problem = different_particle(selected, self.inputOriginals.get())
         if problem:
             raise RuntimeError(problem)
-        scores = self._scores()
-        made = [('', 'kept', KEPT), ('_rejected', 'rejected', REJECTED)]
-        for suffix, name, output in made:
+        scores = scores_in(*map(self._getExtraPath, ('particles.star', 'references.star')))
+        for suffix, name, output in (('', 'kept', KEPT), ('_rejected', 'rejected', REJECTED)):
             self._define(output, self._part(suffix, self.inputOriginals, name, scores), self.inputOriginals)
         if self.denoised:
             for suffix, name, output in (
                 ('_denoised', 'kept', KEPT_DENOISED),
                 ('_rejected_denoised', 'rejected', REJECTED_DENOISED),
             ):
-                self._define(output, self._part(suffix, self.inputParticles, name, {}), self.inputParticles)
+                self._define(output, self._part(suffix, self.inputParticles, name, None), self.inputParticles)
 
     def _part(self, suffix, pointer, name, scores):
-        """The items of a set whose ids the engine's table holds, with their scores as attributes; None when empty."""
-        path = self.getRunDir(f'{name}.star')
-        if not os.path.exists(path):
-            return None
-        ids = set(ParticleTable.read(path).ints('rlnImageId').tolist())
-        part = self._createSetOfParticles(suffix)
-        part.copyInfo(pointer.get())
-
-        def choose(item, row):
-            item._appendItem = item.getObjId() in ids
-            for label, values in scores.items():
-                put_attribute(item, '_' + label, Float, values.get(item.getObjId(), 0.0))
-
-        part.copyItems(pointer.get(), updateItemCallback=choose, doClone=False)
-        part.setObjLabel(f'{name} by {self.getRunName()}')
-        return part
+        return part_of(self, suffix, pointer.get(), self.getRunDir(f'{name}.star'), scores)
 
     def _define(self, output, part, source):
         if part is None:
@@ -119,16 +98,6 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
         self._defineTransformRelation(source, part)
         if source is not self.inputParticles:
             self._defineSourceRelation(self.inputParticles, part)
-
-    def _scores(self):
-        """{column: {id: score}} of the particles' scores, for the tables of the originals."""
-        found = {}
-        for name in ('particles.star', 'references.star'):
-            if os.path.exists(self._getExtraPath(name)):
-                table = ParticleTable.read(self._getExtraPath(name))
-                ids = table.ints('rlnImageId').tolist()
-                found |= {s.label: dict(zip(ids, table.floats(s.label))) for s in SCORES if table.has(s.label)}
-        return found
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):

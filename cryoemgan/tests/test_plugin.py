@@ -64,7 +64,19 @@ print(json.dumps([sorted(k for k, v in found.items() if v.__module__.startswith(
 """
     )
     protocols, objects, viewers, _ = in_clean_process(code)
-    names = ['Audit', 'Cluster', 'Denoise', 'Evaluate', 'Filter', 'Originals', 'Project', 'Select', 'Simulate', 'Train']
+    names = [
+        'Audit',
+        'Cluster',
+        'Denoise',
+        'Evaluate',
+        'Filter',
+        'Originals',
+        'Project',
+        'Report',
+        'Select',
+        'Simulate',
+        'Train',
+    ]
     assert protocols == [f'CryoEMGANProt{n}' for n in names]
     assert objects == ['DenoiserModel']
     assert viewers == [
@@ -74,6 +86,7 @@ print(json.dumps([sorted(k for k, v in found.items() if v.__module__.startswith(
         'DenoiserModelViewer',
         'EvaluateViewer',
         'ProjectViewer',
+        'ReportViewer',
         'SelectViewer',
         'TrainViewer',
     ]

@@ -56,7 +56,8 @@ class ProjectTest(BaseTest):
         if not protocol.isFinished():
             # Its folder is gone when the tests end.
             log = Path(protocol.getStderrLog())
-            pytest.fail(f'{protocol.getRunName()}: {log.read_text()[-9000:] if log.exists() else "no log was written"}')
+            said = log.read_text()[-9000:] if log.exists() else 'no log was written'
+            pytest.fail(f'{protocol.getRunName()}: {protocol.getErrorMessage()} {said}')
         return protocol
 
     @classmethod

@@ -4,6 +4,7 @@ from .audit import AuditViewer
 from .cluster import ClusterViewer
 from .evaluate import EvaluateViewer
 from .images import DenoiseViewer, ProjectViewer
+from .report import ReportViewer
 from .select import SelectViewer
 from .train import DenoiserModelViewer, TrainViewer
 
@@ -14,6 +15,7 @@ __all__ = [
     'DenoiserModelViewer',
     'EvaluateViewer',
     'ProjectViewer',
+    'ReportViewer',
     'SelectViewer',
     'TrainViewer',
 ]

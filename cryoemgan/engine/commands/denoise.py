@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ... import figures
 from ..data import optics
 from ..data.image_state import CtfState
 from ..data.particles import open_particles
@@ -101,6 +102,10 @@ def run(settings, job, inputs):
     faint = None if collapse.warning(model.card) else collapse.images_warning(typical)
     if faint:
         job.warn(faint)
+    figures.gallery_page(
+        job.output('gallery.html'), 'Denoised particles', f'Denoised particles are {card.statement_of(model.card)}.',
+        {'noisy': table, 'denoised': job.folder / TABLE}, aligned=True,
+    )  # fmt: skip
     guided = {} if scores is None else _judge(job, inputs, scores)
     return {
         **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],

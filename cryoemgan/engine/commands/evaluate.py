@@ -282,3 +282,7 @@ def _draw(settings, job, inputs):
     gallery = figures.Gallery({**inputs.sets, REFERENCE: inputs.references}, metrics=job.output('metrics.csv'))
     shown = np.linspace(0, len(gallery) - 1, min(settings.pictures, len(gallery))).astype(int)
     figures.save(gallery.particles(shown), job.output('gallery.png'))
+    figures.gallery_page(
+        job.output('gallery.html'), 'Evaluation', 'The same particles in every set, and what they were compared with.',
+        {**inputs.sets, REFERENCE: inputs.references},
+    )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch_ctf import calculate_ctf_1d
 
+from ... import figures
 from .. import classical
 from ..classical.base import Batch, corner_noise, profile_frequencies
 from ..data.image_state import CtfState, particles_shown_as
@@ -88,6 +89,10 @@ def run(settings, job, inputs):
     output = table.derive(STACK)
     output.set_provenance(verb='filter', method=settings.method, ctf=kept)
     output.write(job.output(TABLE))
+    figures.gallery_page(
+        job.output('gallery.html'), f'Particles filtered by {settings.method}', 'No network and no map went in.',
+        {'noisy': table, 'filtered': job.folder / TABLE}, aligned=True,
+    )  # fmt: skip
     return {
         'particles': len(table), 'box': table.box, 'pixel_size': inputs.pixel_size, 'method': settings.method,
         'ctf': kept, 'noise_sd': {'median': float(np.median(noise)), 'min': float(noise.min()),

@@ -117,9 +117,21 @@ def run(settings: Select, job: Job, p: SelectInputs) -> Json:
         figure = figures.selection(values, limit.score, limit.value, limit.sentence)
         figures.save(figure, job.output(f'{limit.score.name}.png'))
         job.say(limit.sentence)
+    _draw_gallery(job, p)
     found = _results(p)
     job.say(found['sentence'])
     return found
+
+
+def _draw_gallery(job: Job, p: SelectInputs) -> None:
+    """The page: originals beside their denoised images, those that are rejected with a red frame."""
+    names = p.source.names()
+    marks = {'rejected': {names[row] for row in p.source_rows[p.rejected]}}
+    sets = {'original': p.source} | ({} if p.source is p.particles else {'denoised': p.particles})
+    figures.gallery_page(
+        job.output('gallery.html'), 'Kept and rejected particles', 'A red frame: rejected.', sets,
+        scores_from=[p.particles], marks=marks,
+    )  # fmt: skip
 
 
 def _write_csv(job: Job, p: SelectInputs) -> None:

@@ -27,6 +27,7 @@ class Refinement:
     ----------
     mask : of the refinement, else of a post-processing of it.
     resolution : as the refinement says it, A. fsc : (frequency in 1/A, correlation), float64 [k] each, or None.
+    has_ctf : whether the particles have a CTF (known once their table is read).
     said : sentences on what was found where.
     """
 
@@ -37,6 +38,7 @@ class Refinement:
     mask: Path | None = None
     resolution: float | None = None
     fsc: tuple[Floats, Floats] | None = None
+    has_ctf: bool = True
     said: list[str] = field(default_factory=list)
 
 

@@ -35,7 +35,7 @@ class Report(Settings):
     limit: str = option(
         'proposed',
         'Particles with a fit to the map below this are sorted out: "proposed", a number, or a part of all such as '
-        '10%.',
+        '10%. Where the noise leaves the fit nothing to tell, the evidence is used.',
         label='Limit of the fit',
     )
     particles: str | None = option(

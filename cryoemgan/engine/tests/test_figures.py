@@ -1,5 +1,7 @@
 """Figures: what they show, and that they need neither torch nor Scipion nor a display."""
 
+import json
+import re
 import subprocess
 import sys
 
@@ -123,3 +125,32 @@ def test_saved_without_display_torch_or_scipion(sets, tmp_path):
         assert image.size[0] > 400
         assert np.asarray(image.convert('L')).std() > 10
     assert not list(tmp_path.glob('*.partial'))
+
+
+def shown(page):
+    """What the script of a gallery page holds."""
+    return json.loads(re.search(r'const g = (\{.*?\}), root', page.read_text(), re.S)[1])
+
+
+def test_gallery_page_shows_the_worst_and_their_scores(tmp_path):
+    count = 60
+    images = np.random.default_rng(0).normal(size=(count, 16, 16)).astype(np.float32)
+    path = write_set(tmp_path, 'denoised', images)
+    table = ParticleTable.read(path)
+    uncertainty = np.linspace(0.2, 0.9, count)[np.random.default_rng(1).permutation(count)]
+    table.set('cryoemganUncertainty', uncertainty)
+    table.write(path)
+    worst = int(uncertainty.argmax())
+    names = table.names()
+    figures.gallery_page(
+        tmp_path / 'gallery.html', 'A <set>', 'words & more', {'denoised': path}, most=20, marks={'bad': {names[worst]}}
+    )
+    found = shown(tmp_path / 'gallery.html')
+    values = found['scores'][0]['values']
+    assert len(values) == 20
+    assert max(values) == pytest.approx(uncertainty.max(), rel=1e-3)
+    assert found['marked'][int(np.argmax(values))] == 'bad'
+    assert [found['labels'][int(np.argmax(values))]] == [str(worst + 1)]
+    page = (tmp_path / 'gallery.html').read_text()
+    assert 'A &lt;set&gt;' in page
+    assert 'http' not in page.replace('http-equiv', '')

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .... import figures
 from ...data import image_state, optics
 from ...data.image_state import CtfState
 from ...data.particles import open_particles
@@ -185,6 +186,11 @@ def run(settings, job, inputs):
     references.set_provenance(**_provenance(settings, p, lowpass, other.best))
     _write_maps(settings, job, p, lowpass)
     references.write(job.output(TABLE))
+    figures.gallery_page(
+        job.output('gallery.html'), 'References', 'What each particle would look like without noise if the map were '
+        'the truth. A particle that does not look like its reference is junk, or its angles are wrong.',
+        {'particle': p.table, 'reference': job.folder / TABLE}, aligned=True,
+    )  # fmt: skip
     return {
         'particles': count,
         'per_map': np.bincount(p.map_of_row, minlength=len(p.maps)).tolist(),

@@ -14,12 +14,14 @@ from typing import Any
 
 from .... import figures
 from ...data.refinement import Refinement, find_refinement
+from ...data.table import ParticleTable
 from ...errors import InputError
 from ...job import Job, write_json
 from ...settings import Project
 from ...settings.base import check_value
 from ...settings.files import read_settings_file
 from ...settings.report import Report
+from ...settings.road import REFERENCES
 from ...settings.train import Train
 from ...shapes import Json
 from .. import project
@@ -40,10 +42,13 @@ class ReportInputs:
 def load_inputs(settings: Report, job: Job) -> ReportInputs:
     """Find the refinement's files; the checks of ``project`` come before any work. InputError for what is missing."""
     refinement = _refinement(settings)
+    refinement.has_ctf = ParticleTable.read(refinement.particles).has('rlnDefocusU')
+    if not refinement.has_ctf:
+        refinement.said.append('the particles have no CTF in their table: the references have none either')
     for sentence in refinement.said:
         job.say(sentence)
     training = _training(settings, job)
-    first = Project(output=str(job.result / road.REFERENCES), **road.project_options(refinement))
+    first = Project(output=str(job.result / REFERENCES), **road.project_options(refinement))
     first.validate()
     # Its inputs are what this run reads; they are recorded, and compared when it resumes.
     project.load_inputs(first, job)
@@ -78,9 +83,9 @@ def run(settings: Report, job: Job, inputs: ReportInputs) -> Json:
     """Run the steps, then write report.json and report.html."""
     runner = Runner(settings, job)
     done: dict[str, Json] = {}
-    for step in road.steps(settings, inputs.refinement, inputs.training, job.result):
+    for step in road.steps(settings, inputs.refinement, inputs.training, job.result, done):
         done[step.folder] = runner.run(step)
-        if step.folder == road.REFERENCES and findings.pairs_are_wrong(done[step.folder]):
+        if step.folder == REFERENCES and findings.pairs_are_wrong(done[step.folder]):
             job.warn('the particles do not agree with their map as they are: nothing was trained on them')
             break
     found = findings.collect(inputs.refinement, done, runner.records, settings)

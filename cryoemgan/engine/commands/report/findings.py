@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...data.refinement import Refinement
+from ...settings import road
 from ...settings.report import Report
 from ...shapes import Json
 from ...trust.geometry_hypotheses import GIVEN
 from ...trust.thresholds import THRESHOLDS
-from . import road
 
 # Part of the particles rejected beyond the expected cost of the limit, from which on the set holds others, too.
 MANY = 0.05
@@ -59,9 +59,9 @@ def _network(name: str, done: dict[str, Json]) -> Json:
         for measure, colour in audit['lights'].items()
     ]  # fmt: skip
     return {
-        'name': name, 'words': road.NETWORKS[name][0], 'colour': audit['overall'], 'lights': lights,
+        'name': name, 'words': road.NETWORKS[name], 'colour': audit['overall'], 'lights': lights,
         'use': USE[audit['overall']], 'cut': denoised['resolution_cut'], 'statement': denoised['statement'],
-        'uncertainty': denoised['uncertainty_median'], 'warnings': [*training['warnings'], *denoised['warnings']],
+        'uncertainty': denoised['uncertainty_median'], 'warnings': [*training['warnings'], *denoised['warnings']], 'fit': denoised.get('fit'),
         'training_seconds': training['training_seconds'], 'improving': _still_improving(training),
     }  # fmt: skip
 
@@ -97,7 +97,8 @@ def _verdict(project: Json, networks: list[Json], selection: Json | None) -> Jso
 
 def _sorting(selection: Json) -> str:
     rejected, loss = selection['rejected'] / selection['particles'], selection['expected_loss']
-    said = f'{selection["rejected"]:,} particles ({rejected:.1%}) were sorted out by their fit to the map'
+    by = ' and '.join(limit['score'] for limit in selection['limits'])
+    said = f'{selection["rejected"]:,} particles ({rejected:.1%}) were sorted out by their {by}'
     if loss is None:
         return f'{said}.'
     if _holds_others(selection):
@@ -137,7 +138,7 @@ def _selection(selection: Json) -> Json:
 def _methods(done: dict[str, Json]) -> list[Json]:
     """Rows of the table of scores: against the references, after a fit of the grey scale."""
     methods: dict[str, Any] = (done.get(road.EVALUATION) or {}).get('methods', {})
-    words = {name: text for name, (text, _) in road.NETWORKS.items()} | {'noisy': 'noisy particles'}
+    words = road.NETWORKS | {'noisy': 'noisy particles'}
     return [
         {
             'name': words.get(name, name), 'ncc': m['ncc']['mean'], 'mse': m['affine']['mse']['mean'],
@@ -166,6 +167,8 @@ def _limits(project: Json, networks: list[Json]) -> list[str]:
                 f'The network {n["words"]}: half of its images have an expected error below {n["uncertainty"]:.0%} of '
                 'their contrast.'
             )
+        if n['fit']:
+            found.append(f'Sorting by the fit: {n["fit"]}.')
     if networks:
         found.append(
             'The network guided by the map shows only what the map holds. A state, a ligand or a contaminant that is '

@@ -17,6 +17,7 @@ from ...run_folder import SETTINGS, SUMMARY, comparable, live_folder
 from ...settings import COMMANDS
 from ...settings.base import Settings, flag
 from ...settings.report import Report
+from ...settings.road import TITLES
 from ...shapes import Json
 
 # Of what a step said last, for the message when it fails.
@@ -29,8 +30,12 @@ class Step:
 
     folder: str
     command: str
-    title: str
     options: Json
+
+    @property
+    def title(self) -> str:
+        """What it gives, for a person."""
+        return TITLES[self.folder]
 
     def arguments(self, root: Path) -> list[str]:
         """Words of the command line, from the command on."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .... import figures
 from ...data.stack_writer import StackWriter
 from ...data.stacks import Images
 from ...data.table import ParticleTable
@@ -96,6 +97,10 @@ def run(settings, job, inputs):
     sigma = np.sqrt((np.full(total, variance.mean()) if s.snr_per == 'set' else variance) / s.snr)
     measured = _write_noisy(s, job, inputs, columns, sigma)
     write_tables(s, job, inputs, columns, sigma)
+    figures.gallery_page(
+        job.output('gallery.html'), 'Simulated particles', 'Each as a microscope would show it, and the truth.',
+        {'noisy': job.folder / 'noisy.star', 'clean': job.folder / 'clean.star'}, aligned=True,
+    )  # fmt: skip
     return {
         'particles': total,
         'conformations': inputs.conformations,

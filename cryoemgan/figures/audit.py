@@ -107,6 +107,9 @@ def strips(images, rows):
             axes.imshow(image, cmap='viridis' if errors else 'gray', vmin=0 if errors else low, vmax=high,
                         origin='lower', interpolation='nearest')  # fmt: skip
             axes.set_axis_off()
+            if errors:
+                # The only pictures whose brightness is a number.
+                axes.text(0.03, 0.03, f'yellow: {high:.2g}', color='white', fontsize=6, transform=axes.transAxes)
             if row == rows[0]:
                 axes.set_title(title, fontsize=8, pad=2)
     return figure

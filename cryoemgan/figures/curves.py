@@ -1,7 +1,10 @@
 """Curves: training while it runs, and Fourier ring correlation."""
 
+from pathlib import Path
+
 import numpy as np
 
+from ..engine.files import read_json
 from .style import GREY, line_style, new_figure, read_columns, tidy
 
 # Panels of the training figure: (title, axis label, words in the names of its columns, best value).
@@ -16,6 +19,8 @@ PANELS = (
     ('Learning rates', 'learning rate', {'rate'}, None),
 )
 ACROSS = 4
+# Words of the panels that a curriculum of the noise changes.
+NOISY = {'reconstruction', 'gradient'}
 THRESHOLDS = (0.5, 0.143)
 
 
@@ -24,7 +29,8 @@ def training_curves(path):
 
     path: CSV with a column ``iteration`` (else ``epoch``, else rows are counted) and any of the columns of PANELS;
     those without a number in them are left out. A column ``member`` tells the networks of a cross-fitted run apart:
-    each has its own curve. It may still be written to.
+    each has its own curve. It may still be written to. Where the run's settings.json says that training began with
+    weaker noise, that part is shaded: until its end the loss rises with the noise, and falls no less than it seems.
     """
     columns = read_columns(path, text=('member',))
     members = np.array(columns.pop('member', []))
@@ -37,9 +43,13 @@ def training_curves(path):
     down = -(-len(panels) // across)
     figure = new_figure(4.4 * across, 3.3 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
+    weaker = _end_of_weaker_noise(Path(path), x, members)
     for axes, (panel, names) in zip(grid, panels):
         _training_panel(axes, x, _by_member({name: columns[name] for name in names}, members), panel)
         axes.set_xlabel(along or 'evaluation')
+        if weaker and panel[2] & NOISY:
+            axes.axvspan(0, weaker, color=GREY, alpha=0.12, lw=0, label='noise still below full strength')
+            axes.legend(fontsize=8, frameon=False)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     return figure
@@ -57,8 +67,23 @@ def _columns_of(panel, columns):
     return [
         name
         for name, values in columns.items()
-        if panel[2] & set(name.lower().split('_')) and np.isfinite(values).any()
+        if panel[2] & set(name.lower().split('_')) and np.isfinite(values).any() and not _unused(name, values)
     ]
+
+
+def _unused(name, values):
+    """Whether a column of the adversary says that there is none."""
+    return 'adversary' in name and not np.nan_to_num(values).any()
+
+
+def _end_of_weaker_noise(path, x, members):
+    """Iteration at which the noise of the training pairs reached full strength, or None: evaluations come at equal
+    steps of a run, and the curriculum is a part of it."""
+    settings = (read_json(path.with_name('settings.json')) or {}).get('settings') or {}
+    part, evaluations = settings.get('noise_curriculum') or 0, settings.get('evaluations') or 0
+    mine = x[members == members[0]] if len(members) else x
+    last = round(part * evaluations)
+    return float(mine[min(last, len(mine)) - 1]) if last >= 1 else None
 
 
 def _training_panel(axes, x, curves, panel):

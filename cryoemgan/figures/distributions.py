@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ..engine.data.table import ParticleTable
-from .style import line_style, new_figure, read_columns, tidy
+from .selection import shown_range
+from .style import GREY, line_style, new_figure, read_columns, tidy
 
 # Raw above, after an affine fit below; correlation does not change, so the gain of the fit stands there.
 PANELS = (
@@ -79,13 +80,16 @@ def _histograms(axes, values, log):
 
 
 def column_distribution(table, label, title):
-    """Histogram of one number of each particle: column ``label`` of a STAR file. The 1 percent at either end is cut."""
+    """Histogram of one number of each particle: column ``label`` of a STAR file. Values far out are counted in the end
+    bars, and the picture says how many."""
     values = ParticleTable.read(table).floats(label)
-    low, high = np.percentile(values, [1, 99])
+    low, high, outside = shown_range(values)
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    _histograms(axes, {title: values[(values >= low) & (values <= high)]}, log=False)
+    _histograms(axes, {title: np.clip(values, low, high)}, log=False)
     axes.set(xlabel=title, ylabel='particles')
     axes.set_title(f'median {np.median(values):.3g}; 5 to 95 percent: {np.percentile(values, 5):.3g} to '
                    f'{np.percentile(values, 95):.3g}', fontsize=9)  # fmt: skip
+    if outside:
+        axes.annotate(outside, (0.5, -0.2), xycoords='axes fraction', ha='center', fontsize=7, color=GREY)
     return figure

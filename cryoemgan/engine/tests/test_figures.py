@@ -154,3 +154,30 @@ def test_gallery_page_shows_the_worst_and_their_scores(tmp_path):
     page = (tmp_path / 'gallery.html').read_text()
     assert 'A &lt;set&gt;' in page
     assert 'http' not in page.replace('http-equiv', '')
+
+
+def test_histogram_hides_no_particle(tmp_path):
+    """What lies far out is counted in the end bars, and said."""
+    path = write_set(tmp_path, 'denoised', np.zeros((200, 8, 8), np.float32))
+    table = ParticleTable.read(path)
+    table.set('cryoemganUncertainty', np.r_[np.linspace(0.4, 0.6, 198), 9.0, 999.0])
+    table.write(path)
+    figure = figures.column_distribution(path, 'cryoemganUncertainty', 'expected error')
+    bars = [p for p in figure.axes[0].patches if hasattr(p, 'get_xy')][0]
+    assert bars is not None
+    said = ' '.join(t.get_text() for t in figure.axes[0].texts)
+    assert '2 above' in said
+    assert '999' in said
+
+
+def test_curves_shade_the_part_with_weaker_noise(tmp_path):
+    """Half of ten evaluations with noise below full strength; no panel for an adversary that is not there."""
+    rows = [f'half1,{10 * k},{0.1 * k},0,{1 / k}' for k in range(1, 11)]
+    (tmp_path / 'metrics.csv').write_text('member,iteration,reconstruction,adversary,mse\n' + '\n'.join(rows) + '\n')
+    (tmp_path / 'settings.json').write_text('{"settings": {"noise_curriculum": 0.5, "evaluations": 10}}')
+    figure = figures.training_curves(tmp_path / 'metrics.csv')
+    assert [a.get_title() for a in figure.axes if a.get_visible()] == ['Reconstruction', 'Validation error']
+    shaded = figure.axes[0].patches[0].get_extents()
+    left, right = figure.axes[0].transData.inverted().transform([(shaded.x0, 0), (shaded.x1, 0)])[:, 0]
+    assert (left, right) == (pytest.approx(0, abs=1e-6), pytest.approx(50))
+    assert not figure.axes[1].patches

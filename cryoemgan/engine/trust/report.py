@@ -14,6 +14,7 @@ body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .35em .6em; vertical-align: top }
 tr { border-bottom: 1px solid #ddd } img { max-width: 100% } h2 { margin-top: 1.6em }
 .light { display: inline-block; width: .9em; height: .9em; border-radius: 50%; margin-right: .5em }
+p.caption { color: #555; font-size: .9em; max-width: 48em }
 .box { padding: .8em 1.2em; border-left: .5em solid; background: #f6f6f6 }
 """
 STYLE += ' '.join(f'.{name} {{ background: {colour} }}' for name, colour in figures.audit.LIGHTS.items())
@@ -21,6 +22,25 @@ VERDICT = {
     'green': 'Nothing was found that speaks against these denoised particles.',
     'yellow': 'Use these denoised particles with care: see the yellow lines.',
     'red': 'Do not rely on these denoised particles: see the red lines.',
+}
+
+
+# Under each picture: what it shows, and what to look for.
+CAPTIONS = {
+    'particles.png': 'Each line is one particle. The expected error has the scale of grey values: blue is 0, yellow the '
+    'number in the picture. Where it is yellow the denoised image may be wrong.',
+    'noise.png': 'Noise with the spectrum of the data went in. What comes out was made by the network alone: it should '
+    'be flat, or at least look less like the molecule than particles do.',
+    'nearest.png': 'Correlation with the most similar of all references. The further apart the two, the less of what is '
+    'seen could come from nothing.',
+    'calibration.png': 'Particles whose truth is known, because they were made of the references. On the line, the '
+    'announced error is the true one; above it, the network is surer than it should be.',
+    'bias.png': 'Left: where the bias is above the signal, the network shows what it expects and not what is there. '
+    'Right: an average of denoised noise should not look like an average of references (0 is good).',
+    'empties.png': 'Empty images of the microscope went in; as with noise, nothing should come out.',
+    'opinion.png': 'Where the weight on particles is above that on simulations, the particles hold something that the '
+    'references do not.',
+    'opinions.png': 'Where the two models differ, look at the particle before believing either.',
 }
 
 
@@ -52,10 +72,10 @@ def draw(job, found, pictures):
         three = {k: images[k] for k in ('particle', 'denoised', 'second opinion', 'reference')}
         worst = np.argsort(found.columns['second_opinion'])
         shown = worst[np.linspace(0, len(worst) - 1, min(pictures, len(worst))).round().astype(int)]
-        plots['SecondModel opinion: agreement by resolution'] = (
+        plots['Second opinion: agreement by resolution'] = (
             'opinion.png', figures.audit.opinion(c['frequency'], c['opinion']),
         )  # fmt: skip
-        plots['SecondModel opinion, from the least to the best agreement'] = (
+        plots['Second opinion, from the least to the best agreement'] = (
             'opinions.png', figures.audit.strips(three, shown),
         )  # fmt: skip
     paths = {}
@@ -79,6 +99,7 @@ def write_html(path, results, judged, pictures):
         data = base64.b64encode(picture.read_bytes()).decode()
         parts.append(
             f'<h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="data:image/png;base64,{data}">'
+            f'<p class="caption">{html.escape(CAPTIONS.get(picture.name, ""))}</p>'
         )
     parts.append('</body></html>\n')
     with atomic(path) as partial:
@@ -112,6 +133,8 @@ def _words(results):
         f'Mirrored particles: {wrong["mirrored"]["own"]:.2f} with themselves, '
         f'{wrong["mirrored"]["to_training"]:.2f} with the nearest reference '
         f'({wrong["mirrored"]["without_network"]:.2f} before the network).',
+        'The lights judge the network on the average particle of the set, not the set: junk among the particles, even a '
+        'tenth of them, turns no light. Sort it out by the fit, the evidence or the uncertainty (select).',
         f'The median expected error of an image is {results["uncertainty"]["median"]:.0%} of its contrast.',
     ]
     empty, second = results['empty_particles_in'], results['second_opinion']

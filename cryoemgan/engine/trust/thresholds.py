@@ -72,7 +72,7 @@ THRESHOLDS = {
         'The denoiser replaces most of the signal by what it expects.',
     ),
     'opinion': Threshold(
-        0.21, 0.28, 'SecondModel opinion (its weight on particles less that on simulations)',
+        0.21, 0.28, 'Second opinion (its weight on particles less that on simulations)',
         'Where a second model differs from this one, it is no more right on particles than on simulations.',
         'Where a second model differs from this one, the particles side with the second more than the references '
         'explain: they hold something that the map lacks, or the network shows something that is not in them.',

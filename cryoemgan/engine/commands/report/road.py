@@ -37,9 +37,7 @@ def project_options(refinement: Refinement) -> Json:
     return {name: str(path) for name, path in found.items() if path} | ctf
 
 
-def steps(
-    s: Report, refinement: Refinement, training: Json, root: Path, done: dict[str, Json]
-) -> Iterator[Step]:
+def steps(s: Report, refinement: Refinement, training: Json, root: Path, done: dict[str, Json]) -> Iterator[Step]:
     """The steps in their order.
 
     training: further options of both trainings. root: where their folders lie. done: summaries {folder} of the steps

@@ -1,4 +1,4 @@
-# make demo: set up, and run project -> train -> denoise -> evaluate through Scipion on data it makes itself
+# make demo: set up, and go the whole road through Scipion on data it makes itself, ending with demo/report.html
 # make test: set up, and run the checks, the documentation and all tests; make test-fast: the quick ones
 PYTHON ?= python3.11
 VENV   ?= .venv

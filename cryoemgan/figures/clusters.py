@@ -35,7 +35,10 @@ class Embedding:
             colour = COLOURS[i % len(COLOURS)]
             size = int((self._labels == label).sum())
             self._axes.plot(*points[mine].T, '.', color=colour, markersize=3, alpha=0.6, label=f'{label}: {size}')
-        self._axes.set(xlabel='first coordinate', ylabel='(spread at random, to tell points apart)' if self._flat else 'second coordinate')
+        self._axes.set(
+            xlabel='first coordinate',
+            ylabel='(spread at random, to tell points apart)' if self._flat else 'second coordinate',
+        )
         if self._flat:
             # One coordinate: the height only keeps the points apart.
             self._axes.set_yticks([])

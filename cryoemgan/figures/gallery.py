@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ..engine.data.matching import match
 from ..engine.data.table import ParticleTable
@@ -13,6 +14,8 @@ ACROSS = 12
 INCH = 1.25
 # In images: a line of text above each, the titles above all, the space between particles.
 CELL_HEIGHT, HEADING, BLOCK_GAP = 1.16, 0.2, 0.15
+# Of the pages of a window, px: side of an image, height of a line of text, space between particles.
+CELL, LINE, GAP = 96, 15, 12
 
 
 def particle_labels(table):
@@ -26,16 +29,25 @@ class Gallery:
     sets: {title: STAR file, or ParticleTable}; the first one gives the order. per_page: particles on a page.
     contrast: 'own' scales each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of
     the last set. metrics: metrics.csv of an evaluation, to print each image's correlation above it. aligned: the sets were made of
-    one another, row by row: nothing has to be matched.
+    one another, row by row: nothing has to be matched. sort_by: Score whose worst particles come first, and whose
+    value stands beside each name; ValueError when no set has it.
     """
 
-    def __init__(self, sets, per_page=16, contrast='own', metrics=None, aligned=False):
+    def __init__(self, sets, per_page=16, contrast='own', metrics=None, aligned=False, sort_by=None):
         if contrast not in ('own', 'shared'):
             raise ValueError(f'contrast {contrast!r} is neither own nor shared')
         self.titles, self.per_page, self.contrast, self.metrics = list(sets), per_page, contrast, metrics
         self.tables = [s if isinstance(s, ParticleTable) else ParticleTable.read(s) for s in sets.values()]
         same = [np.arange(len(self.tables[0]))] * len(self.tables)
         self._rows = same if aligned else _shared_rows(self.tables)
+        self.sort_by, self._values = sort_by, None
+        self._order = np.arange(len(self))
+        if sort_by is not None:
+            table = next((t for t in self.tables[::-1] if t.has(sort_by.label)), None)
+            if table is None:
+                raise ValueError(f'none of {", ".join(self.titles)} has {sort_by.title.lower()}')
+            self._values = self.column(table, sort_by.label)
+            self._order = np.argsort(-sort_by.badness(self._values), kind='stable')
 
     def __len__(self):
         """Particles that all sets have."""
@@ -50,14 +62,34 @@ class Gallery:
         """Figure of page ``number`` (from 1); ValueError when there is no such page."""
         if not 1 <= number <= self.pages:
             raise ValueError(f'page {number} of {self.pages}')
+        return self.particles(self._on_page(number))
+
+    def _on_page(self, number):
         start = (number - 1) * self.per_page
-        return self.particles(range(start, min(start + self.per_page, len(self))))
+        return self._order[start : start + self.per_page]
+
+    def page_image(self, number):
+        """Page ``number`` as a picture for a window: PIL Image, drawn in a tenth of the time of a figure."""
+        chosen = self._on_page(number)
+        return _mosaic(self.titles, self.images(chosen), self._captions(chosen), self.contrast)
+
+    def _captions(self, positions):
+        labels = self.labels(positions)
+        one_stack = len({label.partition('@')[2] for label in labels}) == 1
+        names = [label.partition('@')[0] if one_stack else _short(label) for label in labels]
+        if self._values is None:
+            return [f'#{name}' for name in names]
+        word = self.sort_by.title.lower()
+        return [f'#{name}  {word} {self._values[i]:.3g}' for name, i in zip(names, positions)]
 
     def particles(self, positions):
         """Figure of chosen particles: positions among the shared ones."""
         positions = np.asarray(positions)
         stacks, labels = self.images(positions), self.labels(positions)
         notes = _correlations(self.metrics, labels) if self.metrics else {}
+        if self._values is not None:
+            scores = {(k, self.titles[0]): f'{self._values[i]:.3g}' for k, i in zip(labels, positions)}
+            notes = {**notes, **scores}
         return _draw(self.titles, stacks, labels, notes, self.contrast)
 
     def images(self, positions):
@@ -136,6 +168,35 @@ def _draw(titles, stacks, labels, notes, contrast):
     axes.set(xlim=(0, across), ylim=(HEADING + down * CELL_HEIGHT, 0), aspect='auto')
     axes.set_axis_off()
     return figure
+
+
+def _mosaic(titles, stacks, captions, contrast):
+    """All images of a page side by side, each particle under its caption."""
+    width, font = len(titles), ImageFont.load_default(size=11)
+    blocks = min(max(1, ACROSS // width), max(len(captions), 1))
+    block = width * CELL + GAP
+    down = -(-len(captions) // blocks)
+    picture = Image.new('L', (blocks * block, LINE + down * (CELL + LINE)), 255)
+    draw = ImageDraw.Draw(picture)
+    limits = np.percentile(stacks[-1], [0.5, 99.5]) if contrast == 'shared' else None
+    for column in range(blocks):
+        for j, title in enumerate(titles):
+            draw.text((column * block + j * CELL + 2, 1), _short(title), 0, font)
+    for i, caption in enumerate(captions):
+        row, column = divmod(i, blocks)
+        top = LINE + row * (CELL + LINE)
+        draw.text((column * block + 2, top + 1), caption, 0, font)
+        for j, stack in enumerate(stacks):
+            picture.paste(thumbnail(stack[i], CELL - 2, limits), (column * block + j * CELL, top + LINE))
+    return picture
+
+
+def thumbnail(image, size, limits=None):
+    """An image as a small PIL picture, scaled between limits (low, high), its own 0.5 and 99.5 percentiles if None."""
+    low, high = np.percentile(image, [0.5, 99.5]) if limits is None else limits
+    grey = np.clip((image - low) / max(high - low, 1e-12), 0, 1) * 255
+    # Pictures have their first line at the top, images of particles at the bottom.
+    return Image.fromarray(grey.astype(np.uint8)[::-1]).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _cell(axes, image, left, top, limits):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ..engine.data.scores import SCORES
 from ..engine.data.table import ParticleTable
-from .gallery import Gallery
+from .gallery import Gallery, thumbnail
 from .page import data_address, write_page
 
 # px of a small picture, pictures side by side in one image file, part of those shown that are the worst of a score.
@@ -79,11 +79,7 @@ def _sheet(images):
     down = -(-len(images) // ACROSS)
     sheet = Image.new('L', (SIZE * min(ACROSS, max(len(images), 1)), SIZE * max(down, 1)))
     for i, image in enumerate(images):
-        low, high = np.percentile(image, [0.5, 99.5])
-        grey = np.clip((image - low) / max(high - low, 1e-12), 0, 1) * 255
-        # Pictures have their first line at the top, images of particles at the bottom.
-        small = Image.fromarray(grey.astype(np.uint8)[::-1]).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        sheet.paste(small, (SIZE * (i % ACROSS), SIZE * (i // ACROSS)))
+        sheet.paste(thumbnail(image, SIZE), (SIZE * (i % ACROSS), SIZE * (i // ACROSS)))
     file = io.BytesIO()
     sheet.save(file, 'jpeg', quality=85)
     return data_address(file.getvalue(), 'jpeg')

@@ -2,15 +2,21 @@
 
 import os
 import tkinter as tk
+from concurrent.futures import ThreadPoolExecutor
 
 import pyworkflow.protocol.params as params
 from pwem.viewers.mdviewer.viewer import MDView
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 
 from .. import figures
+from ..engine.data.scores import SCORES
 from ..engine.data.table import ParticleTable
 
 REFRESH_SECONDS = 3
+# Pages of a gallery that are kept on either side of the one shown.
+KEPT_PAGES = 5
+# First choice of what a gallery is sorted by.
+AS_THEY_ARE = 'order of the table'
 
 
 class FigureView(View):
@@ -110,6 +116,50 @@ def _stamp(path):
     return os.path.getmtime(path) if path and os.path.exists(path) else None
 
 
+class GalleryView(FigureView):
+    """A gallery page by page. Pages are drawn in a thread of their own, so that Scipion never waits for them, and kept;
+    the next page is drawn before it is asked for."""
+
+    def __init__(self, title, gallery):
+        super().__init__(title, gallery.page, pages=gallery.pages)
+        self._gallery, self._pages, self._worker = gallery, {}, ThreadPoolExecutor(1)
+
+    def page_image(self, number):
+        """The picture of a page, to be (Future of a PIL Image)."""
+        if number not in self._pages:
+            for old in [n for n in self._pages if abs(n - number) > KEPT_PAGES]:
+                del self._pages[old]
+            self._pages[number] = self._worker.submit(self._gallery.page_image, number)
+        return self._pages[number]
+
+    def _show_page(self):
+        asked = self.page_image(self.page)
+        if self.pages > 1:
+            self._entry.delete(0, 'end')
+            self._entry.insert(0, str(self.page))
+            self.page_image(min(self.page + 1, self.pages))
+        self._wait_for(asked, self.page)
+
+    def _wait_for(self, asked, page):
+        if not self._window.winfo_exists() or page != self.page:
+            return
+        if not asked.done():
+            self._window.after(20, lambda: self._wait_for(asked, page))
+            return
+        # Here, so that pictures without a display need no Tk.
+        from PIL import ImageTk
+
+        picture = asked.result()
+        across, down = 0.95 * self._window.winfo_screenwidth(), 0.8 * self._window.winfo_screenheight()
+        scale = min(1.0, across / picture.width, down / picture.height)
+        if scale < 1:
+            picture = picture.resize((int(picture.width * scale), int(picture.height * scale)))
+        for old in self._holder.winfo_children():
+            old.destroy()
+        self._shown = ImageTk.PhotoImage(picture, master=self._window)
+        tk.Label(self._holder, image=self._shown).pack()
+
+
 class RunViewer(ProtocolViewer):
     """Base of the viewers of a run: a form with one eye for each view."""
 
@@ -121,12 +171,20 @@ class RunViewer(ProtocolViewer):
     def _add_gallery(self, form, label):
         self._add_eye(form, 'showGallery', label, 'The same particles side by side, page by page.')
         form.addParam(
+            'sortBy',
+            params.EnumParam,
+            choices=[AS_THEY_ARE, *(s.title for s in SCORES)],
+            default=0,
+            label='Gallery sorted by',
+            help='The worst come first, and the number stands beside the name of each particle.',
+        )
+        form.addParam(
             'perPage',
             params.IntParam,
             default=36,
             label='Particles on a page',
             expertLevel=params.LEVEL_ADVANCED,
-            help='More take longer to draw: about 5 ms an image.',
+            help='Of the gallery.',
         )
         form.addParam(
             'sharedContrast',
@@ -143,13 +201,18 @@ class RunViewer(ProtocolViewer):
         there = {name: path for name, path in sets.items() if os.path.exists(path)}
         if not there:
             return self._not_yet('There are no images yet.')
-        gallery = figures.Gallery(
-            there,
-            per_page=max(1, self.perPage.get()),
-            metrics=metrics,
-            contrast='shared' if self.sharedContrast.get() else 'own',
-        )
-        return [FigureView(f'{title}: {self._run_name()}', gallery.page, pages=gallery.pages)]
+        chosen = self.sortBy.get()
+        try:
+            gallery = figures.Gallery(
+                there,
+                per_page=max(1, self.perPage.get()),
+                metrics=metrics,
+                contrast='shared' if self.sharedContrast.get() else 'own',
+                sort_by=SCORES[chosen - 1] if chosen else None,
+            )
+        except ValueError as e:
+            return self._not_yet(f'These particles cannot be sorted so: {e}.')
+        return [GalleryView(f'{title}: {self._run_name()}', gallery)]
 
     def _distribution(self, title, table, label, axis):
         """[FigureView] of a column of a verb's table."""

@@ -163,8 +163,6 @@ def test_histogram_hides_no_particle(tmp_path):
     table.set('cryoemganUncertainty', np.r_[np.linspace(0.4, 0.6, 198), 9.0, 999.0])
     table.write(path)
     figure = figures.column_distribution(path, 'cryoemganUncertainty', 'expected error')
-    bars = [p for p in figure.axes[0].patches if hasattr(p, 'get_xy')][0]
-    assert bars is not None
     said = ' '.join(t.get_text() for t in figure.axes[0].texts)
     assert '2 above' in said
     assert '999' in said

@@ -27,12 +27,12 @@ VERDICT = {
 
 # Under each picture: what it shows, and what to look for.
 CAPTIONS = {
-    'particles.png': 'Each line is one particle. The expected error has the scale of grey values: blue is 0, yellow the '
-    'number in the picture. Where it is yellow the denoised image may be wrong.',
+    'particles.png': 'Each line is one particle. The expected error has the scale of grey values: blue is 0, yellow '
+    'the number in the picture. Where it is yellow the denoised image may be wrong.',
     'noise.png': 'Noise with the spectrum of the data went in. What comes out was made by the network alone: it should '
     'be flat, or at least look less like the molecule than particles do.',
-    'nearest.png': 'Correlation with the most similar of all references. The further apart the two, the less of what is '
-    'seen could come from nothing.',
+    'nearest.png': 'Correlation with the most similar of all references. The further apart the two, the less of what '
+    'is seen could come from nothing.',
     'calibration.png': 'Particles whose truth is known, because they were made of the references. On the line, the '
     'announced error is the true one; above it, the network is surer than it should be.',
     'bias.png': 'Left: where the bias is above the signal, the network shows what it expects and not what is there. '
@@ -133,8 +133,8 @@ def _words(results):
         f'Mirrored particles: {wrong["mirrored"]["own"]:.2f} with themselves, '
         f'{wrong["mirrored"]["to_training"]:.2f} with the nearest reference '
         f'({wrong["mirrored"]["without_network"]:.2f} before the network).',
-        'The lights judge the network on the average particle of the set, not the set: junk among the particles, even a '
-        'tenth of them, turns no light. Sort it out by the fit, the evidence or the uncertainty (select).',
+        'The lights judge the network on the average particle of the set, not the set: junk among the particles, even '
+        'a tenth of them, turns no light. Sort it out by the fit, the evidence or the uncertainty (select).',
         f'The median expected error of an image is {results["uncertainty"]["median"]:.0%} of its contrast.',
     ]
     empty, second = results['empty_particles_in'], results['second_opinion']

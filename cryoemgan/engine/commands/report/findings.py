@@ -61,7 +61,8 @@ def _network(name: str, done: dict[str, Json]) -> Json:
     return {
         'name': name, 'words': road.NETWORKS[name], 'colour': audit['overall'], 'lights': lights,
         'use': USE[audit['overall']], 'cut': denoised['resolution_cut'], 'statement': denoised['statement'],
-        'uncertainty': denoised['uncertainty_median'], 'warnings': [*training['warnings'], *denoised['warnings']], 'fit': denoised.get('fit'),
+        'uncertainty': denoised['uncertainty_median'], 'fit': denoised.get('fit'),
+        'warnings': [*training['warnings'], *denoised['warnings']],
         'training_seconds': training['training_seconds'], 'improving': _still_improving(training),
     }  # fmt: skip
 

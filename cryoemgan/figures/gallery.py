@@ -28,9 +28,9 @@ class Gallery:
 
     sets: {title: STAR file, or ParticleTable}; the first one gives the order. per_page: particles on a page.
     contrast: 'own' scales each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of
-    the last set. metrics: metrics.csv of an evaluation, to print each image's correlation above it. aligned: the sets were
-    made of one another, row by row: nothing has to be matched. sort_by: Score whose worst particles come first, and whose
-    value stands beside each name; ValueError when no set has it.
+    the last set. metrics: metrics.csv of an evaluation, to print each image's correlation above it. aligned: the sets
+    were made of one another, row by row: nothing has to be matched. sort_by: Score whose worst particles come first,
+    and whose value stands beside each name; ValueError when no set has it.
     """
 
     def __init__(self, sets, per_page=16, contrast='own', metrics=None, aligned=False, sort_by=None):

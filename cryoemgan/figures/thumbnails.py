@@ -27,7 +27,8 @@ def gallery(sets, most=240, scores_from=(), marks=None, aligned=False):
     {sentence: names of particles (identity)} that are marked, such as rejected ones. aligned: see Gallery.
     """
     shared = Gallery(sets, aligned=aligned)
-    scores = _scores(shared, [*(ParticleTable.read(p) for p in scores_from), *shared.tables[::-1]])
+    given = [t if isinstance(t, ParticleTable) else ParticleTable.read(t) for t in scores_from]
+    scores = _scores(shared, [*given, *shared.tables[::-1]])
     chosen = choose(len(shared), scores, most)
     labels = [label.partition('@')[0].lstrip('0') for label in shared.labels(chosen)]
     marked = _marked(shared, chosen, marks or {})

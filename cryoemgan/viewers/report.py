@@ -3,7 +3,8 @@
 import os
 
 from .. import figures
-from ..engine.settings.road import GUIDED, TRAINED, TRAINING
+from ..engine.settings.road import DENOISED as DENOISED_IN
+from ..engine.settings.road import GUIDED, NETWORKS, REFERENCES, TRAINED, TRAINING
 from ..protocols.report import DENOISED, CryoEMGANProtReport
 from ..protocols.sorted_sets import KEPT, REJECTED
 from .audit import PageView
@@ -19,6 +20,7 @@ class ReportViewer(RunViewer):
     def _defineParams(self, form):
         form.addSection(label='Denoise and sort')
         self._add_eye(form, 'showPage', 'Page in the browser', 'What to believe, pictures, scores, what to do next.')
+        self._add_gallery(form, 'Gallery of all kinds of images')
         self._add_eye(
             form, 'showCurves', 'Training curves', 'Of the network that trains now, or trained last. Drawn as it runs.'
         )
@@ -31,6 +33,7 @@ class ReportViewer(RunViewer):
     def _getVisualizeDict(self):
         return {
             'showPage': self._show_page,
+            'showGallery': self._show_gallery,
             'showCurves': self._show_curves,
             'showKept': lambda param=None: self._set_views(KEPT),
             'showRejected': lambda param=None: self._set_views(REJECTED),
@@ -42,6 +45,13 @@ class ReportViewer(RunViewer):
         if not os.path.exists(page):
             return self._not_yet('The run has not finished.')
         return [PageView(page, self._tell)]
+
+    def _show_gallery(self, param=None):
+        run_dir = self.protocol.getRunDir
+        sets = {'noisy': self.protocol._getExtraPath('particles.star')}
+        sets |= {words: run_dir(DENOISED_IN[n], 'denoised.star') for n, words in NETWORKS.items()}
+        sets['reference'] = run_dir(REFERENCES, 'references.star')
+        return self._gallery_views('Denoised', sets)
 
     def _show_curves(self, param=None):
         paths = [self.protocol.getRunDir(TRAINING[n], 'metrics.csv') for n in (GUIDED, TRAINED)]

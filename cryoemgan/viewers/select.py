@@ -22,15 +22,23 @@ class SelectViewer(RunViewer):
             'Histograms with the limits',
             'Each score that was limited, what the limit rests on, and what it is expected to cost.',
         )
+        self._add_gallery(form, 'Gallery of the denoised particles')
         self._add_eye(form, 'showKept', 'Kept particles as a table', "Scipion's viewer of sets.")
         self._add_eye(form, 'showRejected', 'Rejected particles as a table', "Scipion's viewer of sets.")
 
     def _getVisualizeDict(self):
         return {
             'showHistograms': self._show_histograms,
+            'showGallery': self._show_gallery,
             'showKept': lambda param=None: self._set_views('outputParticles'),
             'showRejected': lambda param=None: self._set_views('outputRejected'),
         }
+
+    def _show_gallery(self, param=None):
+        extra = self.protocol._getExtraPath
+        return self._gallery_views(
+            'Selection', {'original': extra('originals.star'), 'denoised': extra('particles.star')}
+        )
 
     def _show_histograms(self, param=None):
         paths = [p for p in (self.protocol.getRunDir(f'{s.name}.png') for s in SCORES) if os.path.exists(p)]

@@ -63,7 +63,7 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
             self._add_settings(
                 form, score.name, **({'condition': 'useReferences'} if score.name == 'correlation' else {})
             )
-        self._add_settings(form, 'denoised')
+        self._add_settings(form, 'denoised', 'bad_images')
         form.addParallelSection(threads=1, mpi=0)
 
     # --------------------------- STEPS functions -----------------------------

@@ -8,7 +8,7 @@ import pytest
 from cryoemgan.tests.workflow import ProjectTest
 from cryoemgan.viewers import ReportViewer
 
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.slow
 
 
 class TestReport(ProjectTest):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import figures
 from ..data.matching import match
+from ..data.particles import open_particles
 from ..data.scores import BY_NAME, SCORES, Score
 from ..data.table import ParticleTable
 from ..errors import InputError
@@ -35,8 +36,8 @@ class SelectInputs:
 
 def load_inputs(settings: Select, job: Job) -> SelectInputs:
     """SelectInputs; InputError for a score that nobody measured, or particles without original."""
-    particles = ParticleTable.read(job.input(settings.particles))
-    source = ParticleTable.read(job.input(settings.source)) if settings.source else particles
+    source = open_particles(job, settings.source or settings.particles)
+    particles = ParticleTable.read(job.input(settings.particles)) if settings.source else source
     if source.provenance.get('verb') in NOT_ORIGINAL:
         raise InputError(f'{source.path} holds denoised particles; give the set that was denoised as --source')
     values = {s.name: particles.floats(s.label) for s in SCORES if particles.has(s.label)}

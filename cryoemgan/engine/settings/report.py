@@ -5,12 +5,13 @@ from typing import ClassVar
 
 from ..errors import InputError
 from .base import Settings, option
+from .reading import Reading
 
 FILES = 'Instead of what the refinement says'
 
 
 @dataclass
-class Report(Settings):
+class Report(Reading, Settings):
     """From a finished refinement to denoised, audited and sorted particles, with one page that says what to believe."""
 
     GROUP: ClassVar[str] = 'The road'

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ..errors import InputError
 from .base import Settings, flag, option
+from .reading import Reading
 
 PROPOSED = 'proposed'
 LIMITS = 'Limits (none given: the proposed one of the first score below that the particles have)'
@@ -15,7 +16,7 @@ NAMES = ('fit', 'evidence', 'correlation', 'uncertainty', 'pose_disagreement')
 
 
 @dataclass
-class Select(Settings):
+class Select(Reading, Settings):
     """Sort particles by their scores: the original particles that are kept, and those that are not."""
 
     GROUP: ClassVar[str] = 'What to write'

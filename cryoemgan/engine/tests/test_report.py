@@ -17,7 +17,7 @@ from cryoemgan.engine.data.refinement import find_refinement
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 
 @pytest.fixture(scope='module')

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .... import figures
+from ...data.particles import open_particles
 from ...data.refinement import Refinement, find_refinement
-from ...data.table import ParticleTable
 from ...errors import InputError
 from ...job import Job, write_json
 from ...settings import Project
@@ -42,13 +42,13 @@ class ReportInputs:
 def load_inputs(settings: Report, job: Job) -> ReportInputs:
     """Find the refinement's files; the checks of ``project`` come before any work. InputError for what is missing."""
     refinement = _refinement(settings)
-    refinement.has_ctf = ParticleTable.read(refinement.particles).has('rlnDefocusU')
+    refinement.has_ctf = open_particles(job, refinement.particles).has('rlnDefocusU')
     if not refinement.has_ctf:
         refinement.said.append('the particles have no CTF in their table: the references have none either')
     for sentence in refinement.said:
         job.say(sentence)
     training = _training(settings, job)
-    first = Project(output=str(job.result / REFERENCES), **road.project_options(refinement))
+    first = Project(output=str(job.result / REFERENCES), **road.project_options(settings, refinement))
     first.validate()
     # Its inputs are what this run reads; they are recorded, and compared when it resumes.
     project.load_inputs(first, job)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from ...data.refinement import Refinement
+from ...settings import COMMANDS
+from ...settings.reading import Reading
 from ...settings.report import Report
 from ...settings.road import (
     AUDIT,
@@ -28,13 +31,19 @@ MADE_BY: dict[str, Json] = {TRAINED: {}, GUIDED: {'network': 'guided'}}
 LENGTHS = {'iterations', 'epochs'}
 
 
-def project_options(refinement: Refinement) -> Json:
+def project_options(s: Report, refinement: Refinement) -> Json:
     """Options of ``project``: half maps before the map that both half sets share."""
     r = refinement
     maps = {'half1': r.half1, 'half2': r.half2} if r.half1 else {'volume': r.volume}
     found = {'particles': r.particles, **maps, 'mask': r.mask}
     ctf = {} if r.has_ctf else {'ctf': 'none'}
-    return {name: str(path) for name, path in found.items() if path} | ctf
+    return {name: str(path) for name, path in found.items() if path} | ctf | _reading(s, 'project')
+
+
+def _reading(s: Report, command: str) -> Json:
+    """How particles are read, for a command that reads them: what differs from the usual."""
+    known = {f.name for f in fields(COMMANDS[command])}
+    return {f.name: getattr(s, f.name) for f in fields(Reading) if f.name in known and getattr(s, f.name) != f.default}
 
 
 def steps(s: Report, refinement: Refinement, training: Json, root: Path, done: dict[str, Json]) -> Iterator[Step]:
@@ -45,21 +54,23 @@ def steps(s: Report, refinement: Refinement, training: Json, root: Path, done: d
     """
     particles, references = str(refinement.particles), str(root / REFERENCES / 'references.star')
     pair = {'particles': particles, 'references': references}
-    yield Step(REFERENCES, 'project', project_options(refinement))
+    yield Step(REFERENCES, 'project', project_options(s, refinement))
     length = {} if set(training) & LENGTHS else {'minutes': round(s.minutes / len(NETWORKS), 4)}
     for network in NETWORKS:
-        yield Step(TRAINING[network], 'train', {**training, **pair, **MADE_BY[network], **length})
+        options = {**training, **pair, **MADE_BY[network], **length, **_reading(s, 'train')}
+        yield Step(TRAINING[network], 'train', options)
     models = {network: str(root / TRAINING[network] / 'model') for network in NETWORKS}
     for network in NETWORKS:
-        yield Step(DENOISED[network], 'denoise', {'particles': particles, 'model': models[network]})
+        options = {'particles': particles, 'model': models[network], **_reading(s, 'denoise')}
+        yield Step(DENOISED[network], 'denoise', options)
     for network in NETWORKS:
-        yield Step(AUDIT[network], 'audit', {**pair, 'model': models[network]})
+        yield Step(AUDIT[network], 'audit', {**pair, 'model': models[network], **_reading(s, 'audit')})
     denoised = {network: str(root / DENOISED[network] / 'denoised.star') for network in NETWORKS}
     compared = [f'noisy={particles}', *(f'{n}={path}' for n, path in denoised.items())]
-    yield Step(EVALUATION, 'evaluate', {'references': references, 'particles': compared})
+    yield Step(EVALUATION, 'evaluate', {'references': references, 'particles': compared, **_reading(s, 'evaluate')})
     yield Step(SELECTION, 'select', {
         'particles': denoised[GUIDED], 'source': particles, 'scores': [references], 'denoised': True,
-        **_limit(s, done[DENOISED[GUIDED]]),
+        **_limit(s, done[DENOISED[GUIDED]]), **_reading(s, 'select'),
     })  # fmt: skip
 
 

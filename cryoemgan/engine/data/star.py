@@ -202,9 +202,7 @@ class _Translation:
             if words and words[0].startswith('_') and (len(words) == 1 or words[1].startswith('#')):
                 labels.append(words[0])
                 self._keep(line)
-            elif not words or words[0].startswith('#'):
-                if labels:
-                    break
+            elif not words or (words[0].startswith('#') and not _looks_like_a_row(line, len(labels))):
                 self._keep(line)
             else:
                 break
@@ -239,7 +237,7 @@ class _Translation:
             if len(cells) != width:
                 plain = line.split() if line.isascii() else WORD.findall(line)
                 if line.lstrip().startswith('#'):
-                    self._commented += len(plain) == width and len(plain[0]) > 1
+                    self._commented += _looks_like_a_row(line, width)
                     self._keep(line)
                     continue
                 if HEADER.fullmatch(line) or (width > 1 and plain[0].startswith('_') and len(plain) != width):
@@ -280,6 +278,12 @@ class _Translation:
             f'{self._path}: {there} has {len(cells)} values for {width} labels: {cure}. To leave the row out: '
             f'sed -i {self._line}d {Path(self._path).name}. It reads: {short(line)}'
         )
+
+
+def _looks_like_a_row(comment: str, width: int) -> bool:
+    """Whether a comment is a row whose first name begins with #."""
+    words = comment.split()
+    return len(words) == width > 0 and len(words[0]) > 1
 
 
 def _pieces(text: str, start: int, stop: int) -> Iterator[tuple[int, str]]:

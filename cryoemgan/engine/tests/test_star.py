@@ -150,9 +150,8 @@ def test_what_relion_reads_without_looking(tmp_path):
 
 
 def test_an_optics_group_described_twice(tmp_path):
-    twice = read(tmp_path, OPTICS.rstrip() + '\nopticsGroup1 1 200.0 2.7 0.1 5.0 32 2\n' + LABELS + ROWS)
     with pytest.raises(InputError, match='optics group 1 is described twice'):
-        twice.floats('rlnVoltage')
+        read(tmp_path, OPTICS.rstrip() + '\nopticsGroup1 1 200.0 2.7 0.1 5.0 32 2\n' + LABELS + ROWS)
 
 
 def test_what_relion_leaves_out_is_said(tmp_path):

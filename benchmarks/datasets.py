@@ -58,6 +58,8 @@ class Recipe:
     shifts: float = 1.0
 
 
+GIVEN = 'relion_refined'
+
 RECIPES = {
     # Options may be chosen on these.
     'rnap5': Recipe('rnap5', 'tune', 64, 3000, 0.1, ctf=False, shifts=0.0),
@@ -78,6 +80,8 @@ RECIPES = {
     'rod': Recipe('rod', 'judge', 64, 2500, 0.05, angle_error=2.0, shift_error=0.5),
     'shell': Recipe('shell', 'judge', 72, 2000, 0.02, angle_error=1.0, shift_error=0.3),
     'grains': Recipe('grains', 'judge', 48, 10000, 0.01, angle_error=2.0, shift_error=0.3),
+    # RELION's own refinement of particles that RELION's projector made: nothing of it is made here.
+    'relion': Recipe(GIVEN, 'judge', 64, 1500, 0.1, angle_error=1.7, shift_error=0.2, shifts=1.2),
     'emd1883-30000': Recipe('emd1883', 'judge', 48, 30000, 0.02, True, angle_error=2.0, shift_error=0.3),
 }
 
@@ -93,6 +97,8 @@ class Dataset:
     @property
     def particles(self) -> Path:
         """Noisy particles with the poses that are known of them."""
+        if self.recipe.molecule == GIVEN:
+            return shared_data() / GIVEN / 'run_data.star'
         refined = self.folder / 'refined.star'
         return refined if refined.exists() else self.folder / 'noisy.star'
 
@@ -102,9 +108,12 @@ class Dataset:
         return self.folder / 'clean.star'
 
     @property
-    def volumes(self) -> list[Path]:
-        """Maps of the classes."""
-        return sorted(self.folder.glob('volume_*.mrc'))
+    def maps(self) -> dict[str, Path | list[Path]]:
+        """Maps as options of ``project``: half maps, the map, or one for each class."""
+        if self.recipe.molecule == GIVEN:
+            return {f'half{k}': shared_data() / GIVEN / f'run_half{k}_class001_unfil.mrc' for k in (1, 2)}
+        found = sorted(self.folder.glob('volume_*.mrc'))
+        return {'class_volume': found} if len(found) > 1 else {'volume': found[0]}
 
     def truth(self) -> np.ndarray:
         """float32[SCORED, box, box]: the images that results are compared with."""
@@ -128,7 +137,10 @@ def make(name: str, seed: int, work: Path, particles: int | None = None) -> Data
         raise SystemExit(f'{folder} was made by another recipe of {name}: remove it, or take another --work')
     with _alone(folder):
         if not said.exists():
-            command('simulate', folder, **_options(recipe, _sources(name, recipe, work), seed, work))
+            if recipe.molecule == GIVEN:
+                _truth_of_given(folder / 'clean.star')
+            else:
+                command('simulate', folder, **_options(recipe, _sources(name, recipe, work), seed, work))
             write_json(said, asdict(recipe))
     return Dataset(name, folder, recipe)
 
@@ -184,6 +196,25 @@ def _options(recipe: Recipe, sources: list[Path], seed: int, work: Path) -> dict
     if recipe.ctf:
         options['ctf_table'] = defoci(work / 'data' / 'empiar10028.star')
     return options
+
+
+def _truth_of_given(path: Path) -> None:
+    """Table of the true images of RELION's refinement, under the names of the particles."""
+    source = shared_data() / GIVEN
+    truth = ParticleTable.read(source / 'truth.star')
+    columns = {
+        'rlnImageName': [f'{i:06d}@{source / "truth_clean_ctf.mrcs"}' for i in range(1, len(truth) + 1)],
+        'rlnImageOriginalName': truth.strings('rlnImageName'),
+        'rlnOpticsGroup': np.ones(len(truth), int),
+    }
+    optics = {
+        'rlnOpticsGroup': [1],
+        'rlnImagePixelSize': [truth.pixel_size],
+        'rlnImageSize': [64],
+        'rlnImageDimensionality': [2],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ParticleTable.create(path, columns, optics).write(path)
 
 
 def defoci(path: Path) -> Path:

@@ -41,7 +41,7 @@ def filtered(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) ->
 
 
 def projected(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> Outcome:
-    """The references: the true map at the angles and shifts that the table says."""
+    """The references: the map at the angles and shifts that the table says."""
     references = _project(data, folder)
     return Outcome(_scored(data, references), [folder / 'project'])
 
@@ -90,10 +90,8 @@ def apply(kind: str, data: Dataset, folder: Path, seed: int, options: dict[str, 
 
 
 def _project(data: Dataset, folder: Path) -> Path:
-    volumes = data.volumes
-    maps: dict[str, Any] = {'class_volume': volumes} if len(volumes) > 1 else {'volume': volumes[0]}
     ctf = 'full' if data.recipe.ctf else 'none'
-    command('project', folder / 'project', particles=data.particles, ctf=ctf, **maps)
+    command('project', folder / 'project', particles=data.particles, ctf=ctf, **data.maps)
     return folder / 'project' / 'references.star'
 
 

@@ -52,7 +52,7 @@ SCALE   ?= smoke
 TABLES  ?= all
 MINUTES ?=
 tables: $(READY)
-	$(BIN)/python benchmarks/tables.py --scale $(SCALE) --tables $(TABLES) $(if $(MINUTES),--minutes-per-cell $(MINUTES))
+	$(BIN)/python -m benchmarks.paper --scale $(SCALE) --tables $(TABLES) $(if $(MINUTES),--minutes-per-cell $(MINUTES))
 
 clean:
-	rm -rf demo .pytest_cache .ruff_cache .mypy_cache docs/_build docs/api
+	rm -rf demo .pytest_cache .ruff_cache .mypy_cache docs/_build docs/api docs/measured

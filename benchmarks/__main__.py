@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from . import __doc__ as about
-from . import datasets, runner
+from . import datasets, report, runner
 
 
 def main() -> None:
@@ -23,11 +23,16 @@ def main() -> None:
     run.add_argument('--seeds', nargs='+', type=int, help='default: those of the experiment')
     run.add_argument('--minutes', type=float, help='of CPU time for every method that trains')
     run.add_argument('--particles', type=int, help='in every set, instead of what its recipe says (a quick look)')
+    run.add_argument('--finished', action='store_true', help='compute nothing: the table of what is there')
     run.add_argument('--csv', type=Path, help='where the table goes; default WORK/EXPERIMENT.csv')
+    pages = commands.add_parser('pages', help='pages (rst) from results/*.csv')
+    pages.add_argument('--output', type=Path, default=Path('docs/measured'))
     commands.add_parser('list', help='experiments and sets')
     args = parser.parse_args()
     if args.command == 'list':
         _list()
+    elif args.command == 'pages':
+        print(*report.pages(args.output), sep='\n')
     else:
         _run(args)
 
@@ -47,7 +52,7 @@ def _run(args: argparse.Namespace) -> None:
         for options in experiment.methods.values():
             if options['kind'] == 'train':
                 options['minutes'] = args.minutes
-    rows = runner.run(experiment, args.work.resolve())
+    rows = runner.run(experiment, args.work.resolve(), args.finished)
     path = args.csv or args.work / f'{args.experiment}.csv'
     runner.write(path, rows)
     print(f'{len(rows)} cells: {path}')

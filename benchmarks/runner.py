@@ -61,10 +61,15 @@ class Experiment:
                     yield name, seed, method
 
 
-def run(experiment: Experiment, work: Path) -> list[dict[str, Any]]:
-    """Compute the cells that are missing; all rows. Cells that another living process is at are left to it."""
+def run(experiment: Experiment, work: Path, finished: bool = False) -> list[dict[str, Any]]:
+    """Compute the cells that are missing; all rows. Cells that another living process is at are left to it.
+
+    finished: compute nothing, give the rows that are there.
+    """
     rows = []
     for name, seed, method in experiment.cells():
+        if finished and not (place_of(experiment, work, name, seed, method) / 'row.json').exists():
+            continue
         row = cell(experiment, work, name, seed, method)
         if row is not None:
             rows.append(row)
@@ -78,7 +83,7 @@ def cell(experiment: Experiment, work: Path, name: str, seed: int, method: str) 
     A cell belongs to its options: with others (or other particles) it is another cell.
     """
     options = dict(experiment.methods[method])
-    place = work / 'cells' / f'{name}_{seed}_{_word(method, options, experiment.particles)}'
+    place = place_of(experiment, work, name, seed, method)
     result = place / 'row.json'
     if result.exists():
         known = json.loads(result.read_text())
@@ -103,6 +108,11 @@ def cell(experiment: Experiment, work: Path, name: str, seed: int, method: str) 
     for folder in ('denoise', 'filter', 'project', 'train/checkpoints'):
         shutil.rmtree(place / folder, ignore_errors=True)
     return row
+
+
+def place_of(experiment: Experiment, work: Path, name: str, seed: int, method: str) -> Path:
+    """Folder of a cell."""
+    return work / 'cells' / f'{name}_{seed}_{_word(method, experiment.methods[method], experiment.particles)}'
 
 
 def claim(place: Path) -> bool:

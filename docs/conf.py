@@ -63,8 +63,16 @@ def skip_imported(app, what, name, obj, skip, options):
     return skip or not (getattr(obj, '__module__', None) or 'cryoemgan').startswith('cryoemgan')
 
 
+def write_measured_pages():
+    """One page a table of benchmarks/results, in docs/measured."""
+    from benchmarks import report
+
+    report.pages(HERE / 'measured')
+
+
 def setup(app):
     """Called by sphinx."""
     write_api_pages()
+    write_measured_pages()
     app.connect('autodoc-skip-member', skip_imported)
     app.connect('autodoc-process-docstring', escape_bars, priority=400)

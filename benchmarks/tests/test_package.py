@@ -1,9 +1,12 @@
 """The error against its definition, recipes that can be made, experiments that can be run."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import datasets, methods, molecules, runner, score
+from benchmarks import datasets, methods, molecules, report, runner, score
 from cryoemgan.engine.imaging.rings import ring_index, ring_sums
 
 
@@ -100,3 +103,60 @@ def test_cell_is_computed_once_and_keeps_what_it_cost(tmp_path, shared_data, mon
     assert again == row
     runner.write(tmp_path / 'small.csv', [row])
     assert (tmp_path / 'small.csv').read_text().count('\n') == 2
+
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / 'README.rst', *sorted((ROOT / 'docs').glob('*.rst'))]
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.name)
+def test_numbers_in_documents_are_those_of_their_cells(path):
+    text = path.read_text(encoding='utf-8')
+    shown = report.CELL.sub('', text)
+    for number in report.quoted(text):
+        assert number.is_right(), number
+        assert number.text in shown, f'{number.text} is not on the page'
+    assert text.count('.. cell:') == len(report.quoted(text)), 'a cell is written wrongly'
+
+
+def test_readme_quotes_measurements():
+    assert len(report.quoted(DOCUMENTS[0].read_text(encoding='utf-8'))) >= 5
+
+
+ROWS = [
+    {'set': name, 'use': 'judge', 'method': method, 'seed': seed, 'error': error, 'failed': ''}
+    for name, method, seed, error in (
+        ('a', 'cwf', '1', '0.2'), ('a', 'cwf', '2', '0.4'), ('b', 'cwf', '1', '0.5'), ('c', 'cwf', '1', ''),
+        ('a', 'new', '1', '0.1'), ('b', 'new', '1', '0.5'),
+    )
+]  # fmt: skip
+
+
+def test_sets_count_alike_however_many_seeds_they_have():
+    assert report.value(ROWS, 'error', {'method': 'cwf'}) == pytest.approx((0.3 + 0.5) / 2)
+    assert report.value(ROWS, 'error', {'method': 'cwf'}, 'worst') == 0.5
+    assert report.value(ROWS, 'error', {'method': 'new', 'against': 'cwf'}, 'worst') == pytest.approx(1.0)
+    assert report.value(ROWS, 'error', {'method': 'new', 'against': 'cwf'}, 'median') == pytest.approx((1 / 3 + 1) / 2)
+    with pytest.raises(LookupError):
+        report.value(ROWS, 'error', {'method': 'none'})
+
+
+def test_quoted_numbers_are_found():
+    (found,) = report.quoted('text\n\n.. cell: suite error method=cwf use=judge median = 0.33\n')
+    assert (found.table, found.column, found.how, found.text) == ('suite', 'error', 'median', '0.33')
+    assert found.wanted == {'method': 'cwf', 'use': 'judge'}
+
+
+def modules(package):
+    return sorted(p.stem for p in (ROOT / 'benchmarks' / package).glob('*.py') if not p.stem.startswith('__'))
+
+
+@pytest.mark.parametrize('name', [f'{p}.{m}' for p in ('studies', 'paper') for m in modules(p)])
+def test_every_script_still_finds_what_it_imports(name):
+    importlib.import_module(f'benchmarks.{name}')
+
+
+def test_every_study_has_a_page():
+    pages = ''.join(p.read_text(encoding='utf-8') for p in runner.RESULTS.glob('*.md'))
+    without = {name for name in modules('studies') if f'studies.{name}' not in pages}
+    assert without <= {'common', 'family_members'}

@@ -240,7 +240,7 @@ def test_bm3d_of_a_constant_keeps_it():
 
 
 # MSE of bm3d 4.0.1 (four images) and of ASPIRE 0.14.3's covariance Wiener filter (1200 images), measured by
-# benchmarks/reference_filters.py on the phantom that the test makes again.
+# benchmarks/studies/reference_filters.py on the phantom that the test makes again.
 REFERENCE = {('bm3d', 0.1): 0.09327, ('bm3d', 0.5): 0.03024, ('cwf', 0.1): 0.09333, ('cwf', 0.5): 0.03105}
 
 

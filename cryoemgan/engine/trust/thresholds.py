@@ -1,7 +1,7 @@
 """The traffic light: which value of each measure is good, and which is not. Limits come from simulation.
 
-``benchmarks/audit_thresholds.py`` trains on simulated sets, plants every failure and prints the worst good and the
-best bad value of each measure; the limits of fidelity, rank, noise, bias and opinion divide the gap between them
+``benchmarks/studies/audit_thresholds.py`` trains on simulated sets, plants every failure and prints the worst good and
+the best bad value of each measure; the limits of fidelity, rank, noise, bias and opinion divide the gap between them
 into thirds (measured gaps: benchmarks/results/audit_thresholds.md). Leakage, agreement (standard errors), conventions
 and calibration have limits by definition.
 """

@@ -1,0 +1,125 @@
+"""From tables of results to pages, and from the numbers in documents back to the cells that they come from.
+
+A document names the cell of every number that it took from here in a comment::
+
+    .. cell: relion error method=cwf = 0.281
+    .. cell: suite error method=cwf use=judge median = 0.33
+    .. cell: suite error method=guided against=cwf worst = 0.9
+
+that is: table, column, what its rows must be, how the sets are put together (mean, median or worst; each set first as
+the mean over its seeds; with ``against`` as a ratio to another method on that set), and the number as it is printed.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from .runner import RESULTS, Experiment
+
+Row = dict[str, str]
+HERE = Path(__file__).resolve().parent
+CELL = re.compile(r'^\.\. cell: (\w+) (\w+)((?: \w+=\S+)*)(?: (mean|median|worst))? = (\S+)$', re.MULTILINE)
+TOGETHER = {'mean': statistics.fmean, 'median': statistics.median, 'worst': max}
+
+
+def read(name: str) -> list[Row]:
+    """The rows of results/NAME.csv."""
+    with open(RESULTS / f'{name}.csv', newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def by_set(rows: list[Row], column: str, **wanted: str) -> dict[str, float]:
+    """{set: mean over seeds} of a column in the rows that are as wanted; empty and failed cells are left out."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row[column] and all(row[key] == value for key, value in wanted.items()):
+            found.setdefault(row['set'], []).append(float(row[column]))
+    return {name: statistics.fmean(values) for name, values in found.items()}
+
+
+def value(rows: list[Row], column: str, wanted: dict[str, str], how: str = 'mean') -> float:
+    """One number of a table; LookupError where no cell holds it."""
+    wanted, against = dict(wanted), wanted.get('against')
+    wanted.pop('against', None)
+    found = by_set(rows, column, **wanted)
+    if against:
+        other = by_set(rows, column, **{**wanted, 'method': against})
+        found = {name: v / other[name] for name, v in found.items() if name in other}
+    if not found:
+        raise LookupError(f'no {column} for {wanted}')
+    return TOGETHER[how](list(found.values()))
+
+
+@dataclass
+class Quoted:
+    """A number in a document, and the cell that it says it comes from."""
+
+    text: str
+    table: str
+    column: str
+    wanted: dict[str, str]
+    how: str
+
+    def is_right(self) -> bool:
+        """Whether the table says the same, to the digits that are printed."""
+        digits = len(self.text.partition('.')[2])
+        return f'{value(read(self.table), self.column, self.wanted, self.how):.{digits}f}' == self.text
+
+
+def quoted(document: str) -> list[Quoted]:
+    """The numbers of a document that name their cells."""
+    return [
+        Quoted(text, table, column, dict(pair.split('=', 1) for pair in pairs.split()), how or 'mean')
+        for table, column, pairs, how, text in CELL.findall(document)
+    ]
+
+
+def pages(folder: Path) -> list[Path]:
+    """Write a page for each table of an experiment to a folder (reStructuredText)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / 'templates'), trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined, autoescape=False,
+    )  # fmt: skip
+    written = []
+    for path in sorted(RESULTS.glob('*.csv')):
+        if not (HERE / 'experiments' / f'{path.stem}.toml').exists():
+            continue
+        text = environment.get_template('experiment.rst').render(_content(Experiment.read(path.stem), read(path.stem)))
+        written.append(folder / path.name.replace('.csv', '.rst'))
+        if not written[-1].exists() or written[-1].read_text(encoding='utf-8') != text:
+            written[-1].write_text(text, encoding='utf-8')
+    return written
+
+
+def _content(experiment: Experiment, rows: list[Row]) -> dict:
+    """What the template is filled with."""
+    methods = [m for m in experiment.methods if any(r['method'] == m for r in rows)]
+    errors = {m: by_set(rows, 'error', method=m) for m in methods}
+    judged = {r['set'] for r in rows if r['use'] == 'judge'}
+    # Medians are of the same sets for every method.
+    common = judged.intersection(*(of.keys() for of in errors.values()))
+    together = {
+        how: {m: TOGETHER[how]([errors[m][name] for name in common]) for m in methods if common}
+        for how in ('median', 'worst')
+    }
+    sets = [name for name in experiment.sets if any(r['set'] == name for r in rows)]
+    return {
+        'experiment': experiment,
+        'methods': methods,
+        'sets': sets,
+        'use': {r['set']: r['use'] for r in rows},
+        'errors': errors,
+        'together': together,
+        'common': len(common),
+        'seconds': {m: by_set(rows, 'cpu_seconds', method=m) for m in methods},
+        'failed': [r for r in rows if r['failed']],
+        'seeds': sorted({r['seed'] for r in rows}, key=int),
+        'said': {key: sorted({r[key] for r in rows}) for key in ('date', 'commit', 'machine')},
+    }

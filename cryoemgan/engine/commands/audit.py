@@ -44,8 +44,7 @@ def load_inputs(settings, job):
     """AuditInputs; InputError for sets that cannot be audited together."""
     particles, references = (open_particles(job, p) for p in (settings.particles, settings.references))
     model = Model.load(settings.model, choose_device(settings.device))
-    for guide in model.guides.values():
-        guide.require(particles)
+    model.require(particles)
     job.input(model.folder / card.CARD)
     plan = boxes.choose_boxes(particles, model, 'model', settings.batch_size)
     boxes.choose_boxes(references, model, 'model', settings.batch_size)

@@ -46,14 +46,15 @@ def load_inputs(settings, job):
     """DenoiseInputs; InputError for anything that cannot be denoised."""
     table = open_particles(job, settings.particles)
     model = Model.load(settings.model, choose_device(settings.device))
-    _check_guide(settings, table, model)
+    _set_pose_prior(settings, model)
+    model.require(table)
     job.input(model.folder / card.CARD)
     plan = boxes.choose_boxes(table, model, settings.output_box, settings.batch_size)
     return DenoiseInputs(table, model, plan, route(model, table), cut_of(settings.cut, model))
 
 
-def _check_guide(settings, table, model):
-    """Set the pose prior of a guided model; InputError when the table lacks what the guide needs."""
+def _set_pose_prior(settings, model):
+    """Set the pose prior of a guided model; InputError for another one."""
     if not model.guides:
         if settings.pose_prior != 'model':
             raise InputError(f'--pose-prior: {model.folder} is not a guided model, it does not use angles')
@@ -61,7 +62,6 @@ def _check_guide(settings, table, model):
     for guide in model.guides.values():
         if settings.pose_prior != 'model':
             guide.options.pose_prior = degrees(settings.pose_prior)
-        guide.require(table)
 
 
 def run(settings, job, inputs):

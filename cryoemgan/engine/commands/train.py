@@ -97,7 +97,21 @@ def _fold_task(
         checkpoint=checkpoint,
         start=None if start is None else _first_weights(start, s, pairs, parts, part),
         fresh=_fresh_pairs(own, job, pairs, part.training),
+        options=_network_options(s, pairs, start),
     )
+
+
+def _network_options(s: Train, pairs: TrainingPairs, start: Model | None) -> Json:
+    """Options of the network; one that can take account of the CTF is told where it is, and shown it."""
+    found: Json = start.card['network']['options'] if start else networks.options(s.network, s.gan)
+    if not isinstance(pairs, ReferencePairs) or 'particles_hold' not in found:
+        return found
+    # Fresh pairs come without the CTF that they were made with.
+    if start is None and not s.fresh_fraction:
+        found['particles_hold'], found['references_hold'] = pairs.image_model
+    if found['particles_hold'] not in ('', 'none'):
+        pairs.show_ctf()
+    return found
 
 
 def _first_weights(

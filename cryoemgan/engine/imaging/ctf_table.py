@@ -67,6 +67,22 @@ class CtfTable:
         return torch.fft.irfft2(spectra, s=(self.box, self.box))
 
 
+def plane_of_ctf(ctf: Tensor) -> Tensor:
+    """CTFs [n, N, N // 2 + 1] of an rfft2 as images [n, N, N] of the whole plane about N // 2, which turn as images do.
+
+    ``N`` even.
+    """
+    box = ctf.shape[-2]
+    # F(-k) = F(k): the missing columns are the others, reversed in both directions.
+    rest = ctf[..., 1 : (box + 1) // 2].flip(-1, -2).roll(1, -2)
+    return torch.fft.fftshift(torch.cat([ctf, rest], -1), dim=(-2, -1))
+
+
+def half_plane(planes: Tensor) -> Tensor:
+    """The inverse of `plane_of_ctf`: [n, N, N] -> [n, N, N // 2 + 1]."""
+    return torch.fft.ifftshift(planes, dim=(-2, -1))[..., : planes.shape[-1] // 2 + 1]
+
+
 def _coefficients(pixel_size: float, params: CtfParameters) -> tuple[np.ndarray, np.ndarray]:
     """Factors of the nine functions float64 [n, 9], and the exponent of the decay by the first three [n, 3].
 

@@ -23,6 +23,8 @@ STEP = 0.25
 # Variance of what a basis cannot show, over the mean power of a coefficient. With a tenth of it turned images were
 # wrong by five to seven times as much, with ten times as much they lost fine detail (RNA polymerase, 64 px).
 NOISE = 1e-5
+# Orders beyond pi |k|, the highest that an image of the box's width has at |k|, that are still kept.
+ORDERS_BEYOND = 1.0
 
 
 class FourierPlane:
@@ -158,7 +160,9 @@ def principal_basis(plane, vectors, energy=0.999, most=400):
     entries = []
     weight = radius.sqrt()
     for m in range(spectrum.shape[2]):
-        part = spectrum[:, :, m] * weight
+        # An image within its box has next to nothing there; what interpolation between the few points near k = 0 shows
+        # of it is another order's, and functions made of it are far from orthogonal.
+        part = spectrum[:, :, m] * (weight * (math.pi * radius > m - ORDERS_BEYOND))
         covariance = (part.T @ part.conj()).real.double()
         values, functions = torch.linalg.eigh(covariance)
         multiplicity = 1 if m == 0 else 2

@@ -28,14 +28,15 @@ class Ensemble:
     """The members of a model at work. plan: inference.Boxes. routing: routing.Routing of the particles.
 
     cut: A, resolution at which the output is cut softly; None = not. with_errors: ask every member (or the only one
-    twice), which tells the uncertainty and costs as many times. table: of the particles, for a guided model.
+    twice), which tells the uncertainty and costs as many times. table: of the particles, for a model that knows more of
+    them than their pixels (`Model.takes_context`). like: rows of it whose context is taken, default all in order.
     """
 
-    def __init__(self, model, plan, precision, routing, cut=None, with_errors=True, table=None):
+    def __init__(self, model, plan, precision, routing, cut=None, with_errors=True, table=None, like=slice(None)):
         self.model, self.plan, self.precision, self.routing = model, plan, precision, routing
         self.cut = cut if cut and cut > 2 * plan.pixel_size else None
         self.with_errors = with_errors
-        self.context = Context.of(table, slice(None), plan.model_box) if model.guides else None
+        self.context = Context.of(table, like, plan.model_box) if model.takes_context else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
     def stream(self, images, first=0):
@@ -48,7 +49,7 @@ class Ensemble:
         """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
         particles, weights = resample(noisy, self.plan.model_box), self.routing.weights[rows]
         opinions = self._opinions(particles, weights, rows)
-        scores = opinions and self._scores(opinions, weights)
+        scores = self._scores(opinions, weights) if self.model.guides else None
         if not self.with_errors:
             return Denoised(noisy, self._finished(self._routed(particles, weights, opinions)), None, None, scores)
         found = uncertainty.answers(self.model, particles, self.precision, opinions)

@@ -22,6 +22,7 @@ from ..posterior.p_value import Power, PValueCalibration
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .card_schema import LARGEST, LIBRARY, check_library
 from .known_particles import KINDS, hashes_of, known
+from .seen_ctf import SeenCtf, require_ctf
 
 # What a safetensors file may need beside its numbers.
 HEADER_ROOM = 2**20
@@ -87,9 +88,28 @@ class Model:
             references = spectra.filtered(references, 1 / gains)
         return grey['gain'] * references + grey['offset']
 
+    @property
+    def needs_ctf(self):
+        """Whether its network sees the CTF of each particle."""
+        return self.card['network']['options'].get('particles_hold', '') not in ('', 'none')
+
+    @property
+    def takes_context(self):
+        """Whether it has to know more of particles than their pixels."""
+        return bool(self.guides) or self.needs_ctf
+
+    def require(self, table):
+        """InputError when a ParticleTable lacks what the model has to know of its particles."""
+        for guide in self.guides.values():
+            guide.require(table)
+        if self.needs_ctf:
+            require_ctf(table, self.card['network']['options']['particles_hold'])
+
     def ask(self, particles, context, member=None):
         """ImagePosterior by a member's map prior (default the first) of particles float32 [n, box, box] with their
-        Context; None for a network without one."""
+        Context; SeenCtf for a network that sees the CTF; None for one that sees the pixels only."""
+        if self.needs_ctf:
+            return SeenCtf.of(context, self.box, self.device)
         if not self.guides:
             return None
         guide = self.guides[member] if member else next(iter(self.guides.values()))
@@ -118,6 +138,8 @@ class Model:
 
     def ask_all(self, particles, context):
         """{member: ImagePosterior}; None for a blind network."""
+        if self.needs_ctf:
+            return dict.fromkeys(self.members, self.ask(particles, context))
         return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None
 
     def trained_on(self, who):

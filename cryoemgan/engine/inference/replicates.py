@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from ..data.image_state import particles_shown_as
 from ..data.sampling import evenly_spread
 from ..imaging.ctf_table import CtfTable
 from ..imaging.signal_model import fit_signal
@@ -33,7 +34,7 @@ class Replicates:
     def __init__(self, pairs: Any, seed: int) -> None:
         self.pairs, self.seed = pairs, seed
         table = pairs.particles
-        held = table.provenance.get('ctf', 'full')
+        held = particles_shown_as(table, pairs.references.ctf_state).value
         self._ctf, self._mode = None, held
         if pairs.ctf == 'none' and held != 'none' and table.has('rlnDefocusU'):
             self._ctf = CtfTable(pairs.box, pairs.pixel_size, table.ctf())

@@ -29,7 +29,7 @@ def answers(model, particles, precision='float32', opinions=None):
     if len(found) == 1:
         # `equivariant` answers a turned particle with the turned answer, however wrong: without an opinion, which stays
         # in its place, the turn is about the middle of the box and moves the origin by a pixel.
-        turn = turned if opinions else lambda images: images[:, ::-1, ::-1]
+        turn = turned if model.guides else lambda images: images[:, ::-1, ::-1]
         opinion = opinions and next(iter(opinions.values())).turned()
         found.append(turn(model.denoise(np.ascontiguousarray(turn(particles)), None, precision, opinion)))
     return np.stack(found)
@@ -51,7 +51,7 @@ def spread(found, own=None):
 def posterior_sd(model, opinions):
     """S.d. of the pixels of each particle by the banks of a guided model, in particle grey: float32 [n, N, N], root
     mean square over members; None for a blind model. opinions: {member: ImagePosterior}."""
-    if not opinions:
+    if not model.guides:
         return None
     variance = sum(o.sd.square() for o in opinions.values()) / len(opinions)
     return abs(model.card['grey']['gain']) * variance.sqrt().cpu().numpy()

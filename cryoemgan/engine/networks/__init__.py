@@ -51,6 +51,11 @@ class Networks:
         """The resolution at which the pair works."""
         return int(self.generator.network.stage()[0]) if self.stages > 1 else 0
 
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether the generator is a linear filter as soon as it has looked at some pairs."""
+        return bool(getattr(self.generator.network, 'starts_linear', False))
+
     def set_stage(self, stage: int, alpha: float = 1.0) -> None:
         """Work at resolution ``stage`` (0 .. stages-1), faded in by alpha (0 = still the previous stage,
         1 = fully).

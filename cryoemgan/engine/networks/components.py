@@ -23,6 +23,8 @@ LARGEST_INNER = 128
 # Images that the sizes of the components are measured on, and those that the components are found on: turns and
 # mirrors make far more of the latter (500 or 1,200 left the same share of five-state RNAP unexplained).
 SAMPLES, COVARIANCE_SAMPLES = 2000, 500
+# Part of a function that those before it must not show.
+LEAST_NEW = 0.5
 
 
 class Components(nn.Module):
@@ -61,9 +63,20 @@ class Components(nn.Module):
 
     def analyse(self, images: Tensor) -> Tensor:
         """Coefficients [B, rank] of images [B, 1, box, box]."""
-        if self.inner != self.box:
-            images = self.down @ images @ self.down.T
-        return images.flatten(1) @ self.basis.flatten(1).T
+        return self.reduced(images).flatten(1) @ self.basis.flatten(1).T
+
+    def reduced(self, images: Tensor) -> Tensor:
+        """Images [B, 1, box, box] at the inner box."""
+        return images if self.inner == self.box else self.down @ images @ self.down.T
+
+    def placed(self, coefficients: Tensor) -> Tensor:
+        """[B, rank] -> [B, FREQUENCIES, 2 (cosine, sine), RADIAL]; places without a component are zero."""
+        x = coefficients.new_zeros(len(coefficients), 2 * FREQUENCIES * RADIAL + 1)
+        return x.index_copy(1, self.slot, coefficients)[:, :-1].view(-1, FREQUENCIES, 2, RADIAL)
+
+    def taken(self, places: Tensor) -> Tensor:
+        """The inverse of `placed`."""
+        return nn.functional.pad(places.flatten(1), (0, 1)).index_select(1, self.slot)
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """Images [B, 1, box, box]: the mean reference plus the components."""
@@ -84,29 +97,32 @@ class Components(nn.Module):
         """Measure everything on normalised pairs [n, 1, box, box]."""
         chosen = evenly_spread(len(clean), SAMPLES)
         particles, references = (resample(x[chosen, 0].cpu().numpy(), self.inner) for x in (noisy, clean))
-        basis, slots, mean = principal_components(references, self.rank)
+        self.set_basis(torch.from_numpy(np.ascontiguousarray(references)))
+        flat = self.basis.flatten(1).T
+        y = torch.from_numpy(np.ascontiguousarray(particles)).flatten(1) @ flat
+        x = (torch.from_numpy(np.ascontiguousarray(references)) - self.mean).flatten(1) @ flat
+        self.centre.copy_(y.mean(0) * (self._angular() == 0))
+        y -= self.centre
+        yy, xy = (self.over_pairs((v * y).mean(0)) for v in (y, x))
+        self.size_noisy.copy_(yy.sqrt())
+        self.wiener.copy_(xy / yy.clamp_min(1e-12))
+
+    def set_basis(self, references: Tensor) -> None:
+        """Basis, mean and ``size_clean`` of references float32 [n, n, n] at the inner box."""
+        basis, slots, mean = principal_components(references.numpy(), self.rank)
         count = len(slots)
         self.basis.zero_()
         self.basis[:count] = basis
         self.slot.fill_(FREQUENCIES * 2 * RADIAL)
         self.slot[:count] = slots
         self.mean.copy_(mean)
-        flat = self.basis.flatten(1).T
-        y = torch.from_numpy(np.ascontiguousarray(particles)).flatten(1) @ flat
-        x = (torch.from_numpy(np.ascontiguousarray(references)) - self.mean).flatten(1) @ flat
-        self.centre.copy_(y.mean(0) * (self._angular() == 0))
-        y -= self.centre
-        yy, xx, xy = (
-            self._over_pairs(v.square().mean(0) if v is w else (v * w).mean(0)) for v, w in ((y, y), (x, x), (x, y))
-        )
-        self.size_noisy.copy_(yy.sqrt())
-        self.size_clean.copy_(xx.sqrt())
-        self.wiener.copy_(xy / yy.clamp_min(1e-12))
+        x = (references - self.mean).flatten(1) @ self.basis.flatten(1).T
+        self.size_clean.copy_(self.over_pairs(x.square().mean(0)).sqrt())
 
     def _angular(self) -> Tensor:
         return self.slot.div(2 * RADIAL, rounding_mode='floor')
 
-    def _over_pairs(self, values: Tensor) -> Tensor:
+    def over_pairs(self, values: Tensor) -> Tensor:
         """Mean over cosine and sine of the same component: all turns are equally likely."""
         m, place = self._angular(), self.slot % (2 * RADIAL)
         key = m * RADIAL + place % RADIAL
@@ -126,7 +142,7 @@ def principal_components(references: Images, rank: int) -> tuple[Tensor, Tensor,
     sample = images[evenly_spread(len(images), COVARIANCE_SAMPLES)]
     found = principal_basis(plane, plane.vectors(sample - mean), energy=1 - 1e-6, most=rank)
     # One image for a function that no turn changes, two (cosine and sine) for all others.
-    parts: list[Tensor] = []
+    basis = torch.zeros(rank, mean.numel(), dtype=torch.float64)
     slots: list[int] = []
     seen = [0] * FREQUENCIES
     for function, m in zip(found.matrix.unflatten(0, (-1, 2)), found.order.tolist()):
@@ -134,13 +150,31 @@ def principal_components(references: Images, rank: int) -> tuple[Tensor, Tensor,
             continue
         both = plane.images(torch.view_as_complex(function.unflatten(-1, (-1, 2)).contiguous()))
         # The Fourier transform of a cosine of odd frequency is the imaginary part's function.
-        pair = [both[0]] if m == 0 else [both[0], -both[1]] if m % 2 == 0 else [both[1], both[0]]
-        if len(parts) + len(pair) > rank:
+        pair = both[:1] if m == 0 else torch.stack([both[0], -both[1]] if m % 2 == 0 else [both[1], both[0]])
+        if len(slots) + len(pair) > rank:
             break
-        parts += pair
+        fresh = _what_is_new(pair.flatten(1).double(), basis[: len(slots)])
+        if fresh is None:
+            continue
+        basis[len(slots) : len(slots) + len(pair)] = fresh
         slots += [(2 * m + part) * RADIAL + seen[m] for part in range(len(pair))]
         seen[m] += 1
-    return _orthonormal(torch.stack(parts).flatten(1)).view(-1, *mean.shape), torch.tensor(slots), mean
+    return basis[: len(slots)].float().view(-1, *mean.shape), torch.tensor(slots), mean
+
+
+def _what_is_new(rows: Tensor, basis: Tensor) -> Tensor | None:
+    """Orthonormal rows for what ``rows`` [1 or 2, p] show and ``basis`` [k, p] does not; None when that is little.
+
+    Functions are not quite orthogonal on a grid. In the order of their power, those that come first stay as they are:
+    what all are changed alike by (Loewdin) mixes strong functions with others that hardly occur.
+    """
+    before = rows.square().sum(1)
+    for _ in range(2):
+        rows = rows - (rows @ basis.T) @ basis
+    if (rows.square().sum(1) < LEAST_NEW * before).any():
+        return None
+    variance, modes = torch.linalg.eigh(rows @ rows.T)
+    return (modes / variance.sqrt()) @ modes.T @ rows
 
 
 def _radial_mean(image: Tensor) -> Tensor:
@@ -150,9 +184,3 @@ def _radial_mean(image: Tensor) -> Tensor:
     ring = radius.round().long()
     profile = torch.bincount(ring, image.flatten()) / torch.bincount(ring)
     return torch.from_numpy(CubicSpline(np.arange(len(profile)), profile)(radius)).view_as(image).float()
-
-
-def _orthonormal(rows: Tensor) -> Tensor:
-    """The orthonormal set nearest to ``rows`` [k, p] (Loewdin): treats cosine and sine alike."""
-    variance, modes = torch.linalg.eigh(rows.double() @ rows.double().T)
-    return ((modes / variance.clamp_min(1e-6).sqrt()) @ modes.T).float() @ rows

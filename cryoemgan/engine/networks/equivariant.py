@@ -4,9 +4,9 @@ A turn of the particle multiplies its components of angular frequency m by exp(i
 correlates the particle with learned patterns at all in-plane angles at once: linear in each frequency, then a Fourier
 series over the angle. Nonlinearities act on these functions of the angle, hidden layers mix channels within each
 frequency, and the output turns as the particle did: every weight serves all angles, and no training image has to be
-turned. The network starts as the Wiener filter of its components, its patterns as matched filters of some references:
-random patterns cost 6 % of the error at equal time. Out of training it answers with the mean over the particle and its
-mirror image.
+turned. The network starts as the best linear estimate under each particle's own CTF (linear_estimate.py), and learns
+what to add to it; its patterns start as matched filters of some references: random patterns cost 6 % of the error at
+equal time. Out of training it answers with the mean over the particle and its mirror image.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn import functional
 from ..shapes import Tensor
 from . import register
 from .components import FREQUENCIES, RADIAL, Components
+from .linear_estimate import LinearEstimate
 from .residual import discriminator
 
 ANGLES = 64
@@ -27,25 +28,37 @@ ANGLES = 64
 
 @register('equivariant')
 def build(
-    box: int, rank: int = 512, width: int = 128, blocks: int = 4, frequencies: int = 12
+    box: int,
+    rank: int = 512,
+    width: int = 128,
+    blocks: int = 4,
+    frequencies: int = 12,
+    particles_hold: str = '',
+    references_hold: str = '',
 ) -> tuple[nn.Module, nn.Module]:
     """rank: components. width: patterns, each seen at 64 angles. blocks: hidden layers, which keep angular
-    frequencies 0 to ``frequencies``."""
-    return Generator(box, rank, width, blocks, min(frequencies, FREQUENCIES - 1)), discriminator((32, 64, 128))
+    frequencies 0 to ``frequencies``. particles_hold, references_hold: their CTF (none, phase-flip, full); empty for
+    models that start from a Wiener filter that knows no CTF."""
+    shape = (box, rank, width, blocks, min(frequencies, FREQUENCIES - 1))
+    generator = CtfGenerator(*shape, particles_hold, references_hold) if particles_hold else Generator(*shape)
+    return generator, discriminator((32, 64, 128))
 
 
 class Generator(nn.Module):
     """[B, 1, N, N] standardised particles -> [B, 1, N, N] network units, N = box."""
 
-    multiple = 2
+    multiple, starts_linear = 2, True
     wide: Tensor
     narrow: Tensor
+
+    # Coefficients of each component that the first layer sees.
+    views = 1
 
     def __init__(self, box: int, rank: int, width: int, blocks: int, frequencies: int) -> None:
         super().__init__()
         self.components = Components(box, rank)
         self.width, all_frequencies = width, FREQUENCIES - 1
-        self.first = _weights(all_frequencies, RADIAL, width, rank**-0.5)
+        self.first = _weights(all_frequencies, self.views * RADIAL, width, rank**-0.5)
         self.first_bias = nn.Parameter(torch.zeros(width))
         self.hidden = nn.ParameterList(_weights(frequencies, width, width, (2 * width) ** -0.5) for _ in range(blocks))
         self.biases = nn.ParameterList(torch.zeros(width) for _ in range(blocks))
@@ -55,18 +68,23 @@ class Generator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         c = self.components
-        noisy = c.analyse(images).float() - c.centre
-        seen = noisy / c.size_noisy.clamp_min(1e-6)
+        seen, estimate = self._seen(images)
         found = self._correction(seen)
         if not self.training:
             # The mirror image is as good a particle: the mean of both answers had 7 % less error.
             mirror = c.mirror()
             found = 0.5 * (found + mirror * self._correction(mirror * seen))
-        return c.synthesise(c.wiener * noisy + c.size_clean * found)
+        return c.synthesise(estimate + c.size_clean * found)
 
-    def _correction(self, coefficients: Tensor) -> Tensor:
-        """[B, rank] -> [B, rank], in units of the components' sizes."""
-        x = _angles(_mix(self._by_frequency(coefficients), self.first), self.wide)
+    def _seen(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(what the first layer sees, of size 1: [B, views, rank]; the linear estimate [B, rank])."""
+        c = self.components
+        noisy = c.analyse(images).float() - c.centre
+        return (noisy / c.size_noisy.clamp_min(1e-6))[:, None], c.wiener * noisy
+
+    def _correction(self, seen: Tensor) -> Tensor:
+        """[B, views, rank] -> [B, rank], in units of the components' sizes."""
+        x = _angles(_mix(self._by_frequency(seen), self.first), self.wide)
         x = x + self.first_bias.to(x.dtype)
         for weights, bias in zip(self.hidden, self.biases):
             f = _frequencies(functional.gelu(x), self.narrow)
@@ -75,33 +93,75 @@ class Generator(nn.Module):
             f = f * torch.rsqrt(power + 1e-6).to(f.dtype)[:, None]
             x = x + _angles(_mix(f, weights), self.narrow).mul(2).add(bias.to(x.dtype))
         x = _mix(_frequencies(functional.gelu(x), self.wide), self.last)
-        x = x.permute(2, 0, 1, 3).flatten(1).float()
-        return functional.pad(x, (0, 1)).index_select(1, self.components.slot)
+        return self.components.taken(x.permute(2, 0, 1, 3).float())
 
-    def _by_frequency(self, coefficients: Tensor) -> Tensor:
-        """[B, rank] -> [FREQUENCIES, 2 (cosine, sine), B, RADIAL]; places without a component are zero."""
-        x = coefficients.new_zeros(len(coefficients), 2 * FREQUENCIES * RADIAL + 1)
-        x = x.index_copy(1, self.components.slot, coefficients)[:, :-1]
-        return x.view(-1, FREQUENCIES, 2, RADIAL).permute(1, 2, 0, 3)
+    def _by_frequency(self, seen: Tensor) -> Tensor:
+        """[B, views, rank] -> [FREQUENCIES, 2 (cosine, sine), B, views * RADIAL]."""
+        x = self.components.placed(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
+        return x.permute(2, 3, 0, 1, 4).flatten(3)
 
     @torch.no_grad()
     def initialise(self, noisy: Tensor, clean: Tensor) -> None:
         """Components and Wiener filter of the training pairs; patterns from references spread over them."""
         c = self.components
         c.fit(noisy, clean)
-        chosen = torch.linspace(0, len(clean) - 1, self.width).round().long()
-        template = c.analyse(clean[chosen]) - c.analyse(c.mean_image())
         # Signal and noise of a component: y = gain x + noise.
         gain = c.wiener * (c.size_noisy / c.size_clean.clamp_min(1e-6)).square()
         noise = c.size_noisy.square() - (gain * c.size_clean).square()
         # A noise that small was not measured; it would give the component all the weight.
         noise = noise.clamp_min(0.05 * c.size_noisy.square().clamp_min(1e-12))
-        re, im = self._by_frequency(template * gain * c.size_noisy / noise).unbind(1)
+        self._set_patterns(clean, gain * c.size_noisy / noise)
+
+    def _set_patterns(self, clean: Tensor, weight: Tensor) -> None:
+        """Patterns that are matched filters of references [n, 1, N, N], for what the first layer sees first.
+
+        weight: [rank], of a component of a reference in its filter.
+        """
+        c = self.components
+        chosen = torch.linspace(0, len(clean) - 1, self.width).round().long()
+        template = c.analyse(clean[chosen]) - c.analyse(c.mean_image())
+        re, im = self._by_frequency((template * weight)[:, None]).unbind(1)
         pattern = torch.cat([re, -im], 1).view(FREQUENCIES, 2, self.width, RADIAL)
-        pattern *= (self.width**-0.5 * self.first.norm()) / pattern.square().sum(
-            (0, 1, 3), keepdim=True
-        ).sqrt().clamp_min(1e-9)
-        self.first.copy_(pattern.permute(0, 3, 1, 2).flatten(2))
+        size = pattern.square().sum((0, 1, 3), keepdim=True).sqrt().clamp_min(1e-9)
+        pattern *= self.width**-0.5 * self.first.norm() / size
+        self.first.zero_()
+        self.first[:, :RADIAL] = pattern.permute(0, 3, 1, 2).flatten(2)
+
+
+class CtfGenerator(Generator):
+    """[B, C, N, N] -> [B, 1, N, N]: the same, but each particle is seen through its own CTF.
+
+    Where particles hold a CTF, C = 2: standardised particle and CTF plane (`linear_estimate.plane_of_ctf`).
+    """
+
+    views = 2
+
+    def __init__(
+        self,
+        box: int,
+        rank: int,
+        width: int,
+        blocks: int,
+        frequencies: int,
+        particles_hold: str,
+        references_hold: str,
+    ) -> None:
+        super().__init__(box, rank, width, blocks, frequencies)
+        self.linear = LinearEstimate(self.components, particles_hold, references_hold)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear.through_ctf(super().forward(images), images)
+
+    def _seen(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        matched, estimate = self.linear(images)
+        sizes = torch.stack([self.linear.size_matched, self.linear.size_estimate]).clamp_min(1e-6)
+        return torch.stack([matched, estimate], 1) / sizes, estimate
+
+    @torch.no_grad()
+    def initialise(self, noisy: Tensor, clean: Tensor) -> None:
+        """Components and linear estimate of the training pairs; patterns from references spread over them."""
+        references = self.linear.fit(noisy, clean)
+        self._set_patterns(references, self.linear.size_matched)
 
 
 def _weights(highest: int, inputs: int, outputs: int, scale: float) -> nn.Parameter:

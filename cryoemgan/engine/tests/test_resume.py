@@ -122,7 +122,7 @@ def test_resume_only_makes_longer(tmp_path, data):
         train(folder, dict(particles=str(particles), references=str(references)), evaluations=2, resume=True)
     found = train(folder, data, iterations=8, evaluations=2, resume=True)
     assert found['iterations'] == 8
-    assert [int(r['iteration']) for r in rows(folder)] == [2, 4, 8]
+    assert [int(r['iteration']) for r in rows(folder)] == [0, 2, 4, 8]
 
 
 def damaged(data, rng):
@@ -197,4 +197,4 @@ def test_out_of_memory_halves_the_batch(tmp_path, data, monkeypatch):
     found = train(tmp_path / 'o', data, iterations=6, evaluations=3)
     assert found['batch_size'] == 4
     assert found['iterations'] == 6
-    assert [int(r['iteration']) for r in rows(tmp_path / 'o')] == [2, 4, 6]
+    assert [int(r['iteration']) for r in rows(tmp_path / 'o')] == [0, 2, 4, 6]

@@ -123,7 +123,9 @@ def test_patterns_are_matched_filters_of_references():
     chosen = clean[torch.linspace(0, 399, 40).round().long()]
     seen = (c.analyse(chosen - c.mean_image()) * c.wiener.sign()) / c.size_noisy.clamp_min(1e-6)
     with torch.no_grad():
-        answers = equivariant._angles(equivariant._mix(generator._by_frequency(seen), generator.first), generator.wide)
+        answers = equivariant._angles(
+            equivariant._mix(generator._by_frequency(seen[:, None]), generator.first), generator.wide
+        )
     own = answers.diagonal(dim1=1, dim2=2)
     assert (own.argmax(0) % 64 == 0).float().mean() > 0.9
     assert (own[0] > 0.9 * answers.amax((0, 2))).float().mean() > 0.9
@@ -160,7 +162,7 @@ def test_a_single_network_is_not_sure_because_it_turns_with_the_particle():
     generator = perturbed().eval()
 
     class OneMember:
-        members = {'main': generator}
+        members, guides = {'main': generator}, {}
 
         def denoise(self, particles, member=None, precision='float32', opinion=None):
             with torch.no_grad():

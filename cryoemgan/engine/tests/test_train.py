@@ -121,7 +121,7 @@ def test_training_improves_on_the_noisy_images(tmp_path, data):
 def test_records_of_a_run(tmp_path, data, gan):
     found = train(tmp_path / 'o', data, gan=gan, generator_steps=2, discriminator_steps=1)
     table = rows(tmp_path / 'o')
-    assert [int(r['iteration']) for r in table] == [2, 4, 6]
+    assert [int(r['iteration']) for r in table] == [0, 2, 4, 6]
     used = {'none': set(), 'beta': {'d_real', 'd_fake', 'score_real', 'score_fake'}}.get(
         gan, {'d_real', 'd_fake', 'score_real', 'score_fake', 'gradient_discriminator'}
     )
@@ -186,7 +186,7 @@ def test_divergence_names_the_term_and_keeps_the_last_good_model(tmp_path, data,
     # Looked at after 50 iterations at the latest.
     assert len(seen) == (4 if evaluations == 60 else 50)
     assert not (folder / 'summary.json').exists()
-    assert [int(r['iteration']) for r in rows(folder)] == list(range(1, (last_good or 0) + 1))
+    assert [int(r['iteration']) for r in rows(folder)] == list(range((last_good or 0) + 1))
     if last_good:
         assert all(torch.isfinite(w).all() for w in weights(folder).values())
 
@@ -211,7 +211,7 @@ def test_a_step_that_is_not_finite_is_not_taken(tmp_path, data, monkeypatch):
 
 
 def test_early_stop(tmp_path, data, monkeypatch):
-    errors = iter([5.0, 3.0, 4.0, 3.5, 1.0])
+    errors = iter([6.0, 5.0, 3.0, 4.0, 3.5, 1.0])
     monkeypatch.setattr(ReferenceValidation, 'scores', lambda *_: {'mse': next(errors), 'psnr': 0.0, 'ssim': 0.0})
     found = train(tmp_path / 'o', data, iterations=10, evaluations=10, patience=2)
     assert found['iterations'] == 4

@@ -144,6 +144,10 @@ class Batches:
         dice = Dice.throw(self.seed, self.number, self.size, self.rows, self.how, self.device)
         pairs = self._shown(level, dice)
         noisy, clean = augmentation.move(pairs.noisy, dice.moves), augmentation.move(pairs.clean, dice.moves)
+        if self.pairs.shows_ctf and self.how.shift:
+            # A CTF turns with its particle, and stays where the particle is shifted.
+            turns = dice.moves * dice.moves.new_tensor([1, 0, 0])
+            noisy[:, 1:] = augmentation.move(pairs.noisy[:, 1:], turns)
         counted = None
         if self.pairs.kind == 'self':
             spots = RandomRows(self.seed, 'blind spots', self.number, self.rows, self.device)
@@ -172,7 +176,7 @@ class Batches:
 
     def _with_noise(self, taken: Taken, level: float, dice: Dice) -> Pairs:
         """Real pairs, their noise weakened to ``level`` and exchanged."""
-        noisy, clean = taken.pairs.noisy, taken.pairs.clean
+        noisy, known, clean = taken.pairs.noisy[:, :1], taken.pairs.noisy[:, 1:], taken.pairs.clean
         if level == 1 and not self.how.exchange_noise:
             return taken.pairs
         assert self.fresh is not None
@@ -182,7 +186,7 @@ class Batches:
             count = len(noisy)
             chosen = dice.exchanged[:count] & self._has_partner
             noisy = augmentation.exchange_noise(noisy, pure, self._partner, chosen, dice.noise_moves[:count])
-        return Pairs(noisy, clean)
+        return Pairs(torch.cat([noisy, known], 1), clean)
 
     def _exchange_copies(self, noisy: Tensor, clean: Tensor, swapped: Tensor) -> tuple[Tensor, Tensor]:
         """Each copy is the target as often as the other."""

@@ -67,6 +67,10 @@ class TrainingPairs(Protocol):
     def ctf(self) -> str:
         """What the targets, hence the output, hold of the CTF."""
 
+    @property
+    def shows_ctf(self) -> bool:
+        """Whether the network sees each particle's CTF plane in a second channel."""
+
     def __len__(self) -> int: ...
 
     def half_sets(self) -> Rows | None:
@@ -103,8 +107,8 @@ class TrainingPairs(Protocol):
         Returns
         -------
         noisy : Tensor
-            Standardised particles float32 [n, C, box, box]; C = 1, or 4 for guided pairs (particle, posterior mean
-            and s.d. in network units, probability that there is a particle).
+            Standardised particles float32 [n, C, box, box]; C = 1, or 2 with their CTF planes, or 4 for guided pairs
+            (particle, posterior mean and s.d. in network units, probability that there is a particle).
         clean : Tensor
             Targets in network units, float32 [n, 1, box, box].
         """

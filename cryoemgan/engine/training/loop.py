@@ -102,6 +102,9 @@ class TrainingLoop:
             self.job.stop.patient(),
             self.job.progress(total, 'training', t.iteration if self.total else round(self.seconds)) as bar,
         ):
+            if not t.iteration and t.networks.starts_from_data:
+                # What it can do before any training may be the best that the data allow.
+                self._evaluate(bar.set_postfix_str)
             progress = self._agreed()
             while (progress < 1 or not t.iteration) and not self._stopped():
                 t.iterate(progress)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from ... import __version__
-from .. import networks
 from ..inference.card import CARD, read_card
 from ..inference.model import save_model
 from ..job import Job
@@ -39,7 +38,7 @@ def write_model(task: FoldTask, job: Job, generator: nn.Module, score: Json) -> 
 def _card(task: FoldTask, job: Job) -> dict[str, Any]:
     s, pairs, scale = task.settings, task.pairs, task.pairs.scale
     card = {
-        'network': {'name': s.network, 'options': networks.options(s.network, s.gan)},
+        'network': {'name': s.network, 'options': task.options},
         'box': pairs.box,
         'pixel_size': pairs.pixel_size,
         'target': pairs.kind,

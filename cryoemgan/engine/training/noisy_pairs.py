@@ -44,6 +44,7 @@ class NoisyPairs:
 
     kind = 'self'
     map_prior = None
+    shows_ctf = False
     scale: PairScale
 
     def __init__(self, particles: ParticleTable, box: int | None = None) -> None:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from ..data.identity import Kin, Who, kin, who
+from ..data.image_state import CtfState, particles_shown_as
 from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.sampling import chunks
 from ..data.table import ParticleTable
 from ..devices import to_device
 from ..errors import InputError
+from ..imaging.ctf_table import CtfTable, plane_of_ctf
 from ..imaging.resample import resample, resampled
 from ..job import Job
 from ..random_fields import RandomRows
@@ -67,6 +70,7 @@ class ReferencePairs:
         self.box: int = box or particles.box
         self.pixel_size: float = field / self.box
         self._contaminated: Contaminated | None = None
+        self._shows_ctf, self._ctf_tables = False, dict[torch.device, CtfTable]()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,6 +88,31 @@ class ReferencePairs:
     def ctf(self) -> str:
         """What the references, hence the output, hold of the CTF."""
         return self.references.ctf_state.value
+
+    @property
+    def image_model(self) -> tuple[str, str]:
+        """The CTF in particles and references (none, phase-flip, full); empty where one of them is not known."""
+        given = self.references.ctf_state
+        held = particles_shown_as(self.particles, given) if self.particles.has('rlnDefocusU') else CtfState.NONE
+        known = (CtfState.NONE,) if held is CtfState.NONE else (CtfState.NONE, CtfState.FLIPPED, CtfState.FULL)
+        # The noise of premultiplied particles is multiplied by their CTF: the linear estimate does not know that.
+        if held is CtfState.PREMULTIPLIED or given not in known:
+            return '', ''
+        return held.value, given.value
+
+    def show_ctf(self) -> None:
+        """From now on the network sees each particle's CTF plane in a second channel."""
+        self._shows_ctf = True
+
+    @property
+    def shows_ctf(self) -> bool:
+        """Whether it does."""
+        return self._shows_ctf
+
+    def _planes(self, positions: Rows, device: torch.device) -> Tensor:
+        if device not in self._ctf_tables:
+            self._ctf_tables[device] = CtfTable(self.box, self.pixel_size, self.particles.ctf(), device)
+        return plane_of_ctf(self._ctf_tables[device](to_device(self.rows[positions], device)))[:, None]
 
     def keep(self, kept: Flags) -> None:
         """Leave out the pairs where ``kept`` [len] is False."""
@@ -125,7 +154,10 @@ class ReferencePairs:
         clean.mul_(s.unit_scale).add_(s.unit_offset)
         if self._contaminated:
             self._replace(self._contaminated, positions, noisy, clean)
-        return noisy[:, None], clean[:, None]
+        noisy = noisy[:, None]
+        if self._shows_ctf:
+            noisy = torch.cat([noisy, self._planes(positions, noisy.device)], 1)
+        return noisy, clean[:, None]
 
     def contaminate(self, contaminated: Contaminated) -> None:
         """Replace particles, references or both at some positions by noise."""

@@ -42,7 +42,8 @@ class FoldTask:
     """One fold model to train.
 
     name: of it; all_names: of all fold models of the run. place: its sub-folder of the run ('' or 'members/NAME/').
-    settings: filled, with its own seed and share of the minutes. training, validation: positions among the pairs.
+    settings: filled, with its own seed and share of the minutes. options: of the network.
+    training, validation: positions among the pairs.
     who: the particles that it knows of. identity: what a resumed run must share. checkpoint: of an
     interrupted run, or None. start: generator to begin with, or None. fresh: source of fresh pairs, or None.
     """
@@ -59,6 +60,7 @@ class FoldTask:
     checkpoint: Json | None
     start: nn.Module | None
     fresh: FreshSource | None
+    options: Json
 
 
 def train_fold_models(tasks: Sequence[FoldTask], job: Job, fabric: Fabric) -> dict[str, Json]:
@@ -120,7 +122,7 @@ def _loop(
     """The loop of a fold model, ready to go on from a checkpoint or to start."""
     s = task.settings
     torch.manual_seed(s.seed)
-    pair = networks.create(s.network, task.pairs.box, **networks.options(s.network, s.gan))
+    pair = networks.create(s.network, task.pairs.box, **task.options)
     if checkpoint is None:
         _first_weights(task, pair)
     how = s.part(Augmentation)

@@ -48,10 +48,14 @@ def load_empty_particles(settings, job, particles, model, most):
     return EmptyParticles(table, rows, plan, route(model, table))
 
 
-def denoise(empties, model, cut):
-    """(images, denoised images), float32 [n, N, N] at the network's box."""
+def denoise(empties, model, cut, particles):
+    """(images, denoised images), float32 [n, N, N] at the network's box.
+
+    particles: ParticleTable whose CTF and angles the empty ones are said to have, where the model asks for them.
+    """
     precision = choose_precision('auto', model.device)
-    committee = Ensemble(model, empties.plan, precision, empties.routing, cut, False)
+    like = np.arange(len(empties.table)) % len(particles)
+    committee = Ensemble(model, empties.plan, precision, empties.routing, cut, False, particles, like)
     images = empties.table.images().read(empties.rows)
     size = empties.plan.batch_size
     starts = range(0, len(images), size)

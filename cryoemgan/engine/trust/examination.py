@@ -179,7 +179,7 @@ def _twins(bench, noise, rng):
 def _empties(bench, denoised, bar):
     """What real empty particles become: as `_noise_in`."""
     p = bench.p
-    images, out = empty_particles.denoise(p.empties, p.model, p.cut)
+    images, out = empty_particles.denoise(p.empties, p.model, p.cut, p.particles)
     bar.update()
     return {'in': images, 'out': out, 'nearest': resemblance.nearest(out, bench.truth),
             'energy': resemblance.energy(out) / max(resemblance.energy(denoised), 1e-12)}  # fmt: skip

@@ -47,6 +47,7 @@ def load_second_model(settings, job, particles, model):
         raise InputError('--second-model is the audited model itself: it would agree with everything')
     if second.guides:
         raise InputError(f'--second-model: {second.folder} is a guided model, which draws the map as well')
+    second.require(particles)
     job.input(second.folder / card.CARD)
     if second.card.get('target', 'references') == 'references':
         job.warn(
@@ -66,7 +67,9 @@ class SecondOpinion:
     def __init__(self, second, bench):
         self.bench, self.second = bench, second
         precision = choose_precision('auto', second.model.device)
-        self._committee = Ensemble(second.model, second.plan, precision, second.routing, second.cut, False)
+        self._committee = Ensemble(
+            second.model, second.plan, precision, second.routing, second.cut, False, bench.p.particles
+        )
         box = bench.particles.shape[-1]
         self.rings = RingCorrelation(box)
         self.cut = max((c for c in (bench.committee.cut, self._committee.cut) if c), default=None)

@@ -129,13 +129,13 @@ def check_same(saved: Json, now: Json) -> None:
 class MetricsLog:
     """metrics.csv: a row an evaluation of one fold model (column ``member``), on disk when `append` returns."""
 
-    def __init__(self, path: Path, iteration: int = 0, member: str = 'main', others: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, iteration: int = -1, member: str = 'main', others: Iterable[str] = ()) -> None:
         """Start the table, or keep what an interrupted run wrote: the rows of this fold model (``member``) up to
         ``iteration`` and those of ``others``, which the run has started already."""
         self.path, self.member = path, member
         rows = [
             r
-            for r in (_rows(path) if iteration or others else [])
+            for r in (_rows(path) if iteration >= 0 or others else [])
             if r['member'] in others or (r['member'] == member and int(r['iteration']) <= iteration)
         ]
         # Those of this fold model, for its checkpoints.

@@ -67,7 +67,7 @@ class TrainingLoop:
         self.length, self.evaluation, self.folder, self.identity = length, evaluation, folder, identity
         self.log, self.keep_model = log, keep_model
         self.best = checkpoints.Best(folder, evaluation.keep, writes=self.fabric.is_global_zero)
-        self.seconds, self._stale, self._evaluated = 0.0, 0, 0
+        self.seconds, self._stale, self._evaluated = 0.0, 0, -1
         self.total = self._iterations()
         self._before, self._start = 0.0, clock()
         self._agreement: tuple[float, bool] | None = None
@@ -102,7 +102,7 @@ class TrainingLoop:
             self.job.stop.patient(),
             self.job.progress(total, 'training', t.iteration if self.total else round(self.seconds)) as bar,
         ):
-            if not t.iteration and t.networks.starts_from_data:
+            if self._evaluated < t.iteration == 0 and t.networks.starts_from_data:
                 # What it can do before any training may be the best that the data allow.
                 self._evaluate(bar.set_postfix_str)
             progress = self._agreed()

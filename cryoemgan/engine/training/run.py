@@ -134,7 +134,7 @@ def _loop(
     training = Training(pair, batches, s.part(Optimisation), s.part(Adversary), s.seed, fabric)
     validation = open_validation(task.pairs, task.validation, fabric, batch_size, s.hidden_pixels, s.seed)
     others = [n for n in task.all_names if n != task.name]
-    iteration = checkpoint['iteration'] if checkpoint else 0
+    iteration = checkpoint['iteration'] if checkpoint else -1
     path, log = job.output('metrics.csv'), None
     if fabric.is_global_zero:
         log = checkpoints.MetricsLog(path, iteration, task.name, others)

@@ -76,6 +76,16 @@ class DenoiserModel(EMObject):
         """Name of the network."""
         return self._network.get()
 
+    def getKind(self):
+        """What it knows of the map: 'guided by the map', 'trained on the map' or 'map-free'."""
+        if self.getNetwork() == 'guided':
+            return 'guided by the map'
+        return (
+            'trained on the map'
+            if read_card(self.getFolder()).get('target', 'references') == 'references'
+            else 'map-free'
+        )
+
     def getFiles(self):
         """Files that belong to it (for copying a run)."""
         folder = Path(self.getFolder())

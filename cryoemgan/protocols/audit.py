@@ -7,7 +7,7 @@ from pwem.objects import SetOfParticles
 from ..engine.trust.thresholds import THRESHOLDS
 from .base import CryoEMGANProtBase
 from .model_choice import ModelChoice, describe_replaced
-from .pair_checks import check_pairs
+from .pair_checks import check_noise_images, check_noisy, check_pairs, check_references
 
 PAGE = 'audit.html'
 PICTURES = (
@@ -50,19 +50,28 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             help='Output of "project references" for these particles.',
         )
         self._add_model(form)
-        self._add_model_pointer(
+        self._add_asked(
             form,
-            'inputSecondModel',
-            allowsNull=True,
-            label='Second opinion (optional)',
-            help=self._help('second_model'),
+            'haveSecond',
+            'Ask a second model?',
+            lambda condition: self._add_model_pointer(
+                form, 'inputSecondModel', condition=condition, label='Second model', help=self._help('second_model')
+            ),
+            help='Yes: the output of another model, best a map-free one, is compared with that of the first.',
         )
-        self._add_particles(
+        self._add_asked(
             form,
-            'inputNoiseParticles',
-            allowsNull=True,
-            label='Empty particles (optional)',
-            help=self._help('noise_particles'),
+            'haveNoise',
+            'Have noise images?',
+            lambda condition: self._add_particles(
+                form,
+                'inputNoiseParticles',
+                important=True,
+                condition=condition,
+                label='Noise images',
+                help=self._help('noise_particles'),
+            ),
+            help='Yes: images that hold no particle (background, empty picks) go in beside the simulated noise.',
         )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
@@ -71,7 +80,7 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
     def _write_inputs(self):
         self._write_input(self.inputParticles.get(), 'particles.star')
         self._write_input(self.inputReferences.get(), 'references.star')
-        if self.inputNoiseParticles.get() is not None:
+        if self.haveNoise:
             self._write_input(self.inputNoiseParticles.get(), 'noise.star')
 
     def createOutputStep(self, digest):
@@ -83,13 +92,16 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
         particles, references = self.inputParticles.get(), self.inputReferences.get()
         if not all(isinstance(s, SetOfParticles) for s in (particles, references)):
             return errors
-        second, empty = self.inputSecondModel.get(), self.inputNoiseParticles
+        second = self._given('inputSecondModel')
+        errors += check_noisy(particles, 'Noisy particles') + check_references(references)
         if second is not None:
             errors += describe_replaced(second)
         if not errors and second is not None and second.getFolder() == self.getModel().getFolder():
             errors.append('The second opinion is the audited model itself: it would agree with everything.')
-        if empty.get() is not None and empty.getUniqueId() == self.inputParticles.getUniqueId():
-            errors.append('The empty particles are the particles themselves.')
+        noise = self.inputNoiseParticles if self.haveNoise else None
+        errors += check_noise_images(
+            noise, {'Noisy particles': self.inputParticles, 'References': self.inputReferences}
+        )
         return errors + check_pairs(particles, references)
 
     def _summary_lines(self, summary):
@@ -120,8 +132,8 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             'references': self._engine_path('references.star'),
             'model': os.path.abspath(self.getModel().getFolder()),
         }
-        if self.inputSecondModel.get() is not None:
+        if self._given('inputSecondModel') is not None:
             settings['second_model'] = os.path.abspath(self.inputSecondModel.get().getFolder())
-        if self.inputNoiseParticles.get() is not None:
+        if self.haveNoise:
             settings['noise_particles'] = self._engine_path('noise.star')
         return settings

@@ -147,7 +147,7 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
                 # Our own log grows; a queue writes its own anew for each job.
                 f.seek(before[path][0] if path == own and path in before else 0)
                 said += [line.split('cryoemgan: ', 1)[1].strip() for line in f if line.startswith('cryoemgan: ')]
-        return self._in_form_words(said[-1]) if said else ''
+        return self._said(said[-1]) if said else ''
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -172,6 +172,10 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
         return ['Gu2020', 'Gu2023']
 
     # --------------------------- UTILS functions -----------------------------
+    def run_label(self):
+        """The run's name without the plugin's: what its outputs are told by."""
+        return self.getRunName().removeprefix(f'{__package__.split(".")[0]} - ')
+
     def getRunDir(self, *names):
         """Folder of the engine's run, or a file in it; relative to the project."""
         return self._getExtraPath('run', *names)

@@ -48,13 +48,20 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
             help='Denoised or raw. With angles raw particles serve as well or better, since the comparison averages '
             'their noise itself; single images without angles should be denoised.',
         )
-        self._add_particles(
+        self._add_asked(
             form,
-            'inputOriginals',
-            allowsNull=True,
-            label='Original particles',
-            help='Of denoised particles: the set that was denoised. The classes then hold the originals, ready for '
-            'reconstruction, and show their averages. Empty: the classes hold the particles that were clustered.',
+            'haveOriginals',
+            'Classes of the original particles?',
+            lambda condition: self._add_particles(
+                form,
+                'inputOriginals',
+                important=True,
+                condition=condition,
+                label='Original particles',
+                help='The set that was denoised.',
+            ),
+            help='For denoised particles. Yes: the classes hold the originals, ready for reconstruction, and show '
+            'their averages. No: the classes hold the particles that were clustered.',
         )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
@@ -85,7 +92,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
         classes.classifyItems(updateItemCallback=update, updateClassCallback=describe, doClone=False)
         self._defineOutputs(**{outputs.outputClasses.name: classes})
         self._defineSourceRelation(self.inputParticles, classes)
-        if self.inputOriginals.get() is not None:
+        if self.haveOriginals:
             self._defineSourceRelation(self.inputOriginals, classes)
 
     def _read(self, result):
@@ -112,7 +119,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
         errors, values = super()._validate(), self._form_values()
-        particles, originals = self.inputParticles.get(), self.inputOriginals.get()
+        particles, originals = self.inputParticles.get(), self._given('inputOriginals')
         clusters = values.get('clusters', 'auto')
         if clusters != 'auto' and not (clusters.isdecimal() and int(clusters) >= 2):
             errors.append('"Clusters" must be auto or a number of 2 or more.')
@@ -164,7 +171,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
 
     def _members(self):
         """Pointer to the particles that the classes hold."""
-        return self.inputOriginals if self.inputOriginals.get() is not None else self.inputParticles
+        return self.inputOriginals if self.haveOriginals else self.inputParticles
 
     def _input_settings(self):
         return {'particles': self._engine_path('particles.star')}

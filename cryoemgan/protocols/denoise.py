@@ -11,6 +11,7 @@ from ..objects import DenoiserModel
 from ..results import Result
 from .base import CryoEMGANProtBase
 from .model_choice import FROM_PROJECT, ModelChoice
+from .pair_checks import check_noisy
 
 
 class outputs(Enum):
@@ -37,7 +38,7 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         self._add_particles(
             form,
             'inputParticles',
-            label='Input particles',
+            label='Noisy particles',
             help='Noisy particles of the kind the model was trained on: the same '
             'molecule, pixel size, normalisation and contrast. Angles are not needed.',
         )
@@ -53,7 +54,8 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         particles, model = self.inputParticles.get(), self.getModel()
         result = Result(self.getRunDir('denoised.star'))
         denoised = self._filled('_denoised', particles, result, self._ctf_of_output(result, particles, model))
-        denoised.setObjLabel('denoised: for viewing and sorting, not for final refinement')
+        # Where sets are chosen, the label stands in place of the run's name.
+        denoised.setObjLabel(f'{self.run_label()}: {model.getKind()}, {self._model_name()}')
         denoised.setObjComment(f'Denoised by {model}. {PURPOSE}')
         self._defineOutputs(**{outputs.outputParticles.name: denoised})
         self._defineTransformRelation(self.inputParticles, denoised)
@@ -71,6 +73,9 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         return None if state in (as_input, CTF_UNKNOWN, None, '') and state != CTF_NONE else state
 
     # --------------------------- INFO functions ------------------------------
+    def _validate(self):
+        return super()._validate() + check_noisy(self.inputParticles.get(), 'Noisy particles')
+
     def _warnings(self):
         particles = self.inputParticles.get()
         try:

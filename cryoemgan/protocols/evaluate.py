@@ -1,21 +1,27 @@
 """Evaluate denoising: numbers and pictures, against references."""
 
+import itertools
+import json
+import re
+from pathlib import Path
+
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
+from ..engine.job import write_json
 from .base import CryoEMGANProtBase
 from .pair_checks import share_ids
 
-RAW = 'raw'
+NOISY, SETS = 'noisy', 'sets.json'
 # (key of the summary, name, format)
 SHOWN = (('mse', 'MSE', '.3g'), ('psnr', 'PSNR', '.2f'), ('ssim', 'SSIM', '.3f'))
 
 
 class CryoEMGANProtEvaluate(CryoEMGANProtBase):
-    """Compares denoised particles (and the raw ones) with references, particle by particle.
+    """Compares denoised particles (and the noisy ones) with references, particle by particle.
 
-    Mean squared error, PSNR, SSIM, normalised cross-correlation, raw and after an affine fit of the grey scale, and
-    the Fourier ring correlation. Against projections of the map these numbers say how closely the denoiser repeats
+    Mean squared error, PSNR, SSIM and correlation, as they are and after an affine fit of the grey scale, and the
+    Fourier ring correlation. Against projections of the map these numbers say how closely the denoiser repeats
     the map, not how true it is: only a simulation's clean images, or particles and maps kept out of training, do.
     """
 
@@ -42,13 +48,19 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             label='References',
             help='Output of "project references", or the clean images of a simulation.',
         )
-        self._add_particles(
+        self._add_asked(
             form,
-            'inputParticles',
-            allowsNull=True,
-            label='Raw particles',
-            help='Optional: the noisy particles, as the first row of the table and '
-            'the first picture of each row in the gallery.',
+            'addNoisy',
+            'Compare the noisy particles too?',
+            lambda condition: self._add_particles(
+                form,
+                'inputParticles',
+                important=True,
+                condition=condition,
+                label='Noisy particles',
+                help='The set that was denoised.',
+            ),
+            help='Yes: they are the first row of the table and the first picture of each row in the gallery.',
         )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)
@@ -58,6 +70,8 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
         self._write_input(self.inputReferences.get(), 'references.star')
         for name, pointer in self._sets():
             self._write_input(pointer.get(), f'{name}.star')
+        # Names follow the runs' labels, which may change later.
+        write_json(self._getExtraPath(SETS), [name for name, _ in self._sets()])
 
     def createOutputStep(self, digest):
         """The result is the summary, the tables and the pictures; there is no set to define."""
@@ -90,7 +104,7 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             raw = ', '.join(f'{label} {values[key]["mean"]:{form}}' for key, label, form in SHOWN)
             cut = f'{values["frc_0.5"]:.1f} Å' if values.get('frc_0.5') else 'never reached'
             lines.append(
-                f'{name}: {fitted} after an affine fit (raw: {raw}); NCC {values["ncc"]["mean"]:.3f}; FRC 0.5: {cut}'
+                f'{name}: {fitted} after an affine fit ({raw} without); NCC {values["ncc"]["mean"]:.3f}; FRC 0.5: {cut}'
             )
         return lines
 
@@ -104,12 +118,23 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
 
     # --------------------------- UTILS functions -----------------------------
     def _sets(self):
-        """[(name, pointer)]: the sets to compare, raw particles first; names are unique and fit a file name."""
-        sets = [(RAW, self.inputParticles)] if self.inputParticles.get() is not None else []
-        many = len(self.inputDenoised) > 1
-        for i, pointer in enumerate(self.inputDenoised):
-            sets.append((f'denoised{i + 1}' if many else 'denoised', pointer))
+        """[(name, pointer)]: the sets to compare, noisy particles first; names are unique and fit a file name."""
+        sets = [(NOISY, self.inputParticles)] if self.addNoisy else []
+        for pointer in self.inputDenoised:
+            maker = pointer.getObjValue()
+            text = maker.getRunName() if hasattr(maker, 'getRunName') else str(maker)
+            name = re.sub(r'[^\w.-]+', '_', text.removeprefix('cryoemgan - '), flags=re.ASCII).strip('_')[:40]
+            taken = {n for n, _ in sets} | {'references', ''}
+            again = next(k for k in itertools.count(1) if (f'{name}_{k}' if k > 1 else name) not in taken)
+            sets.append((f'{name}_{again}' if again > 1 else name, pointer))
         return sets
+
+    def getSets(self):
+        """Names of the sets that were compared."""
+        try:
+            return json.loads(Path(self._getExtraPath(SETS)).read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            return [name for name, _ in self._sets()]
 
     def _input_settings(self):
         return {

@@ -9,6 +9,7 @@ from ..convert import state_of
 from ..engine.settings.project import AS_PARTICLES
 from ..results import Result
 from .base import CryoEMGANProtBase
+from .pair_checks import check_noisy
 
 NAMES = {
     'cwf': 'covariance Wiener filtering',
@@ -42,7 +43,7 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
         self._add_particles(
             form,
             'inputParticles',
-            label='Input particles',
+            label='Noisy particles',
             help='Noisy particles, not masked: the noise is measured in the corners of the images.',
         )
         self._add_settings(form, *self._remaining())
@@ -57,6 +58,7 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
         # Only an undone CTF changes what Scipion knows of the images.
         ctf = CTF_NONE if result.ctf == CTF_NONE and particles.hasCTF() else None
         filtered = self._filled('_filtered', particles, result, ctf)
+        filtered.setObjLabel(f'{self.run_label()}: {NAMES[self._form_values()["method"]]}')
         filtered.setObjComment(f'filtered by {NAMES[self._form_values()["method"]]}')
         self._defineOutputs(**{outputs.outputParticles.name: filtered})
         self._defineTransformRelation(self.inputParticles, filtered)
@@ -66,6 +68,7 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
         errors, particles, values = super()._validate(), self.inputParticles.get(), self._form_values()
         if not isinstance(particles, SetOfParticles):
             return errors
+        errors += check_noisy(particles, 'Noisy particles')
         if particles.getXDim() % 2 or particles.getXDim() < 16:
             errors.append(
                 f'The particles have a box of {particles.getXDim()} px: an even one of 16 px or more is needed.'

@@ -223,6 +223,17 @@ class SettingsForm(FormHabits):
         form.addParallelSection(threads=threads, mpi=0)
 
     # --------------------------- The filled form ------------------------------
+    def where(self, name):
+        """A setting as messages name it: its label, and its page when that is not the first or it is advanced."""
+        param, place = self.getParam(camel(name)), []
+        pages = [s for s in self._definition.iterSections() if s.label.get() != 'General']
+        for page in pages[1:]:
+            holders = [p for _, p in page.iterParams() if hasattr(p, 'iterParams')]
+            names = [n for holder in (page, *holders) for n, _ in holder.iterParams()]
+            place += [f'page {page.label.get()}'] if camel(name) in names else []
+        place += ['Expert Level: Advanced'] if param.isExpert() else []
+        return f'"{param.label.get()}"' + (f' ({", ".join(place)})' if place else '')
+
     def _form_values(self):
         """{setting: value} of the fields that are shown; those left open are not in it."""
         values = {}
@@ -252,7 +263,7 @@ class SettingsForm(FormHabits):
         try:
             cls(**{**self._stand_ins(), **values}).validate()
         except InputError as e:
-            return [self._in_form_words(str(e))]
+            return [self._said(str(e))]
         return []
 
     def _stand_ins(self):
@@ -261,8 +272,14 @@ class SettingsForm(FormHabits):
         needed = [f.name for f in dataclasses.fields(cls) if f.metadata['required']]
         return {name: [os.curdir] if value_type(cls, name)[1] else os.curdir for name in needed}
 
+    def _said(self, message):
+        """A message of the engine with the form's fields, and where they are, in place of command-line options."""
+        places = {flag(f.name): self.where(f.name) for f in self._form_fields() if self.hasAttribute(camel(f.name))}
+        return self._in_form_words(re.sub(r'--[a-z0-9-]+', lambda m: places.get(m[0], m[0]), message))
+
     @classmethod
     def _in_form_words(cls, message):
-        """A message of the engine with the form's labels in place of command-line options."""
-        labels = {flag(f.name): f'"{f.metadata["label"]}"' for f in cls._form_fields() if f.metadata['label']}
+        """A text of the engine with the form's labels in place of command-line options."""
+        fields = dataclasses.fields(cls._settings_class())
+        labels = {flag(f.name): f'"{f.metadata["label"]}"' for f in fields if f.metadata['label']}
         return re.sub(r'--[a-z0-9-]+', lambda m: labels.get(m[0], m[0]), message)

@@ -1,5 +1,7 @@
 """The model of a form: of this project, or a folder on disk."""
 
+import os
+
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
@@ -54,6 +56,13 @@ class ModelChoice:
         if self.modelFrom == FROM_PROJECT:
             return self.inputModel.get()
         return DenoiserModel.fromFolder(self.modelFolder.get('').strip())
+
+    def _model_name(self):
+        """What tells the model from others: the run that made it, or its folder."""
+        if self.modelFrom == FROM_DISK:
+            return os.path.relpath(self.modelFolder.get().strip())
+        maker = self.inputModel.getObjValue()
+        return (maker.getRunName() if hasattr(maker, 'getRunName') else str(maker)).removeprefix('cryoemgan - ')
 
     def _validate(self):
         errors = super()._validate()

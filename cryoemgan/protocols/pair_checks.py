@@ -1,4 +1,49 @@
-"""Cheap checks of two sets of particles against each other, for forms."""
+"""Cheap checks of sets of particles for forms: what a set is, and whether two belong together."""
+
+from pwem.objects import SetOfParticles
+
+from ..convert import provenance_of
+
+# The command that wrote a set's images: what they are, in the words of the forms.
+KINDS = {
+    'project': ('references', 'made by "project references"'),
+    'denoise': ('denoised particles', 'made by "denoise particles"'),
+    'filter': ('filtered particles', 'made by "filter particles"'),
+}
+
+
+def kind_of(particles):
+    """'project', 'denoise', 'filter' or another command of the engine that made a set's images; None for others."""
+    return provenance_of(particles).get('verb')
+
+
+def check_noisy(particles, label):
+    """Errors of a field that takes noisy particles, as they came from the microscope."""
+    if not isinstance(particles, SetOfParticles):
+        return []
+    words, made = KINDS.get(kind_of(particles), (None, None))
+    if words is None:
+        return []
+    return [f'*{label}* holds {words} ({made}): select the noisy particles.']
+
+
+def check_references(references, label='References'):
+    """Errors of a field that takes references."""
+    if not isinstance(references, SetOfParticles) or kind_of(references) not in ('denoise', 'filter'):
+        return []
+    words, made = KINDS[kind_of(references)]
+    return [f'*{label}* holds {words} ({made}): select the output of "project references".']
+
+
+def check_noise_images(noise, others):
+    """Errors of noise images that are another field's set. noise: pointer or None; others: {label: pointer}."""
+    if noise is None or noise.get() is None:
+        return []
+    return [
+        f'*Noise images* and *{label}* are the same set: noise images hold no particle.'
+        for label, pointer in others.items()
+        if pointer.get() is not None and pointer.getUniqueId() == noise.getUniqueId()
+    ]
 
 
 def check_pairs(particles, references):

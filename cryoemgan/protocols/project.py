@@ -11,6 +11,7 @@ from ..engine.settings.project import AS_PARTICLES
 from ..results import Result
 from .base import CryoEMGANProtBase, describe_alignment_error
 from .map_input import class_maps, has_half_sets, own_half_maps, particles_of_classes, write_map
+from .pair_checks import check_noisy
 
 REFINEMENT, CLASSIFICATION = 0, 1
 HALVES_OF_MAP, HALVES_CHOSEN, HALVES_NOT = 0, 1, 2
@@ -74,13 +75,20 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             help='Output of a 3D classification. Classes and particles that are switched off are left out.',
         )
         self._define_half_maps(form)
-        form.addParam(
-            'inputMask',
-            params.PointerParam,
-            pointerClass='VolumeMask',
-            allowsNull=True,
-            label='Mask',
-            help=self._help('mask') + ' Same box as the map. Leave empty when the map is masked already.',
+        self._add_asked(
+            form,
+            'useMask',
+            'Mask the map?',
+            lambda condition: form.addParam(
+                'inputMask',
+                params.PointerParam,
+                pointerClass='VolumeMask',
+                important=True,
+                condition=condition,
+                label='Mask',
+                help=self._help('mask') + ' Same box as the map.',
+            ),
+            help='No: the map is used as it is; right when it is masked already.',
         )
         self._add_settings(form, 'lowpass', 'ctf')
         self._add_settings(form, *self._remaining('lowpass', 'ctf'))
@@ -115,7 +123,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         self._write_input(particles, 'particles.star')
         for name, location in self._maps().items():
             write_map(location, self._getExtraPath(name))
-        if self.inputMask.get() is not None:
+        if self.useMask:
             write_map(self.inputMask.get().getLocation(), self._getExtraPath('mask.mrc'))
 
     def createOutputStep(self, digest):
@@ -142,6 +150,10 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         else:
             problem = describe_alignment_error(particles)
             errors += [problem] if problem else []
+            errors += check_noisy(particles, 'Input particles')
+            first, second = self._given('inputHalf1'), self._given('inputHalf2')
+            if None not in (first, second) and self.inputHalf1.getUniqueId() == self.inputHalf2.getUniqueId():
+                errors.append('*Half map 1* and *Half map 2* are the same map.')
             if self.halfMaps == HALVES_CHOSEN and not has_half_sets(particles):
                 errors.append(
                     'The particles do not say which half set they belong to (_rlnRandomSubset): take the particles of '
@@ -185,7 +197,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
                     'together, or a pixel size is wrong (map '
                     f'{volume.getSamplingRate():g}, particles {particles.getSamplingRate():g} Å/px).'
                 )
-            mask = self.inputMask.get()
+            mask = self._given('inputMask')
             if mask is not None and mask.getDim() and tuple(mask.getDim()) != tuple(box):
                 errors.append(f'The mask has a box of {mask.getDim()[0]} px, the map {box[0]} px.')
         return errors
@@ -311,7 +323,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
                 settings.setdefault('class_volume', []).append(value)
             else:
                 settings[setting] = self._engine_path(name)
-        if self.inputMask.get() is not None:
+        if self.useMask:
             settings['mask'] = self._engine_path('mask.mrc')
         return settings
 

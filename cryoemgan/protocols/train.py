@@ -11,7 +11,7 @@ from ..objects import DenoiserModel
 from .base import CryoEMGANProtBase
 from .map_input import has_half_sets, write_map
 from .model_choice import describe_replaced
-from .pair_checks import check_pairs
+from .pair_checks import check_noise_images, check_noisy, check_pairs, check_references
 from .train_form import TrainForm
 
 PARTNERS = {
@@ -70,6 +70,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         particles = self.inputParticles.get()
         if not isinstance(particles, SetOfParticles):
             return errors
+        errors += check_noisy(particles, 'Noisy particles')
         for setting, pointer in self._partner().items():
             errors += self._check_partner(setting, pointer)
         if self._form_values().get('cross_fit') == 'halves' and not has_half_sets(particles):
@@ -78,7 +79,13 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
                 '(_rlnRandomSubset): take the particles of a refinement, or choose "folds".'
             )
         if self._noise() is not None and not self._form_values().get('fresh_fraction'):
-            errors.append('Images of noise are used for fresh pairs only: give "Fresh pairs" a fraction (e.g. 0.5).')
+            errors.append(
+                f'Noise images serve fresh pairs only: give {self.where("fresh_fraction")} a fraction (e.g. 0.5).'
+            )
+        noise = self.inputNoiseParticles if self._noise() is not None else None
+        errors += check_noise_images(
+            noise, {'Noisy particles': self.inputParticles, 'References': self.inputReferences}
+        )
         model = self._start_model()
         return errors if model is None else errors + describe_replaced(model)
 
@@ -89,7 +96,8 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             return [f'No {words} given. To train without a map, choose "map-free" in "Network".']
         if self.inputParticles.getUniqueId() == pointer.getUniqueId():
             return [f'Particles and {words} are the same set: the network would learn to copy.']
-        return check_pairs(self.inputParticles.get(), pointer.get())
+        wrong = check_references(pointer.get()) if setting == 'references' else []
+        return wrong or check_pairs(self.inputParticles.get(), pointer.get())
 
     def _warnings(self):
         particles = self.inputParticles.get()

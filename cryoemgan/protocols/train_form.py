@@ -1,5 +1,7 @@
 """The form of "train denoiser": its fields in pages and groups, and when each is shown."""
 
+import re
+
 import pyworkflow.protocol.params as params
 
 from ..engine.settings.train import preset_values
@@ -248,6 +250,10 @@ class TrainForm:
             said = '; '.join(f'{name}: {_plain(v)}' for name, v in values.items() if v is not None)
             text += f'\n\nLeft open, it comes from the preset: {said}.'
         return text
+
+    @classmethod
+    def _in_form_words(cls, message):
+        return super()._in_form_words(re.sub('--target (self|copies)', 'a map-free network', message))
 
     # --------------------------- The filled form ------------------------------
     def _form_values(self):

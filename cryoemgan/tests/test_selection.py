@@ -176,6 +176,7 @@ class TestSimulation(ProjectTest):
                 'inputOriginals': (cls.simulation, 'outputParticles'),
             },
             clusters='2',
+            haveOriginals=True,
             numberOfThreads=1,
         )
 

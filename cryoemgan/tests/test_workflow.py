@@ -49,6 +49,7 @@ class TestWorkflow(ProjectTest):
                 'inputParticles': (cls.particles, 'outputParticles'),
             },
             numberOfThreads=1,
+            addNoisy=True,
         )
 
         cls.blind = cls.run_protocol(
@@ -79,6 +80,8 @@ class TestWorkflow(ProjectTest):
                 'inputNoiseParticles': (cls.empty, 'outputParticles'),
             },
             numberOfThreads=1,
+            haveSecond=True,
+            haveNoise=True,
         )
 
     def test_audit_gives_a_page(self):
@@ -143,12 +146,58 @@ class TestWorkflow(ProjectTest):
             assert item.getFileName() != location[1]
             assert os.path.exists(item.getFileName())
         assert 'final reconstruction' in found.getObjComment()
-        assert 'not for final refinement' in found.getObjLabel()
+        assert found.getObjLabel() == 'denoise particles: trained on the map, train denoiser'
 
     def test_evaluation_names_both_sets(self):
         lines = self.evaluation.summary()
-        assert any(line.startswith('raw: MSE') for line in lines), lines
-        assert any(line.startswith('denoised: MSE') for line in lines), lines
+        assert any(line.startswith('noisy: MSE') for line in lines), lines
+        assert any(line.startswith('denoise_particles: MSE') for line in lines), lines
+
+    def test_swapped_inputs_are_refused(self):
+        particles, references = (self.particles, 'outputParticles'), (self.references, 'outputReferences')
+        denoised, model = (self.denoising, 'outputParticles'), (self.training, 'outputModel')
+        cases = (
+            ('Train', {'inputParticles': references, 'inputReferences': particles}, 'holds references'),
+            ('Train', {'inputParticles': denoised, 'inputReferences': references}, 'holds denoised particles'),
+            ('Train', {'inputParticles': particles, 'inputReferences': denoised}, '*References* holds denoised'),
+            ('Denoise', {'inputParticles': references, 'inputModel': model}, 'holds references'),
+            ('Denoise', {'inputParticles': denoised, 'inputModel': model}, 'holds denoised particles'),
+            (
+                'Audit',
+                {'inputParticles': denoised, 'inputReferences': references, 'inputModel': model},
+                'holds denoised particles',
+            ),
+            ('Filter', {'inputParticles': denoised}, 'holds denoised particles'),
+        )
+        for name, pointers, words in cases:
+            with self.subTest(name=name, words=words):
+                assert words in ' '.join(self.make(f'CryoEMGANProt{name}', pointers).validate())
+        audit = self.make(
+            'CryoEMGANProtAudit',
+            {
+                'inputParticles': particles,
+                'inputReferences': references,
+                'inputModel': model,
+                'inputNoiseParticles': references,
+            },
+            cut='abc',
+        )
+        # Filled in by Scipion, but not asked for.
+        assert audit.validate() == ['"Resolution cut-off" (Expert Level: Advanced): \'abc\' is not auto, none or a '
+                                    'resolution in A']  # fmt: skip
+        audit.cut.set('auto')
+        audit.haveNoise.set(True)
+        assert audit.validate() == ['*Noise images* and *References* are the same set: noise images hold no particle.']
+
+    def test_our_columns_are_visible_in_the_table(self):
+        from pwem.viewers.mdviewer.viewer import MDView
+
+        from cryoemgan import viewers  # noqa: F401
+
+        visible, order, _ = MDView(self.denoising.outputParticles).getVisibleAndOrderLabels()
+        columns = order.split()
+        assert columns.index('_filename') < columns.index('_cryoemganFit') < columns.index('_cryoemganUncertainty')
+        assert set(columns) == set(visible.split())
 
     def another_denoising(self):
         return self.make(

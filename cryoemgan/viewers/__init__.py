@@ -5,6 +5,7 @@ from .cluster import ClusterViewer
 from .evaluate import EvaluateViewer
 from .images import DenoiseViewer, ProjectViewer
 from .report import ReportViewer
+from .labels import show_columns
 from .select import SelectViewer
 from .train import DenoiserModelViewer, TrainViewer
 
@@ -19,3 +20,5 @@ __all__ = [
     'SelectViewer',
     'TrainViewer',
 ]
+
+show_columns()

@@ -21,7 +21,7 @@ class EvaluateViewer(RunViewer):
             'showMetrics',
             'Metrics of single particles',
             'Distribution of MSE, PSNR, SSIM and '
-            'normalised cross-correlation over the particles, raw and after an affine fit.',
+            'normalised cross-correlation over the particles, as they are and after an affine fit.',
         )
         self._add_eye(
             form,
@@ -35,7 +35,7 @@ class EvaluateViewer(RunViewer):
         return {'showGallery': self._show_gallery, 'showMetrics': self._show_metrics, 'showFrc': self._show_frc}
 
     def _show_gallery(self, param=None):
-        sets = {name: self.protocol._getExtraPath(f'{name}.star') for name, _ in self.protocol._sets()}
+        sets = {name: self.protocol._getExtraPath(f'{name}.star') for name in self.protocol.getSets()}
         sets['reference'] = self.protocol._getExtraPath('references.star')
         metrics = self.protocol.getRunDir('metrics.csv')
         return self._gallery_views('Evaluation', sets, metrics=metrics if os.path.exists(metrics) else None)

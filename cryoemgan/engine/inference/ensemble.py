@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
 from ..imaging import maps
 from ..imaging.resample import resample
 from ..posterior.map_prior import Context
+from ..settings.denoise import cut_resolution
 from . import uncertainty
 
 
@@ -107,12 +107,4 @@ def cut_of(setting, model):
     """Resolution (A) of --cut: 'auto' is what the model's validation particles support, 'none' gives None."""
     if setting == 'auto':
         return model.card.get('resolution', {}).get('cut')
-    if setting == 'none':
-        return None
-    try:
-        cut = float(setting)
-    except ValueError:
-        cut = 0.0
-    if not 0 < cut < 1000:
-        raise InputError(f'--cut: {setting!r} is not auto, none or a resolution in A')
-    return cut
+    return cut_resolution(setting)

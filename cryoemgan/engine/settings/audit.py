@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .base import Settings, option
+from .denoise import cut_resolution
 from .reading import Reading
 
 
@@ -51,3 +52,8 @@ class Audit(Reading, Settings):
         'auto', 'Resolution cut-off of the output, as in denoise.', expert=True, label='Resolution cut-off'
     )
     batch_size: int = option(64, 'Images denoised together.', ge=1, le=8192, expert=True, label='Batch size')
+
+    def validate(self) -> None:
+        """As in every command; and the cut-off is a resolution, auto or none."""
+        super().validate()
+        cut_resolution(self.cut)

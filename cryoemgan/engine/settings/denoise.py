@@ -2,9 +2,23 @@
 
 from dataclasses import dataclass
 
+from ..errors import InputError
 from .base import Settings, option
 from .map_prior import POSE_PRIOR, degrees
 from .reading import Reading
+
+
+def cut_resolution(text: str) -> float | None:
+    """Resolution (A) of --cut; None for 'auto' and 'none'. InputError for anything else."""
+    if text in ('auto', 'none'):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1000:
+        raise InputError(f'--cut: {text!r} is not auto, none or a resolution in A')
+    return value
 
 
 @dataclass
@@ -69,5 +83,6 @@ class Denoise(Reading, Settings):
     def validate(self):
         """As in every verb; and the pose prior is a width, none or model."""
         super().validate()
+        cut_resolution(self.cut)
         if self.pose_prior != 'model':
             degrees(self.pose_prior)

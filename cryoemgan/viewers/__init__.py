@@ -4,8 +4,8 @@ from .audit import AuditViewer
 from .cluster import ClusterViewer
 from .evaluate import EvaluateViewer
 from .images import DenoiseViewer, ProjectViewer
-from .report import ReportViewer
 from .labels import show_columns
+from .report import ReportViewer
 from .select import SelectViewer
 from .train import DenoiserModelViewer, TrainViewer
 

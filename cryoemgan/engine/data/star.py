@@ -22,6 +22,7 @@ from .star_cells import PROVENANCE, WORD, cif_cell, is_plain, short, words_of
 PIECE = 2**22
 BLANK_LINE = re.compile(r'\n[ \t]*(?=\n|\Z)')
 HEADER = re.compile(r'[ \t]*(?:data_\S*|loop_)[ \t]*(?:#.*)?', re.IGNORECASE)
+OTHER_LETTERS = re.compile(r'(?<!\S)(\S*[^\x00-\x7f]\S*)', re.ASCII)
 NEXT_LINE = re.compile(r'\s*?([^\s][^\n]*)')
 
 
@@ -213,8 +214,10 @@ class _Translation:
         end = BLANK_LINE.search(self._text, max(self._at - 1, 0))
         stop = end.start() if end else len(self._text)
         for start, piece in _pieces(self._text, self._at, stop):
-            if is_plain(piece, width):
-                self._out.append(piece)
+            if is_plain(piece, width, letters=True):
+                # Other letters alone need quotes only: a project in a folder José has them in every row.
+                self._changed |= not piece.isascii()
+                self._out.append(piece if piece.isascii() else OTHER_LETTERS.sub(r"'\1'", piece))
                 count = piece.count('\n') + 1
                 self._row, self._line = self._row + count, self._line + count
                 self._at = start + len(piece) + 1

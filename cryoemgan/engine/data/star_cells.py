@@ -22,11 +22,12 @@ WORD, NEXT_WORD = re.compile(r'\S+', re.ASCII), re.compile(r'\s*(\S)', re.ASCII)
 LONGEST_QUOTED = 60
 
 
-def is_plain(rows: str, width: int) -> bool:
-    """Whether CIF reads these lines as RELION does, each with ``width`` cells."""
-    if not rows.isascii():
+def is_plain(rows: str, width: int, letters: bool = False) -> bool:
+    """Whether CIF reads these lines as RELION does, each with ``width`` cells; letters: but for letters beyond ASCII,
+    which only need quotes."""
+    if not letters and not rows.isascii():
         return False
-    text = rows.encode('ascii')
+    text = rows.encode('ascii', 'replace')
     kinds = text.translate(KINDS)
     if kinds.startswith(b'!') or b' !' in kinds:
         return False

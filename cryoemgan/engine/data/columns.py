@@ -105,7 +105,7 @@ class Columns:
 
     def _group_of_row(self):
         """Row of the optics table that each particle belongs to."""
-        groups = {}
+        groups: dict[Any, int] = {}
         for row, cell in enumerate(self._optics.find_loop('_rlnOpticsGroup')):
             if groups.setdefault(_group(cell), row) != row:
                 raise InputError(f'{self.path}: optics group {value_of(cell)} is described twice')

@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from ..data.identity import Who
-from ..shapes import Flags, Rows
+from ..data.tensors import open_tensors
+from ..errors import InputError
+from ..shapes import AnyPath, Flags, Rows
 
 # What is hashed, in a file of ids; models of earlier versions have the first only.
 KINDS = ('ids', 'tails', 'spots', 'places')
@@ -30,6 +33,18 @@ def known(who: Who | Sequence[str], learnt: dict[str, Rows]) -> Flags:
     kinds = [kind for kind in both if kind in ('spots', 'places')] or both
     found: Flags = np.logical_or.reduce([np.isin(asked[kind], learnt[kind]) for kind in kinds])
     return found
+
+
+def read_hashes(path: AnyPath) -> dict[str, Rows]:
+    """The hashes that `hashes_of` gave, from their file; InputError when it holds something else."""
+    with open_tensors(path) as file:
+        kinds = list(file.keys())
+        if 'ids' not in kinds or not set(kinds) <= set(KINDS):
+            raise InputError(f'{path}: does not hold the list of training particles')
+        found = {kind: file.get_tensor(kind) for kind in kinds}
+    if any(v.dtype != torch.int64 or v.ndim != 1 for v in found.values()):
+        raise InputError(f'{path}: does not hold the list of training particles')
+    return {kind: v.numpy() for kind, v in found.items()}
 
 
 def name_hashes(names: Sequence[str]) -> Rows:

@@ -21,7 +21,7 @@ from ..posterior.map_prior import MapPrior
 from ..posterior.p_value import Power, PValueCalibration
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .card_schema import LARGEST, LIBRARY, check_library
-from .known_particles import KINDS, hashes_of, known
+from .known_particles import KINDS, hashes_of, known, read_hashes
 from .seen_ctf import SeenCtf, require_ctf
 
 # What a safetensors file may need beside its numbers.
@@ -278,14 +278,7 @@ def _compare_shapes(path, expected, found):
 
 def _read_ids(folder, member):
     path = _checked_file(folder / member['ids'], member['ids_sha256'], 8 * len(KINDS) * member['particles'])
-    with open_tensors(path) as file:
-        kinds = list(file.keys())
-        if 'ids' not in kinds or not set(kinds) <= set(KINDS):
-            raise InputError(f'{path}: does not hold the list of training particles')
-        found = {kind: file.get_tensor(kind) for kind in kinds}
-    if any(v.dtype != torch.int64 or v.ndim != 1 for v in found.values()):
-        raise InputError(f'{path}: does not hold the list of training particles')
-    return {kind: v.numpy() for kind, v in found.items()}
+    return read_hashes(path)
 
 
 def _checked_file(path, digest, size):

@@ -81,19 +81,6 @@ def same_weights(a, b):
     )
 
 
-def test_a_model_knows_its_particles_in_a_moved_project(unbroken, inputs):
-    """Only the folders of the names change: routing stays, nothing is denoised by the mean of both."""
-    model, table = Model.load(unbroken / 'model'), ParticleTable.read(inputs['particles'])
-    names = table.names()
-    moved = [name.replace('@', '@/moved/to/another disk/') for name in names]
-    here, there = (route(model, ParticleTable.create('t.star', {'rlnImageName': n})) for n in (names, moved))
-    np.testing.assert_array_equal(here.weights, there.weights)
-    # Validation particles are no training particles; all others are known to one of the two.
-    assert ((here.weights > 0).sum(1) == 1).all()
-    strangers = route(model, ParticleTable.create('t.star', {'rlnImageName': [n.replace('mic', 'new') for n in names]}))
-    assert (strangers.weights == 0.5).all()
-
-
 def test_half_sets_train_two_members_that_share_no_particle(unbroken, inputs, halves):
     summary = json.loads((unbroken / 'summary.json').read_text())
     assert summary['cross_fit'] == {'mode': 'halves', 'members': ['half1', 'half2']}

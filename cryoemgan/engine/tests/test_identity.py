@@ -8,7 +8,10 @@ from ..data.matching import match
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..inference.known_particles import hashes_of, known
+from ..inference.model import Model, save_model
+from ..inference.routing import route
 from ..training import folds, sampling
+from .test_model import card, trained
 
 COUNT = 12
 
@@ -125,3 +128,18 @@ def test_copies_in_both_half_sets_train_nobody():
     halves = np.array([1, 1, 1, 1, 2, 2, 2, 2, 3, 3])
     parts = folds.make_folds('halves', 10, halves, 2, 0.25, 0, group)
     assert [p.touched.tolist() for p in parts] == [[1, 2, 3], [5, 6, 7]]
+
+
+def test_a_model_knows_its_particles_in_a_moved_project(tmp_path):
+    """Only the folders of the names change: routing stays, nothing is denoised by the mean of both fold models."""
+    here = table(tmp_path / 'a.star', **NO_WITNESS)
+    there = table(tmp_path / 'b.star', '/moved/to/another disk/s.mrcs', **NO_WITNESS)
+    everyone, first = who(here), np.arange(COUNT // 2)
+    weights = {name: trained() for name in ('without1', 'without2')}
+    saw = {'without1': everyone.at(first + COUNT // 2), 'without2': everyone.at(first)}
+    save_model(tmp_path / 'm', card(), weights, saw)
+    model = Model.load(tmp_path / 'm')
+    for particles in (here, there):
+        assert route(model, particles).labels() == ['without1'] * 6 + ['without2'] * 6
+    strangers = table(tmp_path / 'c.star', 'other.mrcs', **NO_WITNESS)
+    assert route(model, strangers).labels() == ['mean'] * COUNT

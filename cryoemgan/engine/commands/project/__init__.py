@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from .... import figures
-from ...data import image_state, optics
 from ...data.image_state import CtfState
 from ...data.particles import open_particles
 from ...data.stack_writer import ResumableStack
@@ -17,10 +16,9 @@ from ...errors import InputError
 from ...imaging import maps, resample
 from ...job import file_digest
 from ...metrics import pair_agreement
-from ...settings.project import AS_PARTICLES
 from ...training.pairs import AGREEMENT
 from ...trust import geometry_hypotheses
-from . import class_maps, half_maps
+from . import class_maps, half_maps, states
 from .references import Renderer, prepared_map
 
 STACK, TABLE = 'references.mrcs', 'references.star'
@@ -71,24 +69,11 @@ def load_inputs(settings, job):
     resolution = half_maps.resolution(settings, job, volumes, mask)
     # Shifts in px of the references, whose box may differ.
     shifts = table.shifts() * box / table.box
-    as_particles = settings.ctf == AS_PARTICLES
-    held = image_state.particles_shown_as(table, CtfState.UNKNOWN if as_particles else settings.ctf)
-    wanted = held if as_particles else CtfState(settings.ctf)
+    held, wanted = states.of(settings, table)
     ctf = table.ctf() if wanted is not CtfState.NONE or table.has('rlnDefocusU') else None
-    _warn_of_state(job, table, held, wanted)
+    states.warn(job, table, held, wanted)
     return ProjectInputs(table, volumes, map_of_row, mask, resolution, plan, matrices, shifts, pixel_sizes, ctf, held,
                     wanted, choose_device(settings.device))  # fmt: skip
-
-
-def _warn_of_state(job, table, held, wanted):
-    """Warn when the references will not be what the particles are, and of aberrations that are not applied."""
-    if wanted not in (held, CtfState.NONE):
-        job.warn(
-            f'{table.path}: the particles hold the CTF as "{held}", the references will as "{wanted}": a network '
-            f'learns to make the one of the other. --ctf {AS_PARTICLES} makes references like the particles'
-        )
-    for sentence in optics.unread(table):
-        job.warn(sentence)
 
 
 def _read_maps(settings, job):
@@ -243,25 +228,11 @@ def _compare(settings, job, p, renderer, mode):
         particles[few],
         geometry_hypotheses.Hypothesis(p.matrices[some], p.shifts[some]),
         geometry_hypotheses.hypotheses(p.matrices[some], p.shifts[some], mode, bool(p.ctf))
-        | _other_magnification(table, some, p.shifts[some]),
+        | states.other_magnification(table, some, p.shifts[some]),
         pixel_size,
     )
     _warn(job, found, other, int((np.ptp(particles, axis=(1, 2)) == 0).sum()))
     return found, other
-
-
-def _other_magnification(table, rows, shifts):
-    """Hypotheses on anisotropic magnification, whose matrix programs write either way round; none where it is 1."""
-    stretch = table.magnification()
-    if stretch is None:
-        return {}
-    matrices, stretch = table.rotations()[rows], stretch[rows]
-    return {
-        'the inverse of the magnification matrix (_rlnMagMat)': geometry_hypotheses.Hypothesis(
-            optics.stretched(matrices, np.linalg.inv(stretch)), shifts
-        ),
-        'no anisotropic magnification (_rlnMagMat)': geometry_hypotheses.Hypothesis(matrices, shifts),
-    }
 
 
 def _render(settings, renderer, rows, mode, pose):

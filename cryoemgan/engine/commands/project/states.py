@@ -1,0 +1,40 @@
+"""What the particles hold of the CTF and of the microscope's distortions, and what the references shall."""
+
+import numpy as np
+
+from ...data import image_state, optics
+from ...data.image_state import CtfState
+from ...settings.project import AS_PARTICLES
+from ...trust import geometry_hypotheses
+
+
+def of(settings, table):
+    """(what the particles hold of the CTF, what the references shall)."""
+    as_particles = settings.ctf == AS_PARTICLES
+    held = image_state.particles_shown_as(table, CtfState.UNKNOWN if as_particles else settings.ctf)
+    return held, held if as_particles else CtfState(settings.ctf)
+
+
+def warn(job, table, held, wanted):
+    """Warn when the references will not be what the particles are, and of aberrations that are not applied."""
+    if wanted not in (held, CtfState.NONE):
+        job.warn(
+            f'{table.path}: the particles hold the CTF as "{held}", the references will as "{wanted}": a network '
+            f'learns to make the one of the other. --ctf {AS_PARTICLES} makes references like the particles'
+        )
+    for sentence in optics.unread(table):
+        job.warn(sentence)
+
+
+def other_magnification(table, rows, shifts):
+    """Hypotheses on anisotropic magnification, whose matrix programs write either way round; none where it is 1."""
+    stretch = table.magnification()
+    if stretch is None:
+        return {}
+    matrices, stretch = table.rotations()[rows], stretch[rows]
+    return {
+        'the inverse of the magnification matrix (_rlnMagMat)': geometry_hypotheses.Hypothesis(
+            optics.stretched(matrices, np.linalg.inv(stretch)), shifts
+        ),
+        'no anisotropic magnification (_rlnMagMat)': geometry_hypotheses.Hypothesis(matrices, shifts),
+    }

@@ -1,7 +1,7 @@
 """
 @article{Gu2020,
   title = {Robust Autoencoder {GAN} for Cryo-{EM} Image Denoising},
-  author = {Gu, Hanlin and Xian, Yin and Unarta, Ilona Christy and Yao, Yuan},
+  author = {Gu, Hanlin and Unarta, Ilona Christy and Huang, Xuhui and Yao, Yuan},
   journal = {arXiv preprint arXiv:2008.07307},
   year = {2020},
   doi = {10.48550/arXiv.2008.07307},

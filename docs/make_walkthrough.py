@@ -30,6 +30,9 @@ def main():
     finally:
         for process in filter(None, (manager, display)):
             process.terminate()
+        # Nested event loops of windows that are gone.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _photograph_page(folder):
@@ -55,14 +58,17 @@ def _photograph_windows(folder):
 
     pw.Config.getDomain().getProtocols()
     window = ProjectWindow(Manager().getProjectPath(PROJECT))
-    camera = Camera(window.root)
     run = next(r for r in window.project.getRuns() if r.getClassName() == 'CryoEMGANProtReport')
-    view = window.getViewWidget() if hasattr(window, 'getViewWidget') else window.viewWidget
-    camera.shoot('walkthrough_project')
-    _photograph_form(camera, view, run, 'walkthrough_form')
-    _photograph_form(camera, view, _selection(window.project, run), 'walkthrough_select')
-    _photograph_viewer(camera, window, run)
-    window.root.destroy()
+    show = window.viewWidget._openProtocolForm
+    Camera(window.root).shoot_all([
+        ('walkthrough_project', lambda: window.viewWidget._selectItemProtocol(run)),
+        ('walkthrough_form', lambda: show(run)),
+        ('walkthrough_select', lambda: show(_selection(window.project, run))),
+        ('walkthrough_gallery', lambda: _show_gallery(window, run)),
+    ])  # fmt: skip
+    window.root.geometry('{}x{}+0+0'.format(*SIZE))
+    # Scipion's windows are shown by waiting in them: the camera works from the event loop.
+    window.show(center=False)
 
 
 def _selection(project, run):
@@ -77,46 +83,58 @@ def _selection(project, run):
     return protocol
 
 
-def _photograph_form(camera, view, protocol, name):
-    view._openProtocolForm(protocol)
-    camera.shoot(name, close=True)
-
-
-def _photograph_viewer(camera, window, run):
+def _show_gallery(window, run):
     from cryoemgan import viewers
+    from cryoemgan.engine.data.scores import SCORES
 
     viewer = viewers.ReportViewer(project=window.project, protocol=run, parent=window)
     viewer.setProtocol(run)
+    viewer.sortBy.set(1 + [s.name for s in SCORES].index('fit'))
     for view in viewer._getVisualizeDict()['showGallery']('showGallery'):
         view.show()
-    camera.shoot('walkthrough_gallery', close=True, wait=4)
 
 
 class Camera:
-    """Photographs what a display shows."""
+    """Opens windows one after the other, photographs each, and ends the program after the last."""
+
+    WAIT = 4000
 
     def __init__(self, root):
         self._root = root
 
-    def shoot(self, name, close=False, wait=2.5):
-        """Let the windows draw, photograph the newest one, and close it."""
-        from PIL import ImageGrab
+    def shoot_all(self, steps):
+        """steps: [(name of the picture, what opens the window)]; begins when the event loop does."""
+        self._root.after(self.WAIT, lambda: self._step(steps))
 
-        end = time.time() + wait
-        while time.time() < end:
-            self._root.update()
-            time.sleep(0.02)
-        windows = [w for w in _toplevels(self._root) if w.winfo_viewable()]
+    def _step(self, steps):
+        if not steps:
+            self._root.quit()
+            self._root.destroy()
+            return
+        (name, opens), *rest = steps
+        # Before the window is opened: opening it may wait until it is closed.
+        self._root.after(self.WAIT, lambda: self._shoot(name, rest))
+        opens()
+
+    def _shoot(self, name, rest):
+        windows = [w for w in _toplevels(self._root) if w.winfo_viewable() and w.winfo_width() > 100]
         newest = windows[-1] if windows else self._root
         newest.lift()
-        self._root.update()
-        x, y, w, h = (newest.winfo_rootx(), newest.winfo_rooty(), newest.winfo_width(), newest.winfo_height())
-        ImageGrab.grab(xdisplay=DISPLAY).crop((max(x, 0), max(y, 0), min(x + w, SIZE[0]), min(y + h, SIZE[1]))).save(
-            PICTURES / f'{name}.png', optimize=True
-        )
-        print(f'{name}: {w} x {h}')
-        if close and newest is not self._root:
-            newest.destroy()
+        if newest is not self._root:
+            # A new window may hang over the edge.
+            newest.geometry('+20+40')
+        self._root.after(800, lambda: self._release(name, newest, windows, rest))
+
+    def _release(self, name, newest, windows, rest):
+        from PIL import ImageGrab
+
+        x, y = max(newest.winfo_rootx(), 0), max(newest.winfo_rooty(), 0)
+        right, down = min(x + newest.winfo_width(), SIZE[0]), min(y + newest.winfo_height(), SIZE[1])
+        ImageGrab.grab(xdisplay=DISPLAY).crop((x, y, right, down)).save(PICTURES / f'{name}.png', optimize=True)
+        print(f'{name}: {right - x} x {down - y}', flush=True)
+        for window in windows:
+            window.destroy()
+        self._step(rest)
 
 
 def _toplevels(widget):

@@ -31,7 +31,7 @@ class Report(Reading, Settings):
         gt=0,
         le=10000,
         unit='minutes',
-        label='Minutes of training',
+        label='Training time',
     )
     limit: str = option(
         'proposed',

@@ -118,10 +118,18 @@ def explained(error):
         return f'out of memory ({_first_line(error)}): take a smaller --batch-size or --box, or another machine', 1
     if isinstance(error, OSError):
         # A write that fails (a full disk) does not know its file.
-        name = f'{error.filename}: ' if error.filename else ''
+        name = f'{os.fsdecode(error.filename)}: ' if error.filename else ''
+        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+            # What was given is not there, or not ours to use.
+            return f'{name}{error.strerror}', 2
         return (
             f'{name}{error.strerror or _first_line(error)}. Nothing complete was written; an earlier result is '
             'unchanged'
+        ), 1
+    if type(error).__name__ == 'LinAlgError':
+        return (
+            f'a system of equations has no solution ({_first_line(error)}): images without variation, or too few of '
+            'them for what is asked. Nothing complete was written'
         ), 1
     return (
         f'an error inside the program: {type(error).__name__}: {_first_line(error)}. Nothing complete was written. The '

@@ -133,12 +133,13 @@ def file_digest(path: AnyPath, size: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def file_identity(path: AnyPath) -> Json:
-    """What a file is known by: path, size, sha256; above 64 MiB sha256 of 256 samples, and the time of change."""
+def file_identity(path: AnyPath, whole: bool = False) -> Json:
+    """What a file is known by: path, size, sha256; above 64 MiB, unless the ``whole`` content shall count, sha256 of
+    256 samples, and the time of change."""
     path = Path(path)
     about = path.stat()
     record: Json = {'path': str(path.resolve()), 'size': about.st_size}
-    if path.is_file() and about.st_size <= WHOLE:
+    if path.is_file() and (whole or about.st_size <= WHOLE):
         return {**record, 'sha256': file_digest(path)}
     record['mtime'] = about.st_mtime
     return {**record, 'sampled_sha256': _sampled_digest(path, about.st_size)} if path.is_file() else record

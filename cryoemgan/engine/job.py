@@ -61,9 +61,10 @@ class Job:
 
     # Files
 
-    def input(self, path: AnyPath) -> Path:
-        """Record an input file in the summary and in what --resume compares; gives the path back."""
-        self.inputs.append(file_identity(require_regular(path)))
+    def input(self, path: AnyPath, whole: bool = False) -> Path:
+        """Record an input file in the summary and in what --resume compares; gives the path back. whole: every byte of
+        it counts, however large it is."""
+        self.inputs.append(file_identity(require_regular(path), whole))
         return Path(path)
 
     def record(self, identity: Json, files: Iterable[AnyPath]) -> None:

@@ -175,6 +175,13 @@ class RunFolder:
                         f'--resume: {flag(name)} was {before[name]!r} in the interrupted run and is {now[name]!r} now; '
                         'give the same again, or start anew with --overwrite'
                     )
+            for name in sorted(self.settings.only_longer()):
+                was, shall = before.get(name), getattr(self.settings, name)
+                if was and shall and shall < was:
+                    raise InputError(
+                        f'--resume: {flag(name)} was {was} in the interrupted run and is {shall} now: a run can become '
+                        'longer, not shorter'
+                    )
         known = held.get('inputs') or []
         if known and len(known) != len(self.inputs):
             raise InputError(

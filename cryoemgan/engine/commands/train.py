@@ -60,6 +60,7 @@ def load_inputs(settings: Train, job: Job) -> TrainInputs:
     mode = folds.choose(s.cross_fit, len(pairs), halves)
     if mode == 'halves' and s.target == 'references':
         _tell_half_maps(s, job, pairs)
+    _tell_other_halves(job, pairs, mode, halves)
     kin = pairs.kin()
     _tell_kin(job, kin, halves if mode == 'halves' else None)
     group = None if kin.alone else kin.group
@@ -184,6 +185,19 @@ def _tell_half_maps(s: Train, job: Job, pairs: TrainingPairs) -> None:
         )
 
 
+def _tell_other_halves(job: Job, pairs: TrainingPairs, mode: str, halves: Rows | None) -> None:
+    """Half sets other than 1 and 2 belong to no fold model: said, since nobody sees it from the result."""
+    if mode != 'halves' or halves is None:
+        return
+    other = ~np.isin(halves, (1, 2))
+    if other.any():
+        found = ', '.join(str(h) for h in np.unique(halves[other])[:5])
+        job.warn(
+            f'{pairs.particles.path}: {other.sum()} of {len(halves)} particles are in neither half set 1 nor 2 '
+            f'(_rlnRandomSubset is {found}) and are not trained on; --cross-fit folds uses them'
+        )
+
+
 def _check_start(model: Model, s: Train, pairs: TrainingPairs) -> None:
     if (model.card['network']['name'], model.card['box']) != (s.network, pairs.box):
         raise InputError(
@@ -237,9 +251,15 @@ def _identity(s: Train, pairs: TrainingPairs, names: list[str]) -> Json:
     free = s.of_machine() | s.of_length()
     kept = {k: v for k, v in s.as_dict().items() if k not in free and not s.is_path(k)}
     scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
-    kept['volume'] = [file_identity(v).get('sha256', v) for v in s.volume]
-    kept['noise_particles'] = s.noise_particles and file_identity(s.noise_particles).get('sha256', s.noise_particles)
+    kept['volume'] = [_content(v) for v in s.volume]
+    kept['noise_particles'] = s.noise_particles and _content(s.noise_particles)
     return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
+
+
+def _content(path: str) -> str:
+    """Digest of a file, of samples of a large one."""
+    about = file_identity(path)
+    return str(about.get('sha256') or about['sampled_sha256'])
 
 
 def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:

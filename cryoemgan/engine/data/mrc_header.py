@@ -13,6 +13,7 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from ..errors import InputError
+from ..files import require_regular
 from ..shapes import Images
 from .formats import format_by_content, format_by_name
 
@@ -77,7 +78,7 @@ def read_header(path: Path, kind: str = 'image stack') -> MrcHeader:
     kind: what the file should be, for messages.
     """
     try:
-        with path.open('rb') as file:
+        with require_regular(path).open('rb') as file:
             raw = file.read(SIZE)
     except FileNotFoundError as e:
         raise InputError(f'{path}: no such {kind}') from e

@@ -34,10 +34,10 @@ def open_particles(job: Job, path: AnyPath) -> ParticleTable:
     s = job.settings
     passthrough = getattr(s, 'passthrough', None)
     table = ParticleTable.read(
-        job.input(path),
+        job.input(path, whole=True),
         getattr(s, 'images_folder', None),
         getattr(s, 'pixel_size', None),
-        passthrough and job.input(passthrough) if is_cs(path) else None,
+        passthrough and job.input(passthrough, whole=True) if is_cs(path) else None,
     )
     _require_finished(table)
     for note in table.notes:

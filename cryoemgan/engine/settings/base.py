@@ -169,6 +169,11 @@ class Settings:
         return frozenset()
 
     @classmethod
+    def only_longer(cls) -> frozenset[str]:
+        """Names of those among `of_length` that a resumed run must not make smaller."""
+        return frozenset()
+
+    @classmethod
     def is_path(cls, name: str) -> bool:
         """Whether a setting names files: a resumed run is told by their content, not by where they lie."""
         return any(f.name == name and f.metadata['path'] for f in fields(cls))

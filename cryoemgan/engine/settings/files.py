@@ -21,7 +21,7 @@ def read_settings_file(cls: type, path: str | Path) -> dict[str, Any]:
     settings' own to check.
     """
     data = _read(path)
-    if set(data) == {'verb', 'version', 'settings'} and isinstance(data['settings'], dict):
+    if {'verb', 'version', 'settings'} <= set(data) and isinstance(data['settings'], dict):
         if data['verb'] != cls.__name__.lower():
             raise InputError(f'--settings: {path} holds the settings of {str(data["verb"])[:40]!r}')
         data = data['settings']

@@ -58,3 +58,8 @@ class Filter(Reading, Settings):
         expert=True,
         label='Batch size',
     )
+
+    @classmethod
+    def of_machine(cls) -> frozenset[str]:
+        """As in every command; the number of threads decides the last digits of what is learnt."""
+        return super().of_machine() - {'threads'}

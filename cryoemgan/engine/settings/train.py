@@ -190,13 +190,19 @@ class Train(
 
     @classmethod
     def of_machine(cls) -> frozenset[str]:
-        """As in every command, and the processes; the batches of a training decide what it learns."""
-        return super().of_machine() - {'batch_size'} | {'devices', 'nodes'}
+        """As in every command, and the processes. The batches of a training decide what it learns, and the number of
+        threads its last digits."""
+        return super().of_machine() - {'batch_size', 'threads'} | {'devices', 'nodes'}
 
     @classmethod
     def of_length(cls) -> frozenset[str]:
         """A training may be made longer, and keep more."""
         return frozenset({*LENGTHS, 'keep', 'patience'})
+
+    @classmethod
+    def only_longer(cls) -> frozenset[str]:
+        """A training cannot be taken back."""
+        return frozenset(LENGTHS)
 
     def validate(self) -> None:
         """As in every verb; and the length is given at most once."""

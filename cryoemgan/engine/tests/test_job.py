@@ -242,6 +242,8 @@ def test_atomic_leaves_nothing_behind_on_error(tmp_path):
         (WorkError('diverged'), 1),
         (Interrupted('stopped by SIGTERM'), 1),
         (OSError(28, 'No space left on device', 'x.mrcs'), 1),
+        (PermissionError(13, 'Permission denied', 'p.star'), 2),
+        (np.linalg.LinAlgError('Singular matrix'), 1),
         (MemoryError(), 1),
         (ZeroDivisionError('float\ndivision'), 1),
     ],

@@ -1,0 +1,340 @@
+"""Break runs on purpose, at random, for a given time, and count what became of them.
+
+    python -m benchmarks.soak --minutes 60 --work /scratch/soak
+
+Every trial takes a command, spoils a run of it (kills, signals, a full disk, damaged state, changed input, a second run
+at the same time, --overwrite), goes on with --resume, and compares with the run that nobody disturbed, byte by byte
+where a file does not hold the time. A trial may end equal, or refused with one sentence; anything else is *wrong*.
+Trials are numbered by their seeds, so that each can be repeated (--seed N --trials 1). Writes
+``benchmarks/results/soak.md`` (--report).
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from cryoemgan.engine import __main__ as cli
+from cryoemgan.engine.data import stack_writer
+
+RESULTS = Path(__file__).parent / 'results' / 'soak.md'
+BOX, COUNT = 32, 60
+SHORT = ['--iterations', '8', '--evaluations', '4', '--batch-size', '6', '--precision', 'float32', '--force']
+KINDS = ('kill', 'signal', 'full disk', 'damage', 'changed input', 'overwrite', 'two at once')
+# Not compared: they hold times, paths or are drawn from what is compared.
+OTHERS = {'summary.json', 'settings.json', 'card.json', 'guide.json', '.pt', '.html', '.png', '.jpg'}
+
+
+def commands(data):
+    """{name: arguments} of every command; data: folder with the simulated set, references, model."""
+    particles, references = str(data / 's/noisy.star'), str(data / 'p/references.star')
+    pairs = ['--particles', particles, '--references', references]
+    model = ['--particles', particles, '--model', str(data / 't/model'), '--precision', 'float32']
+    train = ['train', *pairs, *SHORT]
+    guided = ['--network', 'guided', '--bank-size', '120', '--candidates', '16']
+    return {
+        'simulate': ['simulate', '--phantom', '2', '--count', '30', '--box', str(BOX), '--snr', '0.5', '--ctf'],
+        'project': ['project', '--particles', particles, '--volume', str(data / 's/volume_1.mrc'), '--batch-size', '7'],
+        'filter wiener': ['filter', '--particles', particles, '--method', 'wiener', '--batch-size', '7'],
+        'filter nlm': ['filter', '--particles', particles, '--method', 'nlm', '--batch-size', '7'],
+        'denoise': ['denoise', *model, '--batch-size', '7'],
+        'train': [*train, '--cross-fit', 'none', '--gan', 'beta', '--network', 'residual'],
+        'train, cross-fitted': [*train, '--cross-fit', 'folds', '--network', 'residual', '--gan', 'none'],
+        'train, fresh pairs': [*train, '--cross-fit', 'none', '--network', 'residual', '--fresh-fraction', '0.5'],
+        'train, guided': [*train, '--cross-fit', 'none', *guided],
+        'train, self': ['train', '--particles', particles, '--target', 'self', '--network', 'residual', *SHORT],
+        'evaluate': ['evaluate', '--references', str(data / 's/clean.star'), '--particles', f'noisy={particles}'],
+        'cluster': ['cluster', '--particles', particles, '--compare', 'images', '--landmarks', '40'],
+        'audit': ['audit', *pairs, '--model', str(data / 't/model')],
+        'originals': ['originals', '--particles', str(data / 'd/denoised.star'), '--source', particles],
+    }  # fmt: skip
+
+
+class Engine:
+    """Runs commands in forked processes: torch is loaded once."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def start(self, arguments, limit=None):
+        """Process id of a command; limit: largest file it may write, bytes."""
+        pid = os.fork()
+        if pid:
+            return pid
+        status = 70
+        try:
+            os.setsid()
+            handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            if limit:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            torch.set_num_threads(1)
+            sys.stdout, sys.stderr = (os.fdopen(n, 'w', closefd=False) for n in (1, 2))
+            status = cli.main([*arguments, '--threads', '1'])
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except SystemExit as e:
+            status = e.code
+        except BaseException as e:  # noqa: BLE001
+            os.write(2, f'Traceback, of {e!r}\n'.encode())
+        finally:
+            os._exit(status)
+
+    def run(self, arguments, limit=None):
+        """Exit status of a command, minus the signal that ended it."""
+        return ended(self.start(arguments, limit))
+
+    def said(self):
+        """Last line of what the latest command said."""
+        text = self.log.read_text(errors='replace')
+        lines = [line for line in text.replace('\r', '\n').splitlines() if line.strip()]
+        return ('TRACEBACK ' if 'Traceback' in text else '') + (lines[-1] if lines else '')
+
+
+def ended(pid):
+    """Exit status of a process, minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def content(folder):
+    """{name: bytes} of what is compared; names of weights hold their digest."""
+    found = {}
+    for path in sorted(folder.rglob('*')):
+        if not path.is_file() or path.name in OTHERS or path.suffix in OTHERS:
+            continue
+        data = path.read_bytes()
+        if path.suffix in ('.mrc', '.mrcs'):
+            # The labels of the header hold the time.
+            data = data[:224] + data[1024:]
+        if path.name == 'metrics.csv' and data.startswith(b'member'):
+            data = b'\n'.join(b','.join(line.split(b',')[:3] + line.split(b',')[4:]) for line in data.split(b'\n'))
+        found[str(path.relative_to(folder))] = data
+    return found
+
+
+class Trial:
+    """One run that is spoiled in one way. Its outcome: equal, refused, or wrong with what is wrong."""
+
+    def __init__(self, engine, arguments, seconds, expected, folder, rng):
+        self.engine, self.arguments, self.seconds = engine, arguments, seconds
+        self.expected, self.rng, self.out = expected, rng, folder / 'o'
+        self.folder = folder
+
+    def command(self, *more, arguments=None):
+        return [*(arguments or self.arguments), '--output', str(self.out), *more]
+
+    def interrupted(self, number=signal.SIGKILL, *more):
+        """Start, and send a signal at a random moment; the exit status."""
+        resume = ['--resume'] if self.out.is_dir() and any(self.out.iterdir()) and not more else []
+        pid = self.engine.start(self.command(*resume, *more))
+        deadline = time.monotonic() + self.rng.uniform(0.0, 1.1) * self.seconds
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        os.kill(pid, number)
+        return ended(pid)
+
+    def finish(self, *more):
+        """Go on to the end and compare."""
+        status, said = self.engine.run(self.command('--resume', *more)), self.engine.said()
+        if status == 2 and said.startswith('cryoemgan: '):
+            return 'refused', said
+        if status:
+            return 'wrong', f'exit {status}: {said}'
+        return self.compared()
+
+    def compared(self, expected=None):
+        expected, found = expected or self.expected, content(self.out)
+        if found.keys() != expected.keys():
+            return 'wrong', f'files {sorted(found.keys() ^ expected.keys())}'
+        other = [name for name in found if found[name] != expected[name]]
+        return ('wrong', f'other content in {other}') if other else ('equal', '')
+
+    def kill(self):
+        for _ in range(self.rng.randint(1, 3)):
+            self.interrupted()
+        return self.must_be_equal(self.finish())
+
+    def signal(self):
+        status = self.interrupted(self.rng.choice([signal.SIGTERM, signal.SIGINT]))
+        said = self.engine.said()
+        if status not in (0, 1, -signal.SIGTERM, -signal.SIGINT) or 'TRACEBACK' in said:
+            return 'wrong', f'exit {status}: {said}'
+        return self.must_be_equal(self.finish())
+
+    def full_disk(self):
+        largest = max(len(d) for d in self.expected.values())
+        limit = int(10 ** self.rng.uniform(3, len(str(largest))))
+        status, said = self.engine.run(self.command(), limit), self.engine.said()
+        complete = (self.out / 'summary.json').exists()
+        if status not in (0, 1) or 'TRACEBACK' in said or complete != (status == 0):
+            return 'wrong', f'exit {status}, {complete=}: {said}'
+        return self.must_be_equal(self.finish())
+
+    def damage(self):
+        self.interrupted()
+        files = [p for p in self.out.rglob('*') if p.is_file()]
+        if files:
+            path = self.rng.choice(files)
+            data, kind = bytearray(path.read_bytes()), self.rng.choice(['flip', 'cut', 'empty'])
+            if data and kind == 'flip':
+                data[self.rng.randrange(len(data))] ^= 1 << self.rng.randrange(8)
+            kept = {'flip': len(data), 'cut': self.rng.randrange(len(data) + 1), 'empty': 0}[kind]
+            path.write_bytes(data[:kept])
+        outcome, why = self.finish()
+        return outcome, f'{path.name} {kind}: {why}' if files else why
+
+    def changed_input(self):
+        """The particles' table or stack is another than before the kill."""
+        copy = self.folder / 'data'
+        source = next((a for a in self.arguments if a.endswith('noisy.star')), None)
+        if source is None:
+            return 'equal', 'reads no particles'
+        source = Path(source.split('=')[-1])
+        shutil.copytree(source.parent, copy)
+        self.arguments = [a.replace(str(source), str(copy / source.name)) for a in self.arguments]
+        self.interrupted()
+        if not (self.out / 'settings.json').exists() or (self.out / 'summary.json').exists():
+            # Killed before it had begun, or too late.
+            return 'equal', 'nothing to compare'
+        if self.rng.random() < 0.5:
+            path = copy / 'noisy.mrcs'
+            data = bytearray(path.read_bytes())
+            data[1024 + 4 * self.rng.randrange((len(data) - 1024) // 4)] ^= 1
+        else:
+            path = copy / 'noisy.star'
+            lines = path.read_bytes().split(b'\n')
+            rows = [i for i, line in enumerate(lines) if b'@' in line]
+            a, b = self.rng.sample(rows, 2)
+            lines[a], lines[b] = lines[b], lines[a]
+            data = b'\n'.join(lines)
+        path.write_bytes(data)
+        outcome, why = self.finish()
+        return (outcome, why) if outcome == 'refused' else ('wrong', f'{path.name} was changed: {outcome} {why}')
+
+    def overwrite(self):
+        """A run that replaces another result: killed, the other is whole or the new one is; then it goes on."""
+        if self.engine.run(self.command('--seed', '7')):
+            return 'wrong', self.engine.said()
+        (self.out / 'notes.txt').write_text('mine')
+        before = content(self.out)
+        self.interrupted(signal.SIGKILL, '--overwrite')
+        if (self.out / 'summary.json').exists() and not (self.out / '.unfinished').exists():
+            old = self.compared(before)[0] == 'equal'
+            if not old and self.compared({**self.expected, 'notes.txt': b'mine'})[0] != 'equal':
+                return 'wrong', 'neither the old result nor the new one'
+            more = ['--overwrite'] if old else ['--resume']
+        else:
+            inside = {k: v for k, v in content(self.out).items() if not k.startswith('.unfinished')}
+            if (self.out / 'summary.json').exists() and inside != before:
+                return 'wrong', 'the old result has changed'
+            more = ['--overwrite'] if self.rng.random() < 0.5 else ['--resume']
+        if self.engine.run(self.command(*more)):
+            # Killed before the new run had its settings: --resume sees the old one, and refuses.
+            said = self.engine.said()
+            if more != ['--resume'] or 'seed' not in said or self.engine.run(self.command('--overwrite')):
+                return 'wrong', said
+        return self.must_be_equal(self.compared({**self.expected, 'notes.txt': b'mine'}))
+
+    def two_at_once(self):
+        pids = [self.engine.start(self.command()) for _ in range(2)]
+        statuses = sorted(ended(pid) for pid in pids)
+        if statuses not in ([0, 2], [0, 0]):
+            return 'wrong', f'exits {statuses}'
+        return self.must_be_equal(self.compared())
+
+    @staticmethod
+    def must_be_equal(outcome):
+        return outcome if outcome[0] != 'refused' else ('wrong', outcome[1])
+
+
+def prepare(engine, work):
+    """{name: (arguments, seconds, content)} of every command, run undisturbed."""
+    data = work / 'data'
+    common = ['--phantom', '2', '--count', str(COUNT // 2), '--box', str(BOX), '--snr', '0.5', '--ctf']
+    all_ = commands(data)
+    for arguments in (
+        ['simulate', *common, '--output', str(data / 's')],
+        [*all_['project'], '--output', str(data / 'p')],
+        [*all_['train'], '--output', str(data / 't')],
+        [*all_['denoise'], '--output', str(data / 'd')],
+    ):
+        assert engine.run(arguments) == 0, engine.said()
+    found = {}
+    for name, arguments in all_.items():
+        out, start = work / 'whole' / name.replace(' ', '_'), time.monotonic()
+        assert engine.run([*arguments, '--output', str(out)]) == 0, (name, engine.said())
+        found[name] = arguments, time.monotonic() - start, content(out)
+        print(f'{name}: {found[name][1]:.1f} s undisturbed', flush=True)
+    return found
+
+
+def report(counts, wrong, minutes, first, trials):
+    """The page of results."""
+    outcomes = ('equal', 'refused', 'wrong')
+    lines = [
+        'What became of runs that were broken on purpose', '', f'{trials} trials with the seeds {first} to '
+        f'{first + trials - 1} in {minutes:.0f} minutes, on a machine shared with others '
+        f'(`python -m benchmarks.soak`). Equal: after --resume the result was, byte by byte, that of an undisturbed '
+        'run. Refused: exit status 2 and one sentence. Wrong: anything else.', '',
+        '| what was done | ' + ' | '.join(outcomes) + ' |', '|---|' + '---|' * len(outcomes),
+    ]  # fmt: skip
+    for kind in KINDS:
+        lines.append(f'| {kind} | ' + ' | '.join(str(sum(n for (k, _, o), n in counts.items() if (k, o) == (kind, out)))
+                                                  for out in outcomes) + ' |')  # fmt: skip
+    lines += ['', '| command | ' + ' | '.join(outcomes) + ' |', '|---|' + '---|' * len(outcomes)]
+    for name in sorted({n for _, n, _ in counts}):
+        lines.append(f'| {name} | ' + ' | '.join(str(sum(n for (_, c, o), n in counts.items() if (c, o) == (name, out)))
+                                                  for out in outcomes) + ' |')  # fmt: skip
+    lines += ['', 'Wrong:' if wrong else 'Nothing was wrong.', '', *wrong]
+    return '\n'.join(lines) + '\n'
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--minutes', type=float, default=60)
+    parser.add_argument('--trials', type=int, default=10**9)
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--work', type=Path, required=True)
+    parser.add_argument('--report', type=Path, default=RESULTS)
+    options = parser.parse_args()
+    # Small runs, which are over before a journal would be written for the first time.
+    stack_writer.FLUSH_SECONDS = 0.0
+    shutil.rmtree(options.work, ignore_errors=True)
+    options.work.mkdir(parents=True)
+    engine, start = Engine(options.work / 'log'), time.monotonic()
+    whole = prepare(engine, options.work)
+    counts, wrong, trial = Counter(), [], 0
+    while trial < options.trials and time.monotonic() - start < 60 * options.minutes:
+        seed = options.seed + trial
+        rng = random.Random(seed)
+        kind, name = rng.choice(KINDS), rng.choice(list(whole))
+        folder = options.work / 'trial'
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        outcome, why = getattr(Trial(engine, *whole[name], folder, rng), kind.replace(' ', '_'))()
+        counts[kind, name, outcome] += 1
+        print(json.dumps([seed, kind, name, outcome, why]), flush=True)
+        if outcome == 'wrong':
+            wrong.append(f'- seed {seed}, {kind}, {name}: {why}')
+            with contextlib.suppress(OSError):
+                shutil.copytree(folder, options.work / f'wrong_{seed}', dirs_exist_ok=True)
+        trial += 1
+        options.report.write_text(report(counts, wrong, (time.monotonic() - start) / 60, options.seed, trial))
+
+
+if __name__ == '__main__':
+    main()

@@ -96,7 +96,7 @@ def _main(argv):
         verb, settings = parse([a for a in argv if a != '--debug'])
         use_threads(settings.threads)
         run(verb, settings)
-    except Exception as e:
+    except (Exception, KeyboardInterrupt) as e:
         # The last stop of every error: told in one sentence.
         if debug:
             raise
@@ -110,8 +110,12 @@ def explained(error):
     """(sentence for a person, exit status) of an error."""
     if isinstance(error, InputError):
         return str(error), 2
-    if isinstance(error, Interrupted):
-        return f'{error}. Nothing half done counts as a result; the same command with --resume goes on', 1
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        # Ctrl-C before the run listens to it is Python's own.
+        return (
+            f'{str(error) or "stopped by SIGINT"}. Nothing half done counts as a result; the same command with --resume goes on',
+            1,
+        )
     if isinstance(error, WorkError):
         return str(error), 1
     if isinstance(error, MemoryError) or 'out of memory' in str(error) or "can't allocate memory" in str(error):

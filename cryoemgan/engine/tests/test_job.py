@@ -241,6 +241,7 @@ def test_atomic_leaves_nothing_behind_on_error(tmp_path):
         (InputError('bad row'), 2),
         (WorkError('diverged'), 1),
         (Interrupted('stopped by SIGTERM'), 1),
+        (KeyboardInterrupt(), 1),
         (OSError(28, 'No space left on device', 'x.mrcs'), 1),
         (PermissionError(13, 'Permission denied', 'p.star'), 2),
         (np.linalg.LinAlgError('Singular matrix'), 1),

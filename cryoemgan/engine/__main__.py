@@ -112,10 +112,8 @@ def explained(error):
         return str(error), 2
     if isinstance(error, Interrupted | KeyboardInterrupt):
         # Ctrl-C before the run listens to it is Python's own.
-        return (
-            f'{str(error) or "stopped by SIGINT"}. Nothing half done counts as a result; the same command with --resume goes on',
-            1,
-        )
+        why = str(error) or 'stopped by SIGINT'
+        return f'{why}. Nothing half done counts as a result; the same command with --resume goes on', 1
     if isinstance(error, WorkError):
         return str(error), 1
     if isinstance(error, MemoryError) or 'out of memory' in str(error) or "can't allocate memory" in str(error):

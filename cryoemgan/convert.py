@@ -20,8 +20,8 @@ from .engine.data.star import star_of_text
 from .engine.data.star_cells import PROVENANCE, as_text, quoted, value_of
 from .engine.data.table import ParticleTable
 from .engine.errors import InputError
+from .engine.files import atomic
 from .engine.geometry import matrix_to_euler
-from .engine.job import atomic
 from .stack_conversion import as_mrc, is_readable
 
 BLOCK = 4096

@@ -16,8 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .. import __version__
-from .files import atomic, file_digest, file_identity, require_regular, write_json  # noqa: F401
-from .run_folder import JOURNAL, SETTINGS, SUMMARY, RunFolder, leader, live_folder  # noqa: F401
+from .files import file_identity, require_regular, write_json
+from .run_folder import JOURNAL, SUMMARY, RunFolder, leader
 from .settings.base import Settings
 from .shapes import AnyPath, Json
 from .signals import Stop

@@ -16,7 +16,8 @@ from pyworkflow.protocol import STEPS_SERIAL
 
 from .. import constants
 from ..convert import write_particles
-from ..engine.job import SUMMARY, write_json
+from ..engine.files import write_json
+from ..engine.run_folder import SUMMARY
 from ..objects import DenoiserModel
 from ..plugin import Plugin
 from ..results import fill_particles

@@ -12,7 +12,7 @@ from ..convert import write_particles
 from ..engine.clustering.averages import class_averages
 from ..engine.data.stack_writer import StackWriter
 from ..engine.data.table import ParticleTable
-from ..engine.job import write_json
+from ..engine.files import write_json
 from ..figures.style import read_columns
 from ..results import Result, put_attribute
 from .base import CryoEMGANProtBase

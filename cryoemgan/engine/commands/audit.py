@@ -11,11 +11,11 @@ from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
+from ..files import atomic, write_json
 from ..inference import boxes, card
 from ..inference.ensemble import Ensemble, cut_of
 from ..inference.model import Model
 from ..inference.routing import Routing, route
-from ..job import atomic, write_json
 from ..metrics import pair_agreement
 from ..trust import empty_particles, examination, report, second_opinion, thresholds
 from ..trust.empty_particles import EmptyParticles

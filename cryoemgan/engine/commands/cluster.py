@@ -12,9 +12,9 @@ from ..data.image_state import CtfState, of_particles
 from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..errors import InputError
+from ..files import atomic
 from ..imaging.ctf import ctf_rfft
 from ..imaging.ctf import seen as seen_through
-from ..job import atomic
 
 TABLE, POINTS, PICTURE = 'clusters.star', 'embedding.csv', 'embedding.png'
 

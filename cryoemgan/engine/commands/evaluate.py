@@ -19,8 +19,8 @@ from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..errors import InputError
+from ..files import atomic
 from ..imaging import rings
-from ..job import atomic
 from ..metrics import frc, image_metrics
 
 COLUMNS = [*image_metrics.NAMES, *(f'{name}_affine' for name in image_metrics.NAMES), 'gain', 'offset']

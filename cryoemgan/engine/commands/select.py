@@ -13,7 +13,8 @@ from ..data.particles import open_particles
 from ..data.scores import BY_NAME, SCORES, Score
 from ..data.table import ParticleTable
 from ..errors import InputError
-from ..job import Job, atomic
+from ..files import atomic
+from ..job import Job
 from ..settings.select import PROPOSED, Select
 from ..shapes import Flags, Floats, Json, Rows
 from ..trust.selection import Limit, choose_limit, good_particles

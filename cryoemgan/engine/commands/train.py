@@ -12,10 +12,11 @@ from .. import networks
 from ..data.identity import Kin
 from ..devices import keep_freed_memory
 from ..errors import InputError
+from ..files import file_identity
 from ..inference import assessment, assessment_from_copies, collapse
 from ..inference.card import ASSUMPTIONS
 from ..inference.model import Model, amend_card
-from ..job import Job, file_identity
+from ..job import Job
 from ..posterior import dataset
 from ..settings.train import Train
 from ..shapes import Json, Rows

@@ -13,7 +13,7 @@ import gemmi
 import numpy as np
 
 from ..errors import InputError
-from ..job import atomic
+from ..files import atomic
 from . import cryosparc, image_state
 from .columns import cells
 from .image_model import SHIFTS, ImageModel

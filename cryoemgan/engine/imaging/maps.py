@@ -10,7 +10,7 @@ from scipy import fft
 from ..data.quantities import PIXEL
 from ..data.volumes import read_volume
 from ..errors import InputError
-from ..job import atomic
+from ..files import atomic
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import torch
 from .. import networks
 from ..data.tensors import open_tensors, write_tensors
 from ..errors import InputError
+from ..files import file_digest, write_json
 from ..imaging import spectra
-from ..job import file_digest, write_json
 from ..posterior.map_prior import MapPrior
 from ..posterior.p_value import Power, PValueCalibration
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of

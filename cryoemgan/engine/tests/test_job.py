@@ -14,7 +14,8 @@ import pytest
 
 from cryoemgan.engine import __main__ as cli
 from cryoemgan.engine.errors import InputError, Interrupted, WorkError
-from cryoemgan.engine.job import Job, atomic
+from cryoemgan.engine.files import atomic
+from cryoemgan.engine.job import Job
 from cryoemgan.engine.settings import Denoise, Train
 
 

@@ -6,7 +6,7 @@ import html
 import numpy as np
 
 from ... import figures
-from ..job import atomic
+from ..files import atomic
 from .thresholds import THRESHOLDS
 
 STYLE = """

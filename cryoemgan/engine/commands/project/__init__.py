@@ -13,8 +13,8 @@ from ...data.stack_writer import ResumableStack
 from ...data.table import ParticleTable
 from ...devices import choose_device
 from ...errors import InputError
+from ...files import file_digest
 from ...imaging import maps, resample
-from ...job import file_digest
 from ...metrics import pair_agreement
 from ...training.pairs import AGREEMENT
 from ...trust import geometry_hypotheses

@@ -16,7 +16,8 @@ from .... import figures
 from ...data.particles import open_particles
 from ...data.refinement import Refinement, find_refinement
 from ...errors import InputError
-from ...job import Job, write_json
+from ...files import write_json
+from ...job import Job
 from ...settings import Project
 from ...settings.base import check_value
 from ...settings.files import read_settings_file

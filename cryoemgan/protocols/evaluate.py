@@ -8,7 +8,7 @@ from pathlib import Path
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
-from ..engine.job import write_json
+from ..engine.files import write_json
 from .base import CryoEMGANProtBase
 from .pair_checks import share_ids
 

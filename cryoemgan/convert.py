@@ -35,8 +35,8 @@ ORIGINAL = 'rlnImageOriginalName'
 # Enough for the engine's block, which stands last in a table.
 TAIL = 2**16
 MICROSCOPE = ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast')
-# Columns of an optics group that change what its images are.
-OPTICAL = (*MICROSCOPE, *MAGNIFICATION, *FLAGS, 'rlnBeamTiltX', 'rlnBeamTiltY', 'rlnOddZernike', 'rlnEvenZernike')
+# Columns of an optics group that the engine obeys. Of others, such as beam tilt, it only says how much they matter.
+OPTICAL = (*MICROSCOPE, *MAGNIFICATION, *FLAGS)
 PREMULTIPLIED = 'rlnCtfDataAreCtfPremultiplied'
 
 

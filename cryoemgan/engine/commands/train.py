@@ -63,7 +63,7 @@ def load_inputs(settings: Train, job: Job) -> TrainInputs:
         _tell_half_maps(s, job, pairs)
     _tell_other_halves(job, pairs, mode, halves)
     kin = pairs.kin()
-    _tell_kin(job, kin, halves if mode == 'halves' else None)
+    _tell_kin(job, kin, halves if mode == 'halves' else None, s.folds if mode == 'folds' else 1)
     group = None if kin.alone else kin.group
     parts = folds.make_folds(mode, len(pairs), halves, s.folds, s.validation_fraction, s.seed, group)
     _contaminate(s, job, pairs, np.unique(np.concatenate([p.training for p in parts])))
@@ -135,8 +135,8 @@ def _first_weights(
     )
 
 
-def _tell_kin(job: Job, kin: Kin, halves: Rows | None) -> None:
-    """Warn of copies, filaments, and of pairs that no fold model may learn from."""
+def _tell_kin(job: Job, kin: Kin, halves: Rows | None, number: int) -> None:
+    """Warn of copies, filaments, and of pairs that no fold model may learn from. number: of folds."""
     if kin.copies:
         job.warn(
             f'{kin.copies} of {len(kin.group)} rows are copies: their image stands in another row already (symmetry '
@@ -148,14 +148,12 @@ def _tell_kin(job: Job, kin: Kin, halves: Rows | None) -> None:
             'side of every split'
         )
     if halves is None:
+        if (count := len(np.unique(kin.group))) < number:
+            job.warn(
+                f'all pairs belong to {count} groups of copies or filaments, which cannot be kept apart in {number} '
+                'folds: particles will meet networks that know them'
+            )
         return
-    strange = ~np.isin(halves, (1, 2))
-    if strange.any():
-        found = ', '.join(map(str, np.unique(halves[strange])))
-        job.warn(
-            f'{strange.sum()} of {len(halves)} pairs are in neither half set (_rlnRandomSubset is {found}): no fold '
-            'model learns from them. --cross-fit folds uses all of them'
-        )
     if (both := folds.torn(halves, kin.group).sum()) and not kin.alone:
         job.warn(
             f'{both} of {len(halves)} pairs are copies or segments of one filament that the refinement put into both '

@@ -10,10 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
+import tkinter
 from pathlib import Path
+from tkinter import ttk
 
 PICTURES = Path(__file__).resolve().parent / 'pictures'
 SIZE, DISPLAY = (1280, 800), ':97'
+# Tab of a form that is photographed, where it is not the first.
+TABS = {'walkthrough_select': 1}
 
 
 def main():
@@ -117,12 +121,16 @@ class Camera:
         opens()
 
     def _shoot(self, name, rest):
-        windows = [w for w in _toplevels(self._root) if w.winfo_viewable() and w.winfo_width() > 100]
+        windows = [
+            w for w in _descendants(self._root, tkinter.Toplevel) if w.winfo_viewable() and w.winfo_width() > 100
+        ]
         newest = windows[-1] if windows else self._root
         newest.lift()
         if newest is not self._root:
             # A new window may hang over the edge.
             newest.geometry('+20+40')
+        for tabs in _descendants(newest, ttk.Notebook):
+            tabs.select(min(TABS.get(name, 0), tabs.index('end') - 1))
         self._root.after(800, lambda: self._release(name, newest, windows, rest))
 
     def _release(self, name, newest, windows, rest):
@@ -137,13 +145,11 @@ class Camera:
         self._step(rest)
 
 
-def _toplevels(widget):
-    """Windows of the application, oldest first."""
-    import tkinter
-
+def _descendants(widget, kind):
+    """Widgets of a kind below a widget, oldest first."""
     found = []
     for child in widget.winfo_children():
-        found += ([child] if isinstance(child, tkinter.Toplevel) else []) + _toplevels(child)
+        found += ([child] if isinstance(child, kind) else []) + _descendants(child, kind)
     return found
 
 

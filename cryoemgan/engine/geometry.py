@@ -4,11 +4,16 @@ Convention (checked against RELION's images and xmippLib): p_img = A(rot, tilt, 
 about the origin at N//2; the rows of A are the axes of the image in the frame of the volume. ZYZ angles in degrees.
 """
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
+from .shapes import Floats, Matrices
 
-def euler_to_matrix(rot, tilt, psi):
+
+def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Matrices:
     """Matrices A float64[..., 3, 3] of ZYZ angles in degrees (scalars or arrays that broadcast)."""
     angles = np.stack(np.broadcast_arrays(rot, tilt, psi), axis=-1).astype(np.float64)
     # RELION rotates the frame, scipy the vector: one is the transpose of the other.
@@ -16,7 +21,7 @@ def euler_to_matrix(rot, tilt, psi):
     return active.swapaxes(-1, -2).reshape(*angles.shape[:-1], 3, 3)
 
 
-def matrix_to_euler(matrices):
+def matrix_to_euler(matrices: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """(rot, tilt, psi) in degrees, float64[...] each, of matrices A[..., 3, 3]; 0 <= tilt <= 180.
 
     At tilt 0 and 180 only the sum or difference of rot and psi is determined: rot is set to 0 there.
@@ -31,6 +36,6 @@ def matrix_to_euler(matrices):
     return tuple(np.rad2deg(angle) for angle in (rot, np.arctan2(sine, m[..., 2, 2]), psi))
 
 
-def random_matrices(count, seed):
+def random_matrices(count: int, seed: int | np.random.Generator) -> Matrices:
     """float64[count, 3, 3]: rotations drawn uniformly (Haar measure); ``seed`` is an int or a numpy Generator."""
     return Rotation.random(count, random_state=seed).as_matrix()

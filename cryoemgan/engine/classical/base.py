@@ -1,8 +1,13 @@
 """What the classical methods share: their interface, and the noise level from an image's corners."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..shapes import Flags, Floats, Images
 
 
 @dataclass
@@ -20,7 +25,7 @@ class Batch:
     profile: np.ndarray | None = None
 
 
-def profile_frequencies(box):
+def profile_frequencies(box: int) -> Floats:
     """float64 [3 * box], cycles/px: midpoints from 0 to 0.75, fine enough to integrate what a disc of the box holds."""
     return (np.arange(3 * box) + 0.5) / (4 * box)
 
@@ -31,24 +36,24 @@ class Method:
     learns = False
     uses_ctf = False
 
-    def __init__(self, box):
+    def __init__(self, box: int) -> None:
         self.box = box
 
-    def fit(self, batches):
+    def fit(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Learn from a set. batches: callable that gives a fresh iterator of ``Batch`` (several passes are allowed)."""
 
-    def denoise(self, batch):
+    def denoise(self, batch: Batch) -> Images:
         """float32 [n, box, box]: the estimate; without the transfer function where ``uses_ctf``, with it elsewhere."""
         raise NotImplementedError
 
 
-def corners(box):
+def corners(box: int) -> Flags:
     """bool [box, box]: pixels outside the inscribed circle, where a centred particle is not."""
     axis = np.arange(box) - box // 2
     return axis[:, None] ** 2 + axis**2 >= (box // 2) ** 2
 
 
-def corner_noise(images):
+def corner_noise(images: Images) -> tuple[Floats, Floats]:
     """Mean and s.d. of the pixels outside the inscribed circle of each image: float64 [n], [n]."""
     outside = images[:, corners(images.shape[1])].astype(np.float64)
     return outside.mean(axis=1), outside.std(axis=1, ddof=1)

@@ -4,11 +4,17 @@ As a particle is equally likely at every in-plane angle, the covariance of the i
 basis, one block an angular frequency: a few thousand numbers to learn instead of box^4.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
 import torch
 
 from ..imaging.fourierbessel import FourierBessel
-from .base import Method, corners, profile_frequencies
+from ..shapes import Floats, Images, Tensor
+from .base import Batch, Method, corners, profile_frequencies
 
 # Stopped at 1e-4 the solution is still on its way, and where it stands then hangs on rounding (3e-4 of the result
 # between batch sizes). At 1e-6 it stands still, at the same error, for one common defocus too.
@@ -27,7 +33,7 @@ class Denoiser(Method):
     learns = True
     uses_ctf = True
 
-    def __init__(self, box):
+    def __init__(self, box: int) -> None:
         super().__init__(box)
         self.basis = FourierBessel(box)
         self.background = 0.0
@@ -39,7 +45,7 @@ class Denoiser(Method):
         self._hankel = [np.sqrt(weight)[:, None] * self.basis.hankel(k, frequencies) for k in range(len(self.basis))]
         self._outside = corners(box)
 
-    def fit(self, batches):
+    def fit(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Three passes: the grey level around the particles, the mean image, the covariance."""
         count, level = 0, 0.0
         for batch in batches():
@@ -54,10 +60,10 @@ class Denoiser(Method):
             for (second, second_parts), noise, pairs, hankel in zip(*statistics, self._hankel)
         ]
 
-    def _statistics(self, batches, count):
+    def _statistics(self, batches: Callable[[], Iterable[Batch]], count: int) -> tuple[Any, Any, Any]:
         """Per frequency: sum of z z^T (and how many each image gives), noise in it, sum of H^2 H^2^T per image."""
         points = len(self._hankel[0])
-        first, passed, noisy, pairs = 0.0, np.zeros(points), np.zeros(points), np.zeros((points, points))
+        first, passed, noisy, pairs = np.zeros(()), np.zeros(points), np.zeros(points), np.zeros((points, points))
         for batch in batches():
             h2 = self._squared(batch)
             first = first + self._matched(batch)[0][:, 0].double().sum(0).numpy()
@@ -79,7 +85,7 @@ class Denoiser(Method):
         noises = [(h * noisy[:, None]).T @ h / count for h in self._hankel]
         return [(s / count, p) for s, p in zip(second, parts)], noises, [pairs / count] * len(second)
 
-    def denoise(self, batch):
+    def denoise(self, batch: Batch) -> Images:
         matched = self._matched(batch)
         matched[0] = matched[0] - self._seen_mean(batch)[:, None]
         h2 = None if batch.transfer is None else torch.as_tensor(self._squared(batch), dtype=torch.float32)
@@ -88,25 +94,25 @@ class Denoiser(Method):
         result[0] = result[0] + torch.from_numpy(self.mean.astype(np.float32))
         return self.basis.evaluate(result).numpy() + np.float32(self.background)
 
-    def _matched(self, batch):
+    def _matched(self, batch: Batch) -> list[Tensor]:
         """Coefficients of H times the images (the matched filter); astigmatism is taken account of here."""
         images = batch.images - np.float32(self.background)
         if batch.transfer is not None:
             images = np.fft.irfft2(np.fft.rfft2(images) * batch.transfer, s=(self.box, self.box))
         return self.basis.expand(images)
 
-    def _squared(self, batch):
+    def _squared(self, batch: Batch) -> Floats:
         """H^2 [n, f]."""
         shape = (len(batch.images), len(self._hankel[0]))
-        return np.ones(shape) if batch.profile is None else np.float64(batch.profile) ** 2
+        return np.ones(shape) if batch.profile is None else np.asarray(batch.profile, np.float64) ** 2
 
-    def _seen_mean(self, batch):
+    def _seen_mean(self, batch: Batch) -> Tensor:
         """A^2 mean, float32 [n, q]: what the mean image contributes to each matched image."""
         seen = (self._squared(batch) * (self._hankel[0] @ self.mean)) @ self._hankel[0]
         return torch.from_numpy(seen.astype(np.float32))
 
 
-def _factor(second, noise, pairs, hankel, samples):
+def _factor(second: Floats, noise: Floats, pairs: Floats, hankel: Floats, samples: float) -> np.ndarray:
     """V [q, r] with V V^T the covariance before the CTF.
 
     second: E z z^T. noise: the part of it that is noise. pairs: E H^2 H^2^T. samples: how many vectors second is from.
@@ -125,7 +131,7 @@ def _factor(second, noise, pairs, hankel, samples):
     return (vectors[:, kept] * np.sqrt(values[kept])).astype(np.float32)
 
 
-def _shrunk(eigenvalues, ratio):
+def _shrunk(eigenvalues: Floats, ratio: float) -> Floats:
     """Best signal eigenvalues (Frobenius norm) for noise of unit variance and ``ratio`` = dimension / samples."""
     inside = eigenvalues <= (1 + np.sqrt(ratio)) ** 2
     b = eigenvalues + 1 - ratio
@@ -135,10 +141,10 @@ def _shrunk(eigenvalues, ratio):
     return np.where(inside, 0, spike * np.maximum(cosine2, 0))
 
 
-def _divide(target, pairs, hankel):
+def _divide(target: Floats, pairs: Floats, hankel: Floats) -> Floats:
     """C with G^T (pairs * (G C G^T)) G = target, by conjugate gradients: the sum over all images' CTFs at once."""
 
-    def apply(c):
+    def apply(c: Floats) -> Floats:
         return hankel.T @ (pairs * (hankel @ c @ hankel.T)) @ hankel
 
     solution = np.zeros_like(target)
@@ -157,7 +163,7 @@ def _divide(target, pairs, hankel):
     return (solution + solution.T) / 2
 
 
-def _posterior(matched, factor, hankel, h2, noise):
+def _posterior(matched: Tensor, factor: np.ndarray, hankel: Floats, h2: Tensor | None, noise: Tensor) -> Tensor:
     """V (V^T A^2 V + sigma^2)^-1 V^T z, float32 [n, parts, q]: posterior mean for a covariance V V^T."""
     v = torch.from_numpy(factor)
     projected = matched @ v

@@ -5,11 +5,16 @@ together from the largest singular pair of what the other atoms leave over. Deno
 (2006) 3736.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from scipy.linalg import eigh
 from sklearn.linear_model import orthogonal_mp_gram
 
-from .base import Method
+from ..shapes import Floats, Images
+from .base import Batch, Method
 
 TRAINING_PATCHES = 20000
 
@@ -23,13 +28,15 @@ class Denoiser(Method):
 
     learns = True
 
-    def __init__(self, box, patch=12, atoms=256, rounds=10, tolerance=1.05, seed=0):
+    def __init__(
+        self, box: int, patch: int = 12, atoms: int = 256, rounds: int = 10, tolerance: float = 1.05, seed: int = 0
+    ) -> None:
         super().__init__(box)
         self.patch, self.atoms, self.rounds, self.tolerance = patch, atoms, rounds, tolerance
         self._rng = np.random.default_rng(seed)
         self.dictionary: np.ndarray = np.zeros((patch**2, 0))
 
-    def fit(self, batches):
+    def fit(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Learn from a random sample of patches of all images, in bounded memory."""
         images = sum(len(b.images) for b in batches())
         if not images:
@@ -49,10 +56,10 @@ class Denoiser(Method):
         start = _cosines(self.patch, self.atoms)
         self.dictionary = learn(patches, start, self.rounds, lambda p, d: codes(p, d, budget), self._rng)
 
-    def denoise(self, batch):
+    def denoise(self, batch: Batch) -> Images:
         return np.stack([self._one(i, s) for i, s in zip(batch.images, batch.noise_sd)])
 
-    def _one(self, image, sd):
+    def _one(self, image: np.ndarray, sd: float) -> np.ndarray:
         patches, means = self._patches(image)
         budget = np.full(len(patches), self.patch**2 * (self.tolerance * sd) ** 2)
         estimate = codes(patches, self.dictionary, budget).T @ self.dictionary.T + means[:, None]
@@ -65,7 +72,7 @@ class Denoiser(Method):
                 count[y : y + side, x : x + side] += 1
         return (total / count).astype(np.float32)
 
-    def _patches(self, image):
+    def _patches(self, image: np.ndarray) -> tuple[Floats, Floats]:
         """All patches without their means, float64 [positions, patch^2], and the means."""
         view = np.lib.stride_tricks.sliding_window_view(image, (self.patch, self.patch))
         flat = view.reshape(-1, self.patch**2).astype(np.float64)
@@ -73,7 +80,9 @@ class Denoiser(Method):
         return flat - means[:, None], means
 
 
-def learn(signals, dictionary, rounds, code, rng):
+def learn(
+    signals: Floats, dictionary: Floats, rounds: int, code: Callable[[Floats, Floats], Floats], rng: np.random.Generator
+) -> Floats:
     """The dictionary [length, atoms] (unit columns) after ``rounds`` of K-SVD.
 
     signals: [n, length]. code: (signals, dictionary) -> codes [atoms, n]. Atoms nobody uses are replaced by the signal
@@ -88,7 +97,7 @@ def learn(signals, dictionary, rounds, code, rng):
     return dictionary
 
 
-def _update(atom, dictionary, gamma, residual, signals):
+def _update(atom: int, dictionary: Floats, gamma: Floats, residual: Floats, signals: Floats) -> None:
     """Replace an atom and its coefficients by the best rank-one fit; dictionary, gamma and residual change in place."""
     users = np.flatnonzero(gamma[atom])
     if len(users) < 2:
@@ -109,7 +118,7 @@ def _update(atom, dictionary, gamma, residual, signals):
     residual[:, users] = alone - np.outer(dictionary[:, atom], gamma[atom, users])
 
 
-def codes(signals, dictionary, budget):
+def codes(signals: Floats, dictionary: Floats, budget: Floats) -> Floats:
     """Sparse codes [atoms, n] by orthogonal matching pursuit until the squared residual is at most ``budget`` [n]."""
     norms = (signals**2).sum(1)
     gamma = np.zeros((dictionary.shape[1], len(signals)))
@@ -125,7 +134,7 @@ def codes(signals, dictionary, budget):
     return gamma
 
 
-def _cosines(patch, atoms):
+def _cosines(patch: int, atoms: int) -> Floats:
     """Overcomplete cosine dictionary without the constant, [patch^2, about atoms]: the start of learning."""
     count = int(np.ceil(np.sqrt(atoms)))
     waves = np.cos(np.pi * (np.arange(patch)[:, None] + 0.5) * np.arange(count) / count)

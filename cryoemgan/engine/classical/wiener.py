@@ -1,8 +1,13 @@
 """Radial Wiener filter: the best linear filter that knows only the power spectra of signal and noise."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
-from .base import Method
+from ..shapes import Images
+from .base import Batch, Method
 
 
 class Denoiser(Method):
@@ -15,7 +20,7 @@ class Denoiser(Method):
     learns = True
     uses_ctf = True
 
-    def __init__(self, box):
+    def __init__(self, box: int) -> None:
         super().__init__(box)
         k = np.hypot(np.fft.fftfreq(box)[:, None], np.fft.rfftfreq(box)) * box
         # The corners of the square beyond Nyquist are one last ring.
@@ -28,7 +33,7 @@ class Denoiser(Method):
         self.level = 0.0
         self.power: np.ndarray = np.zeros(0)
 
-    def fit(self, batches):
+    def fit(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Two passes: the grey level of the set, then the power around it."""
         total, count = 0.0, 0
         for batch in batches():
@@ -44,24 +49,24 @@ class Denoiser(Method):
             below += self._sum(np.broadcast_to(h2**2, excess.shape).sum(0))
         self.power = np.maximum(above / np.maximum(below, 1e-12), 0)
 
-    def denoise(self, batch):
+    def denoise(self, batch: Batch) -> Images:
         h = 1 if batch.transfer is None else batch.transfer
         power = self.power[self._ring]
         gain = h * power / (h**2 * power + self._noise(batch))
         spectrum = np.fft.rfft2(batch.images - self.level) * gain
         return (np.fft.irfft2(spectrum, s=(self.box, self.box)) + self.level).astype(np.float32)
 
-    def _noise(self, batch):
+    def _noise(self, batch: Batch) -> np.ndarray:
         """Noise power of a coefficient, [n, 1, 1], in the scale of an unnormalised rfft2."""
         return (batch.noise_sd**2 * self.box**2)[:, None, None]
 
-    def _power(self, images):
+    def _power(self, images: Images) -> np.ndarray:
         return np.abs(np.fft.rfft2(images - self.level)) ** 2
 
     @staticmethod
-    def _squared(batch):
+    def _squared(batch: Batch) -> np.ndarray:
         return np.ones(1) if batch.transfer is None else batch.transfer**2
 
-    def _sum(self, values):
+    def _sum(self, values: np.ndarray) -> np.ndarray:
         weighted = values * self._weight
         return np.bincount(self._ring.ravel(), weighted.ravel(), self.box // 2 + 1)

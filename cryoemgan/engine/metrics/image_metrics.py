@@ -5,7 +5,14 @@ Everything works on batches ``[n, box, box]`` and gives one number an image. ``a
 scale, which raw metrics punish more than noise.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..shapes import Floats, Images
 
 # Wang et al. 2004: Gaussian window of s.d. 1.5 px cut at 3.5 s.d. (11 px), K1 = 0.01, K2 = 0.03.
 SSIM_SIGMA, SSIM_RADIUS, SSIM_K1, SSIM_K2 = 1.5, 5, 0.01, 0.03
@@ -14,13 +21,13 @@ PSNR_LIMIT = 120.0
 NAMES = ('mse', 'psnr', 'ssim', 'ncc')
 
 
-def psnr(mse, data_range):
+def psnr(mse: ArrayLike, data_range: float) -> Floats:
     """Peak signal-to-noise ratio 10 log10(L^2 / MSE) in dB, at most 120."""
     with np.errstate(divide='ignore'):
         return np.minimum(10 * np.log10(data_range**2 / np.asarray(mse, np.float64)), PSNR_LIMIT)
 
 
-def affine_fit(images, references):
+def affine_fit(images: Images, references: Images) -> tuple[Floats, Floats]:
     """Gain and offset (float64[n] each) that bring every image closest to its reference in the least-squares sense.
 
     A constant image has gain 0 and the reference's mean as offset. The gain is negative when contrast is inverted.
@@ -28,7 +35,7 @@ def affine_fit(images, references):
     return _fit(_Moments(images, references))
 
 
-def compare(images, references, data_range):
+def compare(images: Images, references: Images, data_range: float) -> dict[str, Floats]:
     """Every metric of every image.
 
     images, references: [n, box, box] with box >= 11 px; data_range: the L of PSNR and SSIM.
@@ -63,7 +70,7 @@ def compare(images, references, data_range):
 class _Moments:
     """Means, variances and covariance of image (x) and reference (y), and both images less their means."""
 
-    def __init__(self, images, references):
+    def __init__(self, images: Images, references: Images) -> None:
         if images.shape != references.shape or images.ndim != 3:
             raise ValueError(f'images {images.shape} and references {references.shape} must be equal [n, box, box]')
         self.mean_x, self.mean_y = (np.mean(a, (1, 2), dtype=np.float64) for a in (images, references))
@@ -75,12 +82,12 @@ class _Moments:
         )
 
 
-def _fit(m):
+def _fit(m: _Moments) -> tuple[Floats, Floats]:
     gain = np.divide(m.cov, m.var_x, out=np.zeros_like(m.cov), where=m.var_x > 0)
     return gain, m.mean_y - gain * m.mean_x
 
 
-def _window(box):
+def _window(box: int) -> NDArray[np.float32]:
     """The Gaussian window as a matrix [box - 10, box]: rows are the positions where it lies inside the image."""
     if box < 2 * SSIM_RADIUS + 1:
         raise ValueError(f'SSIM needs images of at least {2 * SSIM_RADIUS + 1} px, not {box}')
@@ -89,7 +96,7 @@ def _window(box):
     return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _ssim(m, fits, data_range):
+def _ssim(m: _Moments, fits: list[tuple[Any, Any]], data_range: float) -> list[Floats]:
     """Mean SSIM of ``gain * image + offset`` for every (gain, offset) in fits.
 
     Equals skimage.metrics.structural_similarity(gaussian_weights=True, use_sample_covariance=False) to 1e-5; the local

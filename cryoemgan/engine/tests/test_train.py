@@ -78,6 +78,9 @@ def test_every_preset_leaves_nothing_open_but_the_length(name):
     values = preset_values(name)
     free = {
         'particles',
+        'images_folder',
+        'pixel_size',
+        'passthrough',
         'references',
         'copies',
         'box',

@@ -88,6 +88,11 @@ class Images:
             )
         self.box = nx
 
+    @property
+    def header_pixel_size(self):
+        """Pixel size (A) that the header of the first image's stack says; 0 when it says none."""
+        return self._infos[self._file[0]].pixel_size
+
     def __len__(self):
         return len(self._index)
 

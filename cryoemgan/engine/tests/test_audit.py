@@ -209,12 +209,15 @@ def test_what_project_named_is_red(tmp_path, data, model):
     """Pixel size, hand, CTF: `project` tries the alternatives (test_paircheck), and the audit does not forget it."""
     named = 'a pixel size of the map 10 % smaller'
     table = ParticleTable.read(data[2])
-    table.set_provenance(pair_check=named)
+    table.set_provenance(pair_check=named, pair_check_certain='yes')
     path = data[2].with_name('named.star')
     table.write(path)
     found = audit(tmp_path / 'a', data[1], path, model)
     assert {k for k, v in found['lights'].items() if v != 'green'} == {'conventions'}
     assert (found['overall'], found['pair_check']) == ('red', named)
+    table.set_provenance(pair_check_certain='no')
+    table.write(path)
+    assert audit(tmp_path / 'b', data[1], path, model)['lights']['conventions'] == 'yellow'
 
 
 def test_leakage_is_red(tmp_path, data):

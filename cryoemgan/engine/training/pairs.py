@@ -268,14 +268,16 @@ def outlying(values: Floats, limit: float) -> Flags:
     return below
 
 
-def _check_projection(references: ParticleTable, force: bool) -> None:
-    """InputError when ``project`` found something wrong with these pairs and named it."""
+def _check_projection(references: ParticleTable, force: bool) -> str | None:
+    """InputError when ``project`` is certain that something is wrong with these pairs; else its doubts, or None."""
     better = references.provenance.get('pair_check', 'given')
-    if better != 'given' and not force:
-        raise InputError(
-            f'{references.path}: project found that these references fit their particles better with {better}. '
-            'Project again with that set right; --force trains in spite of it'
-        )
+    if better == 'given':
+        return None
+    found = f'{references.path}: project found that these references fit their particles better with {better}'
+    # Tables of earlier versions do not say how certain that is: they named a cause whenever anything was wrong.
+    if references.provenance.get('pair_check_certain') == 'yes' and not force:
+        raise InputError(f'{found}. Project again with that set right; --force trains in spite of it')
+    return f'{found}; that is likely, not certain, and a network learns what the references show'
 
 
 def open_pairs(settings: Train, job: Job) -> ReferencePairs:
@@ -289,7 +291,8 @@ def open_pairs(settings: Train, job: Job) -> ReferencePairs:
     if len(pairs) < 2:
         raise InputError(f'{particles.path}: training needs at least 2 pairs, there is {len(pairs)}')
     _leave_out_misaligned(pairs, settings.min_agreement, job)
-    _check_projection(references, settings.force)
+    if doubt := _check_projection(references, settings.force):
+        job.warn(doubt)
     with job.progress(len(pairs), 'checking pairs') as bar:
         left_out = pairs.fit_grey_scale(settings.invert_contrast, settings.force, bar.update)
     if left_out:

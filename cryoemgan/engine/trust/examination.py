@@ -107,7 +107,7 @@ def examine(p, committee, seed, bar):
     judged = {
         'leakage': p.routing.leakage / len(p.particles),
         'agreement': (pairs.mean - pairs.shuffled_mean) / max(pairs.error, 1e-9),
-        'conventions': float(p.references.provenance.get('pair_check', 'given') != 'given'),
+        'conventions': _conventions(p.references.provenance),
         'fidelity': float(real['own'].mean() / max(twins['own'], 1e-9)),
         'rank': float(real['rank'].mean()),
         'noise': min(resemblance.separation(real['nearest'], x['nearest']) for x in (empty, emptied) if x),
@@ -154,6 +154,13 @@ def examine(p, committee, seed, bar):
     del twins['expected'], twins['errors']
     bar.update()
     return Findings(results, judged, columns, images, curves)
+
+
+def _conventions(provenance):
+    """1 when ``project`` was certain that another reading of the table is right, a quarter when it had doubts."""
+    if provenance.get('pair_check', 'given') == 'given':
+        return 0.0
+    return 1.0 if provenance.get('pair_check_certain') == 'yes' else 0.25
 
 
 def _twins(bench, noise, rng):

@@ -1,80 +1,137 @@
-"""What if the pairs are wrong? The usual mistakes are tried on a sample of particles, and the best one is named."""
+"""What if the pairs are wrong? The usual mistakes in tables and maps, each as templates that would then be right."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..metrics import pair_agreement
+from ..data.image_state import CtfState
+from ..shapes import Matrices, Shifts
 
-# An alternative must beat the given pairs by this many standard errors of the mean difference, and this part of the
-# mean correlation: twenty are tried. A pixel size 5 % off costs 4 % of it (RELION's refinement of the shared data).
-SIGNIFICANT, MARGIN = 4.0, 0.01
-SAMPLE = 150
 GIVEN = 'given'
 MIRROR, TRANSPOSE = np.diag([1.0, 1.0, -1.0]), (0, 2, 1)
+# Factors by which shifts are wrong when they are in the pixels of another binning, beside those of a unit.
+BINNINGS = (0.25, 0.5, 2.0, 4.0)
+PIXEL_SIZES = (-10, -5, 5, 10)
+# Degrees that a phase plate adds, on top of what the table says.
+PHASES = (30, 60, 90, 120, 150)
+STATES = {
+    CtfState.NONE: 'no CTF', CtfState.FLIPPED: 'phase-flipped particles', CtfState.FULL: 'a full CTF',
+    CtfState.PREMULTIPLIED: 'particles multiplied by their CTF',
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """How references are made otherwise: matrices [n, 3, 3], shifts [n, 2] (px), scale of the map, CTF mode."""
+    """How templates are made otherwise.
 
-    matrices: np.ndarray
-    shifts: np.ndarray
+    Attributes
+    ----------
+    kind : str
+        What would be wrong: hypotheses of one kind exclude each other.
+    matrices : float [n, 3, 3]
+    shifts : float [n, 2]
+        px.
+    scale : float
+        Of the map.
+    pixel : float
+        Of the pixel size of the images, which changes the scale of the map and the CTF.
+    ctf : str or None
+        CTF state of the particles; None: the one that the table says.
+    phase : float
+        Degrees, added to the phase shift of the table.
+    """
+
+    kind: str
+    matrices: Matrices
+    shifts: Shifts
     scale: float = 1.0
+    pixel: float = 1.0
     ctf: str | None = None
+    phase: float = 0.0
 
 
-@dataclass(frozen=True)
-class HypothesisTest:
-    """Mean correlation under each alternative, and the name of the best one ('given' unless another clearly wins)."""
+def hypotheses(
+    matrices: Matrices,
+    shifts: Shifts,
+    mode: str,
+    has_ctf: bool,
+    pixel_size: float,
+    header: float | None = None,
+) -> dict[str, Hypothesis]:
+    """{name: Hypothesis} of what may be true instead of what the table says.
 
-    means: dict
-    best: str
-
-    def as_dict(self):
-        """For the summary."""
-        return {'best': self.best, 'mean_correlation': {k: round(v, 5) for k, v in self.means.items()}}
-
-
-def hypotheses(matrices, shifts, mode, has_ctf):
-    """{name: Hypothesis} of the alternatives. mode: CTF mode of the comparison."""
+    Parameters
+    ----------
+    matrices, shifts
+        As given, float [n, 3, 3] and [n, 2] (px).
+    mode : str
+        CTF state of the particles, as given.
+    has_ctf : bool
+        Whether the table has CTF parameters.
+    pixel_size : float
+        A.
+    header : float, optional
+        Pixel size in the header of the particles' stack, where it is another one.
+    """
+    given = Hypothesis(GIVEN, matrices, shifts)
     found = {
-        'the inverse rotations (another convention of angles)': Hypothesis(matrices.transpose(TRANSPOSE), shifts),
-        'the mirrored map (the other hand)': Hypothesis(matrices @ MIRROR, shifts),
+        'the inverse rotations (another convention of angles)': replace(
+            given, kind='angles', matrices=matrices.transpose(TRANSPOSE)
+        ),
+        **_mirrors(given),
+        **_shifts(given, pixel_size),
     }
-    if np.abs(shifts).max(initial=0) > 0.5:
-        found['shifts of the opposite sign'] = Hypothesis(matrices, -shifts)
-        found['no shifts (particles that are centred already)'] = Hypothesis(matrices, 0 * shifts)
-    for percent in (-10, -5, 5, 10):
+    for percent in PIXEL_SIZES:
         name = f'a pixel size of the map {abs(percent)} % {"smaller" if percent < 0 else "larger"}'
         # Larger pixels of the map: those of the image are smaller beside them.
-        found[name] = Hypothesis(matrices, shifts, 1 / (1 + percent / 100))
+        found[name] = replace(given, kind='pixel size', scale=1 / (1 + percent / 100))
+    if header:
+        name = f'the pixel size of {header:g} A in the header of the stack'
+        found[name] = replace(given, kind='pixel size', pixel=header / pixel_size)
     if has_ctf:
-        words = {'none': 'no CTF', 'phase-flip': 'phase-flipped particles', 'full': 'a full CTF'}
-        found |= {word: Hypothesis(matrices, shifts, ctf=other) for other, word in words.items() if other != mode}
+        found |= {word: replace(given, kind='CTF', ctf=s.value) for s, word in STATES.items() if s.value != mode}
+        if mode != CtfState.NONE:
+            for degrees in PHASES:
+                name = f'a phase shift about {degrees} degrees larger (a phase plate: _rlnPhaseShift)'
+                found[name] = replace(given, kind='phase shift', phase=float(degrees))
     return found
 
 
-def compare(render, particles, given, alternatives, pixel_size):
-    """HypothesisTest. render: Hypothesis -> references float32[n, N, N]. particles: float32[n, N, N]."""
-    own = pair_agreement.correlations(render(given), particles, pixel_size)
-    found = {GIVEN: own}
-    for name, pose in alternatives.items():
-        found[name] = pair_agreement.correlations(render(pose), particles, pixel_size)
-    # Inverted contrast turns the sign of every correlation.
-    found |= {f'inverted contrast and {k}' if k != GIVEN else 'inverted contrast': -v for k, v in found.items()}
-    means = {name: float(values.mean()) for name, values in found.items()}
-    best = max(means, key=lambda name: means[name])
-    return HypothesisTest(
-        {k: v for k, v in means.items() if v > 0}, best if _clearly_better(found[best], own) else GIVEN
-    )
+def _mirrors(given: Hypothesis) -> dict[str, Hypothesis]:
+    """The map of the other hand, by whichever axis programs mirror; where they leave the centre.
+
+    An even box that is turned round as a whole has its centre one voxel beside where it was.
+    """
+    axes = {'z': MIRROR, 'y': np.diag([1.0, -1.0, 1.0]), 'x': np.diag([-1.0, 1.0, 1.0]), 'all': -np.eye(3)}
+    found = {}
+    for axis, mirror in axes.items():
+        matrices = given.matrices @ mirror
+        name = 'the mirrored map (the other hand' + (')' if axis == 'z' else f', along {axis})')
+        found[name] = replace(given, kind='hand', matrices=matrices)
+        beside = matrices[:, :2, :] @ (mirror.diagonal() < 0)
+        found[name.removesuffix(')') + ', its centre moved by one voxel)'] = replace(
+            given, kind='hand', matrices=matrices, shifts=given.shifts - beside
+        )
+    return found
 
 
-def _clearly_better(values, own):
-    difference = values - own
-    error = difference.std(ddof=1) / len(difference) ** 0.5 if len(difference) > 1 else np.inf
-    return bool(
-        len(own) >= pair_agreement.FEWEST
-        and difference.mean() > SIGNIFICANT * error
-        and difference.mean() > MARGIN * abs(own.mean())
-    )
+def _shifts(given: Hypothesis, pixel_size: float) -> dict[str, Hypothesis]:
+    if np.abs(given.shifts).max(initial=0) <= 0.5:
+        return {}
+    factors = {
+        -1.0: 'shifts of the opposite sign',
+        0.0: 'no shifts (particles that are centred already)',
+        pixel_size: 'shifts in pixels where the table says Angstrom',
+        1 / pixel_size: 'shifts in Angstrom where the table says pixels',
+    }
+    for factor in BINNINGS:
+        if all(abs(factor / known - 1) > 0.1 for known in factors if known > 0):
+            factors[factor] = f'shifts {factor:g} times as large (pixels of another binning)'
+    near_one = [f for f in factors if abs(f - 1) < 0.1]
+    return {
+        name: replace(given, kind='shifts', shifts=factor * given.shifts)
+        for factor, name in factors.items()
+        if factor not in near_one
+    }

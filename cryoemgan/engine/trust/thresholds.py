@@ -45,7 +45,7 @@ THRESHOLDS = {
         'Particles agree with their own references no better than with others: shuffled or wrong pairs, or no signal.',
     ),
     'conventions': Threshold(
-        0.0, 0.5, 'Conventions (1 = project found a better fit)',
+        0.0, 0.5, 'Conventions (1 = project found a better fit, 0.25 = it has doubts)',
         'Hand, angles, contrast, pixel size and CTF as given fit best.',
         'The particles agree better with another hand, contrast, pixel size, CTF or convention of angles: see the '
         'warning of project.',

@@ -17,8 +17,7 @@ from ...files import file_digest
 from ...imaging import maps, resample
 from ...metrics import pair_agreement
 from ...training.pairs import AGREEMENT
-from ...trust import geometry_hypotheses
-from . import class_maps, half_maps, states
+from . import class_maps, comparison, half_maps, states
 from .references import Renderer, prepared_map
 
 STACK, TABLE = 'references.mrcs', 'references.star'
@@ -150,7 +149,7 @@ def run(settings, job, inputs):
     renderer = Renderer(settings, p, lowpass)
     # References are compared as the particles are.
     mode = p.held if p.ctf else CtfState.NONE
-    found, other = _compare(settings, job, p, renderer, mode)
+    found, verdict = comparison.compare(settings, job, p, renderer, mode)
     pixel_size = float(np.median(p.pixel_sizes))
     writer = ResumableStack(
         job.output(STACK), count, p.plan.box, pixel_size, p.table.describe,
@@ -168,7 +167,7 @@ def run(settings, job, inputs):
             bar.update(len(rows))
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
     references.set(AGREEMENT, writer.values[:, 0])
-    references.set_provenance(**_provenance(settings, p, lowpass, other.best))
+    references.set_provenance(**_provenance(settings, p, lowpass, verdict))
     _write_maps(settings, job, p, lowpass)
     references.write(job.output(TABLE))
     figures.gallery_page(
@@ -188,7 +187,7 @@ def run(settings, job, inputs):
         'half_map_resolution': p.resolution,
         'lowpass': lowpass,
         'correlation': found.as_dict(),
-        'alternatives': other.as_dict(),
+        'alternatives': verdict.as_dict(),
     }
 
 
@@ -207,69 +206,7 @@ def _map_names(settings):
     return [name for name, path in {**named, 'volume': settings.volume}.items() if path]
 
 
-def _compare(settings, job, p, renderer, mode):
-    """Agreement of the references with a sample of particles, and whether another reading of the table fits better;
-    warns of what must not pass unseen."""
-    table, pixel_size = p.table, float(np.median(p.pixel_sizes))
-    rows = pair_agreement.sample_rows(len(table), max(table.box, p.plan.box))
-    particles = resample.resample(table.images().read(rows), p.plan.box)
-    found = pair_agreement.measure_agreement(
-        _render(settings, renderer, rows, mode, geometry_hypotheses.Hypothesis(p.matrices[rows], p.shifts[rows])),
-        particles, pixel_size, settings.seed,
-    )  # fmt: skip
-    job.say(
-        f'correlation with the particles: {found.mean:.3f} (s.d. {found.sd:.3f}, {found.count} particles, '
-        f"{found.resolution:.0f} A); with another particle's reference: {found.shuffled_mean:.3f}"
-    )
-    few = np.linspace(0, len(rows) - 1, min(len(rows), geometry_hypotheses.SAMPLE)).round().astype(int)
-    some = rows[few]
-    other = geometry_hypotheses.compare(
-        lambda pose: _render(settings, renderer, some, mode, pose),
-        particles[few],
-        geometry_hypotheses.Hypothesis(p.matrices[some], p.shifts[some]),
-        geometry_hypotheses.hypotheses(p.matrices[some], p.shifts[some], mode, bool(p.ctf))
-        | states.other_magnification(table, some, p.shifts[some]),
-        pixel_size,
-    )
-    _warn(job, found, other, int((np.ptp(particles, axis=(1, 2)) == 0).sum()))
-    return found, other
-
-
-def _render(settings, renderer, rows, mode, pose):
-    """References of rows in another pose."""
-    batches = np.array_split(np.arange(len(rows)), -(-len(rows) // settings.batch_size))
-    return np.concatenate([
-        renderer.images(
-            renderer.spectra(rows[b], pose.matrices[b], pose.shifts[b], pose.scale), rows[b], pose.ctf or mode
-        )
-        for b in batches
-    ])  # fmt: skip
-
-
-def _warn(job, found, other, constant):
-    if constant:
-        job.warn(f'{constant} of {found.count} sampled particles are constant images: leave them out.')
-    if found.inverted:
-        job.warn(
-            f'INVERTED CONTRAST: references and particles correlate negatively ({found.mean:.3f}). Particles are '
-            'black where the map is positive (or the other way round). Project again with --invert, or invert '
-            'the particles; a network trained on these would learn the negative.'
-        )
-    elif found.absent:
-        job.warn(
-            f'Particles agree with their own references hardly better than with others ({found.mean:.3f} against '
-            f'{found.shuffled_mean:.3f}). Angles, shifts, pixel size, CTF or the hand of the map do not belong to '
-            'these particles: take particles and map of the same refinement. (Particles that look alike from '
-            'everywhere at this resolution, such as apoferritin, may be right nevertheless.)'
-        )
-    if other.best not in (geometry_hypotheses.GIVEN, 'inverted contrast'):
-        job.warn(
-            f'The particles agree better with {other.best}: correlation {other.means[other.best]:.3f} instead of '
-            f'{other.means.get(geometry_hypotheses.GIVEN, found.mean):.3f}. Set that right and project again.'
-        )
-
-
-def _provenance(settings, p, lowpass, best):
+def _provenance(settings, p, lowpass, verdict):
     """What was done, for the output table."""
     named = {'volume': settings.volume, 'half1': settings.half1, 'half2': settings.half2}
     named |= {f'class{number}': path for number, path in class_maps.maps(settings).items()}
@@ -290,5 +227,6 @@ def _provenance(settings, p, lowpass, best):
         'lowpass': lowpass or 'none',
         'interpolation': settings.interpolation,
         'inverted': 'yes' if settings.invert else 'no',
-        'pair_check': best,
+        'pair_check': verdict.best,
+        'pair_check_certain': 'yes' if verdict.certain else 'no',
     }

@@ -34,7 +34,7 @@ def other_magnification(table, rows, shifts):
     matrices, stretch = table.rotations()[rows], stretch[rows]
     return {
         'the inverse of the magnification matrix (_rlnMagMat)': geometry_hypotheses.Hypothesis(
-            optics.stretched(matrices, np.linalg.inv(stretch)), shifts
+            'magnification', optics.stretched(matrices, np.linalg.inv(stretch)), shifts
         ),
-        'no anisotropic magnification (_rlnMagMat)': geometry_hypotheses.Hypothesis(matrices, shifts),
+        'no anisotropic magnification (_rlnMagMat)': geometry_hypotheses.Hypothesis('magnification', matrices, shifts),
     }

@@ -8,7 +8,6 @@ from ...data.refinement import Refinement
 from ...settings import road
 from ...settings.report import Report
 from ...shapes import Json
-from ...trust.geometry_hypotheses import GIVEN
 from ...trust.thresholds import THRESHOLDS
 
 # Part of the particles rejected beyond the expected cost of the limit, from which on the set holds others, too.
@@ -28,7 +27,7 @@ def pairs_are_wrong(project: Json) -> bool:
     found = project['correlation']
     error = found['sd'] / max(found['count'], 1) ** 0.5
     absent = found['mean'] - found['shuffled_mean'] < max(3 * error, 0.1 * found['mean'])
-    return bool(absent or project['alternatives']['best'] != GIVEN)
+    return bool(absent or project['alternatives'].get('certain'))
 
 
 def collect(refinement: Refinement, done: dict[str, Json], records: list[Json], settings: Report) -> Json:
@@ -77,7 +76,7 @@ def _verdict(project: Json, networks: list[Json], selection: Json | None) -> Jso
         best = project['alternatives']['best']
         why = (
             f'they agree better with {best}'
-            if best != GIVEN
+            if project['alternatives'].get('certain')
             else 'they agree with their own projections of the map hardly better than with those of other particles'
         )
         return {

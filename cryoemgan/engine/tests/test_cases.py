@@ -10,12 +10,6 @@ from ..__main__ import main
 from ..data.table import ParticleTable
 from .bench_of_cases import RIGHT, Bench, correlations
 
-# What is not there yet: each line goes when its case passes.
-MISSING = {
-    'B2_corrected_noctf', 'B3_phase_lost', 'B5_nominal_mag_det', 'B6_angst_holds_px', 'B6_px_other_binning',
-    'C12_hand_x', 'C12_more',
-}  # fmt: skip
-
 
 def sides(tasks):
     """[(training rows, other rows)] of every fold model."""
@@ -248,9 +242,7 @@ CASES = {
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_case(name, shared_data, tmp_path, capsys, request):
+def test_case(name, shared_data, tmp_path, capsys):
     if not (shared_data / 'cases' / name).is_dir():
         pytest.skip('the cases are not here')
-    if name in MISSING:
-        request.applymarker(pytest.mark.xfail(reason='not yet', strict=False))
     CASES[name](Bench(shared_data, name, tmp_path, capsys))

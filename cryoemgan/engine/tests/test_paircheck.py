@@ -93,8 +93,13 @@ def test_the_mistake_is_named_and_training_refuses(tmp_path, blobs, particles, c
 class Quiet:
     """A job that says nothing."""
 
+    settings = None
+
     def input(self, path):
         return path
+
+    def record(self, *_):
+        pass
 
     def warn(self, sentence):
         self.said = sentence

@@ -108,8 +108,9 @@ class _Examination:
 
     def __init__(self, particles: Images, templates: Templates, given: Hypothesis) -> None:
         images = torch.from_numpy(particles - particles.mean((1, 2), keepdims=True))
-        self._templates, self._drawn = templates, (None, None)
+        self._templates = templates
         first = templates.bare(given)
+        self._last, self._bare = given, first
         self._like = Likelihood(torch.fft.rfft2(images.to(first.device)))
         self._band = templates.beyond_first_zero()
         self._hypotheses: dict[str, Hypothesis] = {}
@@ -127,17 +128,17 @@ class _Examination:
         if self._band is not None and hypothesis.kind in (GIVEN, 'CTF', 'phase shift'):
             beyond = self._like.moments(drawn, self._band)
             self._beyond |= {(name, sign): beyond.log(sign) for sign in (1, -1)}
+        moments = self._like.moments(drawn)
+        self._explained |= {(name, sign): self._part_explained(moments, sign) for sign in (1, -1)}
         if hypothesis.kind == 'CTF':
             for sign in (1, -1) if self._band is not None else ():
                 more = self._beyond[name, sign] - self._beyond[GIVEN, sign]
                 self._logs[name, sign] = self._logs[GIVEN, sign] + more
             return
-        moments = self._like.moments(drawn)
         if name == GIVEN:
             self._signs = moments.signs()
         for sign in (1, -1):
             self._logs[name, sign] = moments.log(sign)
-            self._explained[name, sign] = self._part_explained(moments, sign)
 
     def _part_explained(self, moments: Moments, sign: int) -> float:
         """Part of the power of the particles' signal in the coarse rings that templates explain."""
@@ -209,7 +210,7 @@ class _Examination:
 
     def _doubt(self, best: tuple[str, int], ranked: list[tuple[str, int]]) -> str:
         """Why a better hypothesis is not the cause: a clause; empty when it is."""
-        explained = self._explained.get(best, 1.0)
+        explained = self._explained[best]
         if explained < EXPLAINED:
             return f'but the map then explains only {explained:.0%} of the signal'
         kind = self._hypotheses[best[0]].kind
@@ -224,10 +225,10 @@ class _Examination:
         return ''
 
     def _draw(self, hypothesis: Hypothesis) -> Tensor:
-        key = id(hypothesis.matrices), hypothesis.scale, hypothesis.pixel
-        if self._drawn[0] != key:
-            self._drawn = key, self._templates.bare(hypothesis)
-        spectra = self._drawn[1] * self._templates.transfer(hypothesis)
+        last = self._last
+        if hypothesis.matrices is not last.matrices or (hypothesis.scale, hypothesis.pixel) != (last.scale, last.pixel):
+            self._last, self._bare = hypothesis, self._templates.bare(hypothesis)
+        spectra = self._bare * self._templates.transfer(hypothesis)
         return moved(spectra, -np.asarray(hypothesis.shifts))
 
 

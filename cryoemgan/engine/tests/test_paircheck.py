@@ -9,6 +9,7 @@ from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.geometry import euler_to_matrix, matrix_to_euler
+from cryoemgan.engine.job import Job
 from cryoemgan.engine.metrics import fsc
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests.blobs import Blobs
@@ -76,42 +77,18 @@ def test_the_mistake_is_named_and_training_refuses(tmp_path, blobs, particles, c
     settings = Train(particles=str(particles), references=str(references), output='x', threads=1)
     if named == 'given':
         assert summary['warnings'] == []
-        assert len(open_pairs(settings, Quiet())) == COUNT
+        assert len(open_pairs(settings, Job('train', settings))) == COUNT
         return
     assert summary['warnings']
     if named.startswith('a pixel size'):
         # Explains a little more than the table: likely, not certain.
         assert provenance['pair_check_certain'] == 'no'
-        job = Quiet()
+        job = Job('train', settings)
         open_pairs(settings, job)
-        assert 'fit their particles better with' in job.said
+        assert 'fit their particles better with' in ' '.join(job.warnings)
         return
     with pytest.raises(InputError, match='fit their particles better with'):
-        open_pairs(settings, Quiet())
-
-
-class Quiet:
-    """A job that says nothing."""
-
-    settings = None
-
-    def input(self, path):
-        return path
-
-    def record(self, *_):
-        pass
-
-    def warn(self, sentence):
-        self.said = sentence
-
-    def progress(self, *_args):
-        import contextlib
-
-        class Bar:
-            def update(self, n):
-                pass
-
-        return contextlib.nullcontext(Bar())
+        open_pairs(settings, Job('train', settings))
 
 
 def test_wrong_ctf_is_named(tmp_path, blobs):

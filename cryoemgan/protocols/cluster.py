@@ -37,6 +37,12 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
     _possibleOutputs = outputs
     _verb = 'cluster'
     _from_inputs = ('particles',)
+    # By the lists' order: compare auto, variability, images; embedding auto, pca, isomap, spectral, mds, tsne.
+    _shown_when = {
+        'compare != 2': ('components', 'detail'),
+        'compare != 1': ('align',),
+        'embedding in [0, 2, 3]': ('neighbours',),
+    }
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
@@ -64,7 +70,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
             'their averages. No: the classes hold the particles that were clustered.',
         )
         self._add_settings(form, *self._remaining())
-        self._define_machine(form)
+        self._define_machine(form, gpu=False)
 
     # --------------------------- STEPS functions -----------------------------
     def _write_inputs(self):

@@ -63,7 +63,7 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             help='Yes: they are the first row of the table and the first picture of each row in the gallery.',
         )
         self._add_settings(form, *self._remaining())
-        self._define_machine(form)
+        self._define_machine(form, gpu=False)
 
     # --------------------------- STEPS functions -----------------------------
     def _write_inputs(self):

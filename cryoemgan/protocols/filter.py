@@ -26,16 +26,18 @@ class outputs(Enum):
 
 
 class CryoEMGANProtFilter(CryoEMGANProtBase):
-    """Denoises particles by a classical method, without training and without a map.
+    """Denoises particles by a classical method: Wiener filter, covariance Wiener filter, BM3D, K-SVD, non-local means.
 
-    Nothing but the particles themselves goes in, so nothing of a map can come out: less is seen than in the output of
-    a trained network, and what is seen is in the data. What a network has to beat. Angles are not needed.
+    No training, no map, no angles. Nothing but the particles themselves goes in, so nothing of a map can come out:
+    less is seen than in the output of a trained network, and what is seen is in the data. What a network has to beat.
     """
 
     _label = 'filter particles'
     _possibleOutputs = outputs
     _verb = 'filter'
     _from_inputs = ('particles',)
+    # wiener, cwf and ksvd learn from many particles.
+    _shown_when = {'method in [0, 2, 4]': ('learn_from',)}
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
@@ -47,7 +49,7 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
             help='Noisy particles, not masked: the noise is measured in the corners of the images.',
         )
         self._add_settings(form, *self._remaining())
-        self._define_machine(form)
+        self._define_machine(form, gpu=False)
 
     # --------------------------- STEPS functions -----------------------------
     def _write_inputs(self):

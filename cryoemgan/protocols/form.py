@@ -14,6 +14,8 @@ from ..engine.settings.reading import Reading
 
 # Settings that the protocol gives itself.
 OURS = ('output', 'threads', 'device', 'resume', 'overwrite')
+# Settings of reading that Scipion answers: the door writes absolute names, the set's pixel size, no .cs files.
+DOOR = ('images_folder', 'pixel_size', 'passthrough')
 # First choice of a list or of yes/no when the setting may stay open; what it then is may follow in brackets.
 OPEN_CHOICE = 'from the preset'
 # Scipion's help window is as wide as this, and as high as the text has line breaks.
@@ -111,6 +113,8 @@ class SettingsForm(FormHabits):
     _verb = None
     # Settings that come from pointers of the form, not from a field of their own.
     _from_inputs = ()
+    # {condition on the form: settings that are shown only then}
+    _shown_when = {}
 
     # --------------------------- DEFINE param functions ----------------------
     @classmethod
@@ -123,7 +127,7 @@ class SettingsForm(FormHabits):
         hidden, common = {*OURS, *cls._from_inputs}, {f.name for f in dataclasses.fields(Settings)}
         if issubclass(cls._settings_class(), Reading):
             # Scipion's sets say where their images are, and how large their pixels.
-            hidden |= {'images_folder', 'pixel_size', 'passthrough'}
+            hidden |= {*DOOR}
         shown = [f for f in dataclasses.fields(cls._settings_class()) if f.name not in hidden]
         # What every verb has (the seed) comes last.
         return sorted(shown, key=lambda f: f.name in common)
@@ -133,6 +137,8 @@ class SettingsForm(FormHabits):
         known = {f.name: f for f in self._form_fields()}
         for name in names:
             kind, arguments = self._param_of(known[name])
+            condition = next((c for c, names in self._shown_when.items() if name in names), None)
+            arguments.update({'condition': condition} if condition else {})
             form.addParam(camel(name), kind, **{**arguments, **more})
 
     def _add_particles(self, form, name, **arguments):
@@ -204,8 +210,14 @@ class SettingsForm(FormHabits):
         """Help of a setting that the form asks for in a way of its own."""
         return cls._settings_class().__dataclass_fields__[name].metadata['help']
 
-    def _define_machine(self, form, threads=2):
-        """GPU (hidden: Scipion draws them in the header) and threads."""
+    def _define_machine(self, form, threads=2, gpu=True):
+        """GPU, where one is used (hidden: Scipion draws the fields in the header), and threads."""
+        if gpu:
+            self._define_gpu(form)
+        form.addParallelSection(threads=threads, mpi=0)
+
+    @staticmethod
+    def _define_gpu(form):
         form.addHidden(
             params.USE_GPU,
             params.BooleanParam,
@@ -220,7 +232,6 @@ class SettingsForm(FormHabits):
             label='Choose GPU IDs',
             help='Ids as nvidia-smi counts them, e.g. 0 or 0,1.',
         )
-        form.addParallelSection(threads=threads, mpi=0)
 
     # --------------------------- The filled form ------------------------------
     def where(self, name):

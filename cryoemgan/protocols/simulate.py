@@ -43,6 +43,12 @@ class CryoEMGANProtSimulate(CryoEMGANProtBase):
     _possibleOutputs = outputs
     _verb = 'simulate'
     _from_inputs = ('model', 'volume', 'phantom', 'split')
+    _shown_when = {
+        'ctf': (*CTF[1:], 'ctf_table'),
+        'contaminate != 0': ('contaminate_fraction', 'contaminate_kind'),
+        f'source == {ATOMS}': ('b_factor',),
+        f'source != {PHANTOM}': ('interpolation',),
+    }
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 import pytest
 from pwem.objects import SetOfParticles, Volume
@@ -10,7 +11,8 @@ from pyworkflow.protocol import params
 
 from cryoemgan import protocols
 from cryoemgan.engine.settings import COMMANDS
-from cryoemgan.protocols.form import OPEN_CHOICE, OURS, camel
+from cryoemgan.engine.settings.reading import Reading
+from cryoemgan.protocols.form import DOOR, HELP_WIDTH, OPEN_CHOICE, OURS, camel
 from cryoemgan.protocols.train_form import MAP_FREE
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
@@ -25,6 +27,8 @@ def test_every_setting_is_in_the_form_once(cls):
     protocol, settings = cls(), COMMANDS[cls._verb]
     for field in dataclasses.fields(settings):
         name = camel(field.name)
+        if field.name in DOOR and issubclass(settings, Reading):
+            continue
         if field.name in (*OURS, *cls._from_inputs):
             assert not protocol.hasAttribute(name) or name in ('mask', 'inputParticles')
             continue
@@ -43,6 +47,36 @@ def test_untouched_form_gives_the_settings_own_defaults(cls):
     for field in dataclasses.fields(settings):
         if field.name in values:
             assert values[field.name] == field.default
+
+
+@pytest.mark.parametrize('cls', ALL)
+def test_helps_fit_the_box_and_speak_of_the_form(cls):
+    """Scipion's window grows with the line breaks of a text, up to 27 lines; options belong to the shell."""
+    for name, param in cls()._definition.iterParams():
+        text = param.help.get() or ''
+        if name in ('runName', 'runMode', 'hostName', 'numberOfThreads'):
+            continue
+        assert all(len(line) <= HELP_WIDTH for line in text.splitlines()), name
+        assert len(text.splitlines()) <= 27, name
+        assert not re.search(r'(?<!\w)--[a-z]', text), (name, text)
+
+
+def test_a_hidden_pointer_is_no_input(tmp_path):
+    """Scipion fills every pointer; what the form does not show is neither an input nor checked."""
+    particles = data.make_particles(tmp_path, count=4)
+    audit = protocols.CryoEMGANProtAudit()
+    audit.inputNoiseParticles.set(particles)
+    assert [name for name, _ in audit.iterInputAttributes()] == []
+    audit.haveNoise.set(True)
+    assert [name for name, _ in audit.iterInputAttributes()] == ['inputNoiseParticles']
+
+
+def test_protocols_are_found_by_what_they_do():
+    """The search of Scipion's tree looks through labels and descriptions; names are not cut there."""
+    for word, name in (('wiener', 'Filter'), ('junk', 'Select'), ('select', 'Select'), ('cluster', 'Cluster')):
+        cls = getattr(protocols, f'CryoEMGANProt{name}')
+        assert word in f'{cls.getClassLabel()} {cls.getHelpText()}'.lower()
+    assert all(len(cls._label) <= 20 for cls in ALL)
 
 
 def test_fields_that_are_not_shown_are_not_sent():

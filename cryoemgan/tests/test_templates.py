@@ -17,7 +17,7 @@ from cryoemgan.tests.workflow import ProjectTest
 # Template: what runs after the imports, in order.
 CHAINS = {
     'denoise': ['Project', 'Train', 'Denoise', 'Audit'],
-    'sort': ['Project', 'Train', 'Denoise', 'Audit'],
+    'sort': ['Project', 'Train', 'Denoise', 'Audit', 'Select'],
     'facility': ['Project', 'Denoise', 'Audit'],
 }
 
@@ -89,9 +89,9 @@ class TestTemplates(ProjectTest):
         assert volume.half2map.get() == str(self.files['half2'])
         assert volume.samplingRate.getPointer().getObjValue() is particles
         assert list(map(int, volume.getPrerequisites())) == [particles.getObjId()]
-        for run in runs[2:]:
-            assert run.inputParticles.getObjValue() is particles
         by_name = dict(zip(CHAINS[name], runs[2:]))
+        for step, run in by_name.items():
+            assert run.inputParticles.getObjValue() is (by_name['Denoise'] if step == 'Select' else particles)
         if name == 'facility':
             assert by_name['Denoise'].modelFolder.get() == str(self.files['model'])
             assert by_name['Audit'].inputModel.getObjValue() is by_name['Denoise']

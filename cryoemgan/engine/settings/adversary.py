@@ -14,10 +14,9 @@ class Adversary:
 
     gan: str = option(
         None,
-        'Adversary. none: plain autoencoder, lowest mean squared error for its cost in every measurement; beta: the '
-        '(alpha, beta) scoring rules, which keep most of their error when references are wrong (x 1.14 with 30 % '
-        'noise references; l1 alone x 1.18, l2 x 1.75), three times the cost a step; wgan-gp: Wasserstein with '
-        'gradient penalty, four times the cost (x 1.28).',
+        'Adversary. none: plain autoencoder, the lowest mean squared error for its cost; beta: the (alpha, beta) '
+        'scoring rules, which suffer least from wrong references, at several times the cost of a step; wgan-gp: '
+        'Wasserstein with gradient penalty, dearer still.',
         choices=('none', 'beta', 'wgan-gp'),
         label='Adversary',
     )
@@ -33,17 +32,18 @@ class Adversary:
     beta: float = option(None, 'beta of the scoring rule; see alpha.', ge=-1, le=1, label='Beta')
     p: int = option(
         None,
-        'Reconstruction loss |output - reference|^p. 1 resists wrong references and poses; 2 has 2-4 % lower '
-        'error on clean ones, but 1.75 times as much when 30 % of them are noise (1: 1.18 times).',
+        'Reconstruction loss |output - reference|^p. 1 resists wrong references and poses; 2 has a slightly lower '
+        'error when references are right, and a much higher one when many are wrong.',
         ge=1,
         le=2,
         label='Reconstruction norm p',
     )
     reconstruction_weight: float = option(
         None,
-        'Weight lambda of the reconstruction term (a mean over pixels). At 10 the (0.5,0.5) adversary pulls with '
-        '0.1-0.4 of its force at 64 px; 0 trains a pure GAN, which oscillates. With the literal WGAN-GP the critic '
-        'grows with the box: 200-640 at 64 px, 400-1300 at 128 px balance it; with --critic-scale box 10 does.',
+        'Weight lambda of the reconstruction term (a mean over pixels) beside the adversary. 0 trains a pure GAN, '
+        'which oscillates. The literal WGAN-GP critic grows with the box and needs a weight of hundreds to '
+        'balance it; with '
+        '--critic-scale box 10 does.',
         ge=0,
         label='Reconstruction weight',
     )

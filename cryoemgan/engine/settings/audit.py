@@ -25,7 +25,7 @@ class Audit(Reading, Settings):
     second_model: str | None = option(
         None,
         'Another model folder, whose output is compared with that of the first: best one trained without references '
-        '(train --target self). Where the two disagree more on real particles than on simulations of the references, '
+        '(a map-free network). Where the two disagree more on real particles than on simulations of the references, '
         'the particles hold something that the map does not, or the network shows something that only the map says.',
         path=True,
         label='Second opinion',

@@ -39,7 +39,7 @@ class Cluster(Reading, Settings):
     components: int = option(
         1,
         'Modes of 3D variability. One follows one motion; take more when several parts move. More than are needed '
-        'cost time only (RNAP, five clamp states, SNR 0.1, 64 px: adjusted Rand index 0.32 with one, two and three).',
+        'cost time only.',
         ge=1,
         le=10,
         expert=True,

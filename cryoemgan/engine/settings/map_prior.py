@@ -32,9 +32,8 @@ class MapPriorSettings:
     bank_size: int = option(
         16000,
         'Guided networks: templates (projections) in the bank; each stands for all its in-plane rotations. More tell '
-        'finer differences of the view, which pays for large boxes and clear particles: at 128 px 8,000 had 1.33 and '
-        '16,000 1.08 times the error of 40,000. Memory and the model folder grow in proportion (9 kB each '
-        'at 64 px, 16 kB at 128 px). '
+        'finer differences of the view, which pays for large boxes and clear particles. Memory and the '
+        'model folder grow in proportion. '
         'From 16,000 on groups of similar views are searched, so that the time hardly grows.',
         ge=2,
         le=1000000,

@@ -42,8 +42,8 @@ class Optimisation:
     )
     schedule: str = option(
         None,
-        'Learning rate over the run. cosine: short rise, then down to 0: worth 7 % of '
-        'the error at equal cost; constant: as in the paper.',
+        'Learning rate over the run. cosine: short rise, then down to 0, for a lower '
+        'error at equal cost; constant: as in the paper.',
         choices=('cosine', 'constant'),
         expert=True,
         label='Schedule',

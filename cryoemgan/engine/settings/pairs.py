@@ -18,7 +18,7 @@ class Augmentation:
     turns: bool = option(
         None,
         'Show each pair in one of its 8 quarter turns and mirror images, about the '
-        "particle's origin: worth 6 % of the error at 4,000 pairs, nothing lost.",
+        "particle's origin: more pairs at no cost.",
         expert=True,
         label='Turns and mirrors',
     )
@@ -109,9 +109,8 @@ class Checks:
     min_agreement: float = option(
         4.0,
         'Leave out training pairs whose correlation (column cryoemganCorrelation of project) lies more than this many '
-        'robust standard deviations below the median of the set: particles with wrong angles, junk. 0 keeps all. Where '
-        'many angles are wrong, 2 (30 % of toy pairs 2 to 5 px off: a fifth less error); it also leaves out what is '
-        'rare, such as high defocus.',
+        'robust standard deviations below the median of the set: particles with wrong angles, junk. 0 keeps all. '
+        'Take 2 where many angles are wrong; it also leaves out what is rare, such as high defocus.',
         ge=0,
         le=100,
         expert=True,

@@ -42,7 +42,7 @@ class Reading:
     bad_images: str = option(
         'refuse',
         'Images with NaN, infinite or absurd values (beyond 1e12). refuse: the run ends when it meets one and names '
-        'it; with --resume and skip it goes on from there. skip: all images are looked at before the work begins; '
+        'it; resumed with skip, it goes on from there. skip: all images are looked at before the work begins; '
         'bad ones are left out, named and counted.',
         choices=('refuse', 'skip'),
         expert=True,

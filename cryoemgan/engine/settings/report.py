@@ -27,7 +27,7 @@ class Report(Reading, Settings):
     minutes: float = option(
         20.0,
         'Minutes of training, shared by the two networks. Their preparation, denoising and the audits come on top; '
-        'the run says how long each step took. More with --resume goes on with the same networks.',
+        'the run says how long each step took. Resumed with more minutes, it goes on with the same networks.',
         gt=0,
         le=10000,
         unit='minutes',

@@ -76,8 +76,8 @@ class Inputs:
     )
     copies: str | None = option(
         None,
-        'Second noisy copies of the particles (STAR), for --target copies: same alignment, scale and signal, noise of '
-        'their own. Matched by identity. The model is one for the noise of a copy.',
+        'Second noisy copies of the particles (STAR), for a map-free network: same alignment, scale and signal, '
+        'noise of their own. Matched by identity. The model is one for the noise of a copy.',
         path=True,
         label='Second copies',
     )
@@ -102,11 +102,11 @@ class Inputs:
     )
     network: str = option(
         None,
-        'Generator and discriminator. equivariant: sees the whole particle at all in-plane angles at once, 2.5 M '
-        'weights, the lowest error for its time on particles within a few pixels of the centre; residual: strided '
-        "convolutions with skips, 1.6 M; paper128: the paper's, 4.2 M, three times the cost of residual; "
-        'paper256: 79 M, for 256 px and a GPU; plain: convolutions only (appendix 5.3); pggan: grows from low '
-        'resolution (appendix 5.4); guided: looks for the projections of the map that each particle resembles, and '
+        'Generator and discriminator. equivariant: sees the whole particle at all in-plane angles at once; the lowest '
+        'error for its time on particles within a few pixels of the centre; residual: strided convolutions with '
+        "skips; paper128: the paper's, for 128 px; paper256: the paper's for 256 px, for a GPU; "
+        'plain: convolutions only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided: '
+        'looks for the projections of the map that each particle resembles, and '
         'corrects their weighted mean. It adds what the map knows of the molecule to what little a noisy image tells. '
         "It cannot tell what the map does not hold, and draws the map's projections for junk and other molecules too: "
         'check the column cryoemganFit.',
@@ -130,12 +130,11 @@ class CrossFitting:
 
     cross_fit: str = option(
         'auto',
-        'Members, each trained without a part of the particles, so that denoise never shows a network a particle '
-        '(or a half map) that it has learnt. halves: one member for each half set of the refinement (the references '
-        'should come from project --half1 --half2); folds: --folds members; auto: halves where the particles have '
-        'them, else folds; none: one network for all, whose output on its own training particles repeats part of '
-        'their noise. --minutes is shared among the members, --iterations and --epochs count for each: two members '
-        'cost twice the iterations but the same epochs, since each has half of the pairs.',
+        'Several networks, each trained without a part of the particles, so that no particle (and no half map) is '
+        'denoised by a network that has learnt it. halves: one network for each half set of the refinement; its '
+        'references should come from half maps. folds: parts drawn at random. auto: halves where the particles have '
+        'them, else folds. none: one network for all; on its own training particles it repeats part of their noise. '
+        'The networks share the minutes; iterations and epochs count for each.',
         choices=('auto', 'none', 'halves', 'folds'),
         label='Cross-fitting',
     )

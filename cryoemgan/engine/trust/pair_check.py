@@ -27,6 +27,8 @@ FEWEST = 5
 UNEXPLAINED = 'something that no single one of the usual mistakes explains'
 INVERTED = 'inverted contrast'
 # To be named: standard errors, and part of the log likelihood. Some thirty hypotheses are tried, with either contrast.
+# Of simulated sets (SNR 0.02 to 0.5, 40 and 150 particles) no right one was doubted, and in sets with random poses,
+# poses 15 or 30 degrees off, or another map, no cause was named.
 NAMED_Z, NAMED_GAIN = 4.0, 0.02
 # To be certain: training refuses.
 CERTAIN_Z, CERTAIN_GAIN = 6.0, 0.25

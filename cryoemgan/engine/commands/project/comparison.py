@@ -16,8 +16,8 @@ from ...trust import pair_check
 from ...trust.geometry_hypotheses import GIVEN, STATES, Hypothesis, hypotheses
 from . import states
 
-# Pixels of the sampled particles together, at most.
-PIXELS = 2**23
+# Pixels of the compared particles together, at most, unless that leaves too few: a dozen views are drawn of each.
+PIXELS, LEAST = 2**22, 40
 # Pixel sizes in the header and in the table that differ by less are the same.
 SAME = 0.01
 
@@ -76,7 +76,7 @@ def compare(settings, job, p, renderer, mode):
         f'correlation with the particles: {found.mean:.3f} (s.d. {found.sd:.3f}, {found.count} particles, '
         f"{found.resolution:.0f} A); with another particle's reference: {found.shuffled_mean:.3f}"
     )
-    few = evenly_spread(len(rows), min(pair_check.SAMPLE, max(pair_check.FEWEST, PIXELS // p.plan.box**2)))
+    few = evenly_spread(len(rows), min(pair_check.SAMPLE, max(LEAST, PIXELS // p.plan.box**2)))
     some = rows[few]
     header = table.images().header_pixel_size
     if not PIXEL.possible(header) or abs(header / table.pixel_sizes[0] - 1) < SAME:

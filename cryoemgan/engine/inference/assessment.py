@@ -82,11 +82,12 @@ class Answers:
 
 def _answers(model: Model, replicates: Replicates, positions: Rows, weights: Images) -> Iterator[Answers]:
     pairs, grey = replicates.pairs, model.card['grey']
+    known_of_all = _context(pairs)
     for rows in chunks(len(positions), CHUNK):
         here = positions[rows]
         particles, references = pairs.raw(here)
         signal, noise = replicates.draw(here, references)
-        context = _context(pairs, here)
+        context = known_of_all.part(here)
         every = []
         for images, known in ((particles, context), (signal + noise, _as_wrong(model, replicates, context))):
             opinion = model.ask_all(images.astype(np.float32), known)
@@ -150,9 +151,7 @@ def _of_guided(model: Model, pairs: Any, positions: Rows, weights: Images) -> di
     if not model.guides:
         return {}
 
-    def context(chosen: Rows) -> Context:
-        return _context(pairs, chosen)
-
+    context = _context(pairs).part
     unseen = _unseen(model, pairs, np.arange(len(pairs)))
     limits, belonging = noise_response.thresholds(model, pairs, unseen, context)
     found = noise_response.measure_noise_response(model, pairs, positions, weights, context, limits)
@@ -172,8 +171,9 @@ def cut_low(images: Images, cut: float | None, pixel_size: float) -> Images:
     return lowpass(images, pixel_size, cut, axes=(-2, -1)) if cut and cut > 2 * pixel_size else images
 
 
-def _context(pairs: Any, positions: Rows) -> Context:
-    found: Context = Context.of(pairs.particles, pairs.rows[positions], pairs.box)
+def _context(pairs: Any) -> Context:
+    """Of all pairs: parsing the table for each chunk would take longer than denoising it."""
+    found: Context = Context.of(pairs.particles, pairs.rows, pairs.box)
     return found
 
 

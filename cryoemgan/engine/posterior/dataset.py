@@ -44,6 +44,7 @@ class GuidedPairs:
         self._place = np.full(len(pairs) + len(empty), -1)
         self._place[self.wanted] = np.arange(len(self.wanted))
         self._path = path
+        self._context: Context | None = None
         # Known once ``prepare`` or ``recall`` has run.
         self._opinions: Any = None
         self.present: Any = None
@@ -97,7 +98,10 @@ class GuidedPairs:
 
     def context(self, positions):
         """Context of particles; an empty image borrows that of a particle."""
-        return Context.of(self.pairs.particles, self.pairs.rows[positions % len(self.pairs)], self.pairs.box)
+        if self._context is None:
+            # Once for the whole set: a table of 80,000 rows takes seconds to parse.
+            self._context = Context.of(self.pairs.particles, self.pairs.rows, self.pairs.box)
+        return self._context.part(positions % len(self.pairs))
 
     def _particles(self, positions):
         """float32[n, N, N] in particle grey."""

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 
 import torch
 
-from .search import coarse, log_ratio, refine
+from .search import approach, coarse, log_ratio, refine
 
 MEMORY = 2**27  # bytes of templates handled at a time
 SEEN = 0.1  # signal against noise, of rings in which the misfit is measured
+# Log weights below the best candidate's at which another does not count any more: by all that the refinement sees, and
+# by the few functions of the coarse search, which are wrong by more.
+NEGLIGIBLE, ROUGHLY = 10.0, 15.0
 RANK = 12  # directions of the posterior's covariance that its s.d. is made of
 
 
@@ -115,21 +118,52 @@ def infer(bank, particles, prior, search, own=None):
 
 
 def _infer(bank, particles, prior, search, own):
-    rough = bank.reduced(search.functions)
-    found, free = coarse(bank, particles.cut(rough.inside), prior, search, own)
-    finer = bank.reduced(search.refining)
+    rough, finer = bank.reduced(search.functions), bank.reduced(search.refining)
+    inside = particles.cut(rough.inside)
+    found, free = coarse(bank, inside, prior, search, own)
+    found, _ = approach(rough, inside, found, prior, search, steps=1)
+    order, counts = _ranked(rough, inside, found, search, ROUGHLY, search.candidates)
+    found = found.take(order)
+    return _by_count(
+        counts,
+        lambda rows, count: _finish(
+            bank, finer, particles.rows(rows), prior.rows(rows), search, found.rows(rows, count), free.rows(rows, 1)
+        ),
+    )
+
+
+def _finish(bank, finer, particles, prior, search, found, free):
     inside = particles.cut(finer.inside)
     found = refine(bank, inside, found, prior, search)
-    return _weigh(bank, particles, prior, search, _survivors(finer, inside, found, search), free)
+    order, counts = _ranked(finer, inside, found, search, NEGLIGIBLE, search.survivors)
+    found = found.take(order)
+    return _by_count(
+        counts,
+        lambda rows, count: _weigh(
+            bank, particles.rows(rows), prior.rows(rows), search, found.rows(rows, count), free.rows(rows, 1)
+        ),
+    )
 
 
-def _survivors(reduced, particles, found, search):
-    """The candidates that carry weight by the functions of the refinement; the best comes first."""
+def _ranked(reduced, particles, found, search, within, most):
+    """(order int64 [B, L] of the candidates by their weight with the functions of a ReducedLibrary, the best first;
+    how many carry weight [B]: those whose log weight is ``within`` of the best one's, at least 1, at most ``most``)."""
     vectors = reduced.synthesise(reduced.turned(reduced.coefficients[found.template], found.angle))
     seen, y = _seen(reduced.plane, vectors, found.shift, particles)
     c, n = torch.einsum('blp,bp->bl', seen, y), seen.square().sum(-1)
     weight = (log_ratio(c, n, search.contrast) + found.log_pose) / search.temperature + found.log_prior
-    return found.take(weight.topk(min(search.survivors, weight.shape[1]), 1).indices)
+    weight, order = weight.sort(1, descending=True)
+    return order, (weight > weight[:, :1] - within).sum(1).clamp(1, min(most, weight.shape[1]))
+
+
+def _by_count(counts, posterior):
+    """The Posterior of all particles from ``posterior(rows, count)`` of some: particles that need about as many
+    candidates go together, so that the few that need many do not hold up the others."""
+    size = torch.exp2(counts.float().log2().ceil()).long()
+    rows = [torch.nonzero(size == k)[:, 0] for k in size.unique()]
+    parts = [vars(posterior(r, int(counts[r].max()))) for r in rows]
+    back = torch.argsort(torch.cat(rows))
+    return Posterior(**{k: torch.cat([p[k] for p in parts])[back] for k in parts[0]})
 
 
 def _seen(plane, vectors, shift, particles):

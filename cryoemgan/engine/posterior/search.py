@@ -38,6 +38,10 @@ class Candidates:
         parts: dict[str, Any] = {k: v if v is None else v[rows, order] for k, v in vars(self).items()}
         return Candidates(**parts)
 
+    def rows(self, rows, count):
+        """The first ``count`` candidates of some of the particles."""
+        return Candidates(**{k: v if v is None else v[rows, :count] for k, v in vars(self).items()})
+
     @classmethod
     def joined(cls, parts):
         """Candidates of several batches of particles."""
@@ -175,31 +179,37 @@ def _turned(reduced, b, seen, prior, search, templates, move, matrices):
     return value, Candidates(templates, angle, prior.shifts[move], nothing, nothing.clone())
 
 
-def refine(bank, particles, found, prior, search):
-    """Candidates turned and moved to the top of their likelihood, with log_prior and axes.
-
-    log_prior is what the integral over angle and move adds to the likelihood at the top (Laplace): its prior density
-    there times the volume left by the curvature.
-    """
-    reduced = bank.reduced(search.refining)
+def approach(reduced, particles, found, prior, search, steps=STEPS):
+    """(Candidates turned and moved towards the top of their likelihood, its Gauss-Newton curvature [B, L, Q, Q]) by the
+    functions of a ReducedLibrary, in whose part of the Fourier plane the particles are."""
     coefficients = reduced.coefficients[found.template]
     moving = prior.shift_sd > 0
     angle, shift = found.angle, found.shift
     reach = torch.tensor([math.pi / search.turns] + [prior.step] * 2, device=angle.device)
     start = torch.cat([angle[..., None], shift], 2)
-    for _ in range(STEPS):
+    for _ in range(steps):
         gradient, curvature = _slope(reduced, particles, coefficients, angle, shift, moving, search)
         if moving:
             gradient[..., 1:] -= shift / prior.shift_sd**2
             curvature[..., 1:, 1:] += torch.eye(2, device=angle.device) / prior.shift_sd**2
         step = torch.linalg.solve(curvature, gradient[..., None])[..., 0]
         angle, shift = _step(start, angle, shift, step, reach)
-    axes = _axes(curvature, prior, moving, search.temperature)
-    log = found.log_prior + _log_volume(bank, curvature, shift, prior, moving)
+    return replace(found, angle=angle, shift=shift), curvature
+
+
+def refine(bank, particles, found, prior, search):
+    """Candidates turned and moved to the top of their likelihood, with log_prior and axes.
+
+    log_prior is what the integral over angle and move adds to the likelihood at the top (Laplace): its prior density
+    there times the volume left by the curvature.
+    """
+    found, curvature = approach(bank.reduced(search.refining), particles, found, prior, search)
+    moving = prior.shift_sd > 0
+    log = found.log_prior + _log_volume(bank, curvature, found.shift, prior, moving)
     pose = torch.zeros_like(log)
     if prior.matrices is not None and prior.degrees:
-        pose = _log_pose_density(bank, found.template, angle, prior)
-    return Candidates(found.template, angle, shift, log, pose, axes)
+        pose = _log_pose_density(bank, found.template, found.angle, prior)
+    return replace(found, log_prior=log, log_pose=pose, axes=_axes(curvature, prior, moving, search.temperature))
 
 
 def _slope(reduced, particles, coefficients, angle, shift, moving, search):

@@ -13,7 +13,7 @@ from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.imaging.steerable import FourierPlane, principal_basis
 from cryoemgan.engine.inference import uncertainty
 from cryoemgan.engine.metrics import resemblance
-from cryoemgan.engine.posterior import view_clusters
+from cryoemgan.engine.posterior import posterior, view_clusters
 from cryoemgan.engine.posterior.calibration import Sample, calibrate
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context, MapPrior, MapPriorOptions
@@ -263,6 +263,29 @@ def test_groups_of_views_find_what_the_whole_bank_finds(monkeypatch):
     assert float((by_groups.mean - whole.mean).square().mean() / whole.mean.var()) < 0.01
     # Neighbouring templates may change places.
     torch.testing.assert_close(by_groups.disagreement, whole.disagreement, atol=9.0, rtol=0)
+
+
+def test_candidates_without_weight_are_left_out_and_change_nothing(bank, particles, monkeypatch):
+    """Against all candidates refined and weighed; how many of them carry weight differs from particle to particle."""
+    _, images, sd, _ = particles
+    guide = guide_of(bank, sd, shift_range=1.0, shift_sd=0.5)
+    guide.search.widen(96)
+    guide.search.temperature = 1.5
+    weighed, weigh = [], posterior._weigh
+
+    def counted(bank, particles, prior, search, found, free):
+        weighed.append(found.template.numel())
+        return weigh(bank, particles, prior, search, found, free)
+
+    monkeypatch.setattr(posterior, '_weigh', counted)
+    found, few = guide(images, Context(1.0)), sum(weighed)
+    for name in ('NEGLIGIBLE', 'ROUGHLY'):
+        monkeypatch.setattr(posterior, name, 1e9)
+    every = guide(images, Context(1.0))
+    assert few < 0.3 * (sum(weighed) - few)
+    assert float((found.mean - every.mean).square().mean() / every.mean.var()) < 1e-4
+    torch.testing.assert_close(found.evidence, every.evidence, atol=0.02, rtol=0)
+    assert float((found.sd - every.sd).square().mean() / every.sd.square().mean()) < 1e-3
 
 
 def test_contrast_is_measured(bank):

@@ -3,6 +3,7 @@ amplitude, and how far the disagreement of its fold models tells the error."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,11 @@ from .support import Support
 # half-set FSC of 0.143 (Rosenthal and Henderson 2003).
 FRC_LIMIT = 0.5
 LARGEST_COUNT, LARGEST_BYTES, CHUNK = 300, 2**27, 32
+# Of a guided model: part of --minutes that judging it may take, fewest particles, questions to the library for each of
+# them and beside, and particles that tell what one costs.
+ASSESSING, FEWEST_COUNT, QUESTIONS, OTHER_QUESTIONS, TIMED = 0.25, 40, 3, 440, 8
+# Particles without which no limit that 5 % of them miss is known.
+FEWEST_JUDGED = 100
 # Amplitudes of outputs are not corrected by more than this factor: something else is wrong then.
 LARGEST_SLOPE = 2.0
 
@@ -43,7 +49,8 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
         what `CollapseCheck.measured` gives. signal: {gain, displacement (px), snr} of the particles. Of guided models
         also noise_in: what `noise_response` gives.
     """
-    positions = sample(pairs, members)
+    most = _affordable(model, pairs, members)
+    positions = sample(pairs, members, most)
     weights = blind_weights(model, pairs, positions)
     replicates = Replicates(pairs, members[0].settings.seed)
     answers = list(_answers(model, replicates, positions, weights))
@@ -51,7 +58,7 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     cut = resolution(grey.support.frc(), FRC_LIMIT, pairs.pixel_size, pairs.box)
     found = {
         **_errors(replicates, answers, grey, cut, pairs.pixel_size),
-        **_of_guided(model, pairs, positions, weights),
+        **_of_guided(model, pairs, positions, weights, most),
     }
     found['uncertainty']['measure'] = 'members' if len(model.members) > 1 else 'turn'
     signal = replicates.signal
@@ -146,23 +153,40 @@ def _errors(
     return {'uncertainty': told, 'shown': shown.measured()}
 
 
-def _of_guided(model: Model, pairs: Any, positions: Rows, weights: Images) -> dict[str, Json]:
+def _of_guided(model: Model, pairs: Any, positions: Rows, weights: Images, most: int) -> dict[str, Json]:
     """noise_in of a guided model."""
     if not model.guides:
         return {}
 
     context = _context(pairs).part
+    judged = max(FEWEST_JUDGED, noise_response.JUDGED * most // LARGEST_COUNT)
     unseen = _unseen(model, pairs, np.arange(len(pairs)))
-    limits, belonging = noise_response.thresholds(model, pairs, unseen, context)
+    limits, belonging = noise_response.thresholds(model, pairs, unseen, context, judged)
     found = noise_response.measure_noise_response(model, pairs, positions, weights, context, limits)
     return {'noise_in': {**found, 'belonging': belonging}}
 
 
-def sample(pairs: Any, members: Sequence[Any]) -> Rows:
+def _affordable(model: Model, pairs: Any, members: Sequence[Any]) -> int:
+    """Particles to judge a guided model on in a part of its --minutes; as many as one wants without them."""
+    minutes = members[0].settings.minutes
+    if not (model.guides and minutes):
+        return LARGEST_COUNT
+    some = np.arange(min(TIMED, len(pairs)))
+    particles, context = pairs.raw(some)[0], _context(pairs).part(some)
+    # The first question makes tables that all others use.
+    model.ask_all(particles[:2], context.part(slice(2)))
+    start = time.monotonic()
+    model.ask_all(particles, context)
+    question = (time.monotonic() - start) / len(some)
+    affordable = (ASSESSING * 60 * minutes * len(members) / question - OTHER_QUESTIONS) / QUESTIONS
+    return int(np.clip(affordable, FEWEST_COUNT, LARGEST_COUNT))
+
+
+def sample(pairs: Any, members: Sequence[Any], most: int = LARGEST_COUNT) -> Rows:
     """Positions int64 [n] of pairs that some fold model kept out of training, spread over them; no more than fit in
     memory."""
     positions = np.unique(np.concatenate([m.validation for m in members]))
-    most = min(LARGEST_COUNT, max(8, LARGEST_BYTES // (4 * (9 + len(members)) * pairs.box**2)))
+    most = min(most, max(8, LARGEST_BYTES // (4 * (9 + len(members)) * pairs.box**2)))
     return positions[evenly_spread(len(positions), most)]
 
 

@@ -15,19 +15,19 @@ JUDGED, FEW = 500, 20
 ACCEPTED = 0.95
 
 
-def thresholds(model, pairs, unseen, context_of):
+def thresholds(model, pairs, unseen, context_of, most=JUDGED):
     """({member: evidence that 95 % of the particles exceed which it never saw}, {member: their PValueCalibration, as a
     dictionary}), of members with enough of them.
 
     A member's own training particles have more evidence, since their noise is in its map. unseen: bool[len(pairs),
-    members].
+    members]. most: particles that are asked about, for each member.
     """
     least, belonging = {}, {}
     for k, member in enumerate(model.guides):
         rows = np.flatnonzero(unseen[:, k])
         if len(rows) < FEW:
             continue
-        rows = rows[evenly_spread(len(rows), JUDGED)]
+        rows = rows[evenly_spread(len(rows), most)]
         parts = np.array_split(rows, -(-len(rows) // CHUNK))
         scores = [model.ask(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
         evidence, _, _, misfit, match = np.concatenate(scores).T

@@ -34,9 +34,9 @@ class Sample:
     own: torch.Tensor | None
 
     @classmethod
-    def of(cls, guided, training):
-        """Up to 200 training particles of GuidedPairs, spread over the set."""
-        chosen = training[np.linspace(0, len(training) - 1, min(len(training), COUNT)).round().astype(int)]
+    def of(cls, guided, training, most=COUNT):
+        """Up to ``most`` training particles of GuidedPairs, spread over the set."""
+        chosen = training[evenly_spread(len(training), most)]
         own = None if guided.own is None else guided.own[chosen]
         found = guided.pairs.raw(chosen)[0], references(guided.pairs, chosen), own
         noisy, clean, own = (x if x is None else torch.from_numpy(x).to(guided.guide.device) for x in found)
@@ -60,7 +60,7 @@ def calibrate(guide, sample, candidates=None, contrast=None):
     """
     search = guide.search
     guide.calibrate(sample.noisy, sample.context, own=sample.own)
-    judged = sample.part(slice(None, None, max(1, len(sample.noisy) // JUDGED)))
+    judged = sample.part(evenly_spread(len(sample.noisy), max(20, len(sample.noisy) // 2)))
     search.contrast = contrast if contrast is not None else _contrast(guide, judged)
     judged = _replicates(guide, judged)
     search.spread = 1.0

@@ -6,168 +6,45 @@ shifts of a pair move its opinion along.
 
 import hashlib
 import json
-import os
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from ..data.image_state import CtfState, of_particles, require_known
+from ..data.sampling import evenly_spread
 from ..data.tensors import write_tensors
 from ..errors import InputError
-from ..files import atomic, file_digest, flush_to_disk, read_state, write_state
+from ..files import atomic, file_digest, read_state, write_state
 from ..settings.base import flag
-from .calibration import Sample, calibrate, threshold
+from . import preparation
+from .calibration import JUDGED, Sample, calibrate, threshold
+from .guided_pairs import EMPTY_FRACTION, GuidedPairs
 from .map_prior import Context, MapPrior, MapPriorOptions
 from .posterior import Search
 from .sources import bank_of, maps_of
 
-EMPTY_FRACTION = 0.1
-CHUNK = 64
-SCORES = 5  # of ImagePosterior.scores
-DONE, BANK, OPINIONS = 'guide.json', 'guide.safetensors', 'opinions.npy'
-
-
-class GuidedPairs:
-    """ReferencePairs with opinions. Positions from len(pairs) on are empty: noise, and the grey of an empty image.
-
-    ``read`` gives particles as [n, 4, N, N] (particle, mean, s.d., presence), references as [n, N, N].
-    """
-
-    def __init__(self, pairs, guide, path, seed, wanted, own=None):
-        """path: file of the opinions. wanted: positions that need one. own: int64[len(pairs)], the template made from
-        each particle, -1 for none."""
-        self.pairs, self.guide, self.seed, self.own = pairs, guide, seed, own
-        empty = np.arange(len(pairs), len(pairs) + max(8, round(EMPTY_FRACTION * len(wanted))))
-        self.empty, self.wanted = empty, np.append(wanted, empty)
-        self._place = np.full(len(pairs) + len(empty), -1)
-        self._place[self.wanted] = np.arange(len(self.wanted))
-        self._path = path
-        self._context: Context | None = None
-        # Known once ``prepare`` or ``recall`` has run.
-        self._opinions: Any = None
-        self.present: Any = None
-        self.scores: Any = None
-
-    def __getattr__(self, name):
-        # Whatever else is asked is answered by the pairs themselves.
-        return getattr(self.pairs, name)
-
-    def __len__(self):
-        return len(self.pairs)
-
-    def prepare(self, job, fabric):
-        """Ask the guide about every wanted particle and every empty image; written to disk as they come. Each process
-        asks about its share and knows all in the end."""
-        count, n, s = len(self.wanted), self.pairs.box, self.pairs.scale
-        if fabric.is_global_zero:
-            np.lib.format.open_memmap(self._path, 'w+', np.float16, (count, 2, n, n)).flush()
-            reserve(self._path)
-        fabric.barrier()
-        opinions = np.lib.format.open_memmap(self._path, 'r+')
-        present, scores = torch.zeros(count), torch.zeros(count, SCORES)
-        share = np.array_split(np.arange(count), fabric.world_size)[fabric.global_rank]
-        with job.progress(len(share), 'asking the bank') as bar:
-            for rows in np.array_split(share, range(CHUNK, len(share), CHUNK)):
-                found = self._ask(self.wanted[rows])
-                channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
-                opinions[rows] = channels[:, :2].cpu().numpy()
-                present[rows], scores[rows] = found.present.cpu(), torch.from_numpy(found.scores())
-                bar.update(len(rows))
-        opinions.flush()
-        flush_to_disk(self._path)
-        # What the other processes found is zero here. Once all have it, all have written their opinions.
-        present, scores = (fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores))
-        self.recall({'present': present, 'scores': scores})
-
-    def recall(self, tensors):
-        """Opinions that lie on disk, of this run or an earlier one."""
-        self._opinions = np.load(self._path, mmap_mode='r')
-        self.present, self.scores = tensors['present'].numpy(), tensors['scores'].numpy()
-
-    def scores_of(self, positions):
-        """float32[n, 5], as ImagePosterior.scores."""
-        return self.scores[self._place[positions]]
-
-    def _ask(self, positions):
-        noisy, own = torch.from_numpy(self._particles(positions)).to(self.guide.device), None
-        if self.own is not None:
-            own = torch.from_numpy(np.append(self.own, -np.ones(len(self.empty), int))[positions]).to(noisy.device)
-        return self.guide(noisy, self.context(positions), own)
-
-    def context(self, positions):
-        """Context of particles; an empty image borrows that of a particle."""
-        if self._context is None:
-            # Once for the whole set: a table of 80,000 rows takes seconds to parse.
-            self._context = Context.of(self.pairs.particles, self.pairs.rows, self.pairs.box)
-        return self._context.part(positions % len(self.pairs))
-
-    def _particles(self, positions):
-        """float32[n, N, N] in particle grey."""
-        out = np.empty((len(positions), self.pairs.box, self.pairs.box), np.float32)
-        real = positions < len(self.pairs)
-        if real.any():
-            out[real] = self.pairs.raw(positions[real])[0]
-        for i in np.flatnonzero(~real):
-            out[i] = self.guide.noise(1, self.seed * 1000003 + int(positions[i]))[0].cpu()
-        out[~real] += self.pairs.scale.gain * self.guide.bank.background + self.pairs.scale.offset
-        return out
-
-    @property
-    def map_prior(self):
-        """What the network knows of the map."""
-        return self.guide
-
-    def assemble(self, gathered, positions):
-        """(particles with opinions float32[n, 4, N, N], references [n, 1, N, N])."""
-        noisy, clean = gathered
-        return noisy, clean[:, None]
-
-    def gather(self, positions):
-        """(particles with opinions float32[n, 4, N, N], references [n, N, N])."""
-        positions = np.asarray(positions)
-        s, real, places = self.pairs.scale, positions < len(self.pairs), self._place[positions]
-        shape = (len(positions), self.pairs.box, self.pairs.box)
-        noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        if real.any():
-            gathered = tuple(torch.from_numpy(x) for x in self.pairs.gather(positions[real]))
-            noisy[real], clean[real] = (x[:, 0].numpy() for x in self.pairs.assemble(gathered, positions[real]))
-        if not real.all():
-            noisy[~real] = (self._particles(positions[~real]) - s.mean) / s.sd
-            clean[~real] = s.unit_scale * self.guide.bank.background + s.unit_offset
-        present = np.broadcast_to(self.present[places][:, None, None], shape)
-        opinions = self._opinions[places].astype(np.float32)
-        return np.stack([noisy, opinions[:, 0], opinions[:, 1], present], 1).astype(np.float32), clean
-
-
-def reserve(path):
-    """Give a sparse file its space on disk now: where it is missing later, writing to a memory map kills the process
-    without a word. OSError when there is too little."""
-    with open(path, 'r+b') as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as e:
-            raise OSError(e.errno, f'{size / 1e9:.1f} GB are needed: {e.strerror}', str(path)) from e
+DONE, BANK, OPINIONS, PREPARATION = 'guide.json', 'guide.safetensors', 'opinions.npy', 'preparation.json'
 
 
 def build(job, member, fabric):
     """GuidedPairs of a member: its guide, calibrated on its training particles only, and the opinions. Those of an
-    interrupted run are taken up again. All processes of the run call it."""
+    interrupted run are taken up again. All processes of the run call it.
+
+    Where the clock rules, only as much is prepared as fits: ``training`` and ``validation`` of the result are the
+    member's, or a part of them.
+    """
     settings, pairs = member.settings, member.pairs
     folder = job.output(member.place or '.')
     folder.mkdir(parents=True, exist_ok=True)
-    bank, own, source = bank_of(settings, pairs, member, job, fabric.device)
-    guide = MapPrior(
-        bank,
-        pairs.scale.gain,
-        torch.ones(bank.plane.radius + 1, device=fabric.device),
-        Search(),
-        _options(settings, pairs, member.training),
-    )
+    how = fabric.broadcast(_preparation(job, member, folder, fabric.device) if fabric.is_global_zero else None)
+    member = _part_of(member, how)
+    bank, own, source = bank_of(replace(settings, bank_size=how.templates), pairs, member, job, fabric.device)
     wanted = np.sort(np.append(member.training, member.validation))
+    guide = _guide(member, bank, fabric.device)
     guided = GuidedPairs(pairs, guide, folder / OPINIONS, settings.seed, wanted, own)
+    guided.training, guided.validation, guided.preparation = member.training, member.validation, how
     job.say(f'bank of {len(bank)} projections ({source}), {len(bank.basis)} components')
     identity = _identity(member, bank)
     kept = fabric.broadcast(_kept(folder, identity, job) if fabric.is_global_zero else None)
@@ -186,11 +63,74 @@ def build(job, member, fabric):
     return guided
 
 
+def _guide(member, bank, device):
+    """A MapPrior that knows nothing of the particles yet."""
+    options = _options(member.settings, member.pairs, member.training)
+    return MapPrior(bank, member.pairs.scale.gain, torch.ones(bank.plane.radius + 1, device=device), Search(), options)
+
+
+def _part_of(member, how):
+    """The member with as many of its particles as a Preparation asks about."""
+    training, validation = member.training, member.validation
+    if how.particles is None:
+        return member
+    share = how.particles / (len(training) + len(validation))
+    fewer = [x[evenly_spread(len(x), max(2, round(share * len(x))))] for x in (training, validation)]
+    return replace(member, training=fewer[0], validation=fewer[1])
+
+
+def _preparation(job, member, folder, device):
+    """The Preparation of a member, said: all that is wanted, or what fits into --minutes; or an interrupted run's."""
+    settings, wanted = member.settings, len(member.training) + len(member.validation)
+    whole = preparation.Preparation(settings.bank_size, None, candidates=settings.candidates)
+    if not settings.minutes:
+        return whole
+    kept = read_state(folder / PREPARATION) if settings.resume and (folder / PREPARATION).exists() else None
+    if kept is not None:
+        return preparation.Preparation(**kept)
+    template, question = _pilot(job, member, device)
+    asked = round(wanted * (1 + EMPTY_FRACTION)) + 2 * JUDGED
+    how = preparation.fitting(60 * settings.minutes, settings.bank_size, asked, settings.candidates, template, question)
+    job.say(
+        f'preparing the map prior takes about {how.seconds:.0f} s: {how.templates} templates, '
+        f'{wanted if how.particles is None else how.particles} of {wanted} particles'
+    )
+    if how.templates < whole.templates or how.particles is not None:
+        minutes = preparation.needed(whole.templates, asked, template, question)
+        job.say(
+            f'{settings.minutes:.3g} minutes are not enough for all {whole.templates} templates and particles; about '
+            f'{minutes:.0f} for this fold model would be, and tell finer differences of the view'
+        )
+    write_state(folder / PREPARATION, how.as_dict())
+    return how
+
+
+def _pilot(job, member, device):
+    """Seconds for a template and for a question to a small library, here and now."""
+    settings, pairs, found = member.settings, member.pairs, {}
+    size = min(preparation.PILOT, settings.bank_size)
+
+    def make():
+        found['library'] = bank_of(replace(settings, bank_size=size), pairs, member, job, device)[0]
+
+    template = preparation.timed(make) / size
+    guide = _guide(member, found['library'], device)
+    some = member.training[evenly_spread(len(member.training), preparation.PILOT_PARTICLES)]
+    noisy = torch.from_numpy(pairs.raw(some)[0]).to(device)
+    guide.spectrum = guide.noise_spectrum(guide.plane.vectors(noisy).abs() ** 2)
+    context = Context.of(pairs.particles, pairs.rows[some], pairs.box)
+    # The first question makes tables that all others use.
+    guide(noisy[:2], context.part(slice(2)))
+    return template, preparation.timed(lambda: guide(noisy, context)) / len(some)
+
+
 def _ask_everything(job, member, guided, folder, identity, fabric):
     """Calibrate the guide, let it look at every particle, and keep what it found."""
     settings, guide = member.settings, guided.guide
     if fabric.is_global_zero:
-        calibrate(guide, Sample.of(guided, member.training), settings.candidates, settings.contrast_spread)
+        how = guided.preparation
+        sample = Sample.of(guided, member.training, how.calibrated)
+        calibrate(guide, sample, how.candidates, settings.contrast_spread)
     description, spectrum = fabric.broadcast((guide.description(), guide.spectrum.cpu()))
     guide.recall(description, spectrum.to(fabric.device))
     job.say(

@@ -40,7 +40,8 @@ class Candidates:
 
     def rows(self, rows, count):
         """The first ``count`` candidates of some of the particles."""
-        return Candidates(**{k: v if v is None else v[rows, :count] for k, v in vars(self).items()})
+        parts: dict[str, Any] = {k: v if v is None else v[rows, :count] for k, v in vars(self).items()}
+        return Candidates(**parts)
 
     @classmethod
     def joined(cls, parts):

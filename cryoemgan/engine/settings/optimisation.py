@@ -95,7 +95,8 @@ class Length:
     )
     minutes: float | None = option(
         None,
-        'Length: minutes of wall time for training, reading included. The schedule '
+        'Length: minutes of wall time for training, reading and the preparation of a guided network included, which '
+        'asks about fewer particles and templates where time is short. The schedule '
         'follows the clock, so two such runs differ slightly.',
         gt=0,
         label='Minutes',

@@ -9,7 +9,7 @@ from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.inference.model import Model
-from cryoemgan.engine.posterior.dataset import GuidedPairs, reserve
+from cryoemgan.engine.posterior.guided_pairs import GuidedPairs, reserve
 from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train

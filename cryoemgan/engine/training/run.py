@@ -24,6 +24,7 @@ from ..settings.pairs import Augmentation
 from ..settings.train import Train
 from ..shapes import Json, Rows
 from . import checkpoints
+from . import loop as timing
 from .batches import Batches, group_of_rows
 from .interfaces import FreshSource, TrainingPairs
 from .loading import read
@@ -78,10 +79,12 @@ def train_fold_models(tasks: Sequence[FoldTask], job: Job, fabric: Fabric) -> di
 def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
     if len(task.all_names) > 1:
         job.say(f'fold model {task.name}: {len(task.training)} training pairs')
+    start = timing.clock()
     if task.settings.network == 'guided':
         task = _guided(task, job, fabric)
     folder = job.output(task.place + 'checkpoints')
-    checkpoint, seconds = task.checkpoint, 0.0
+    # --minutes are those of a person: preparing counts.
+    checkpoint, seconds = task.checkpoint, timing.clock() - start
     batch_size = checkpoint['batch_size'] if checkpoint else task.settings.batch_size
     while True:
         loop = _loop(task, job, fabric, folder, batch_size, checkpoint, seconds)
@@ -103,7 +106,8 @@ def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
 def _guided(task: FoldTask, job: Job, fabric: Fabric) -> FoldTask:
     """The task with pairs that know their posterior, and with empty images."""
     pairs = dataset.build(job, task, fabric)
-    return replace(task, pairs=pairs, training=np.append(task.training, pairs.empty))
+    training = np.append(pairs.training, pairs.empty)
+    return replace(task, pairs=pairs, training=training, validation=pairs.validation)
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -147,6 +151,8 @@ def _loop(
     )
     if checkpoint:
         loop.restore(checkpoint, seconds)
+    else:
+        loop.seconds = seconds
     return loop
 
 

@@ -1,0 +1,202 @@
+"""Training pairs of a guided network: every particle comes with what the map prior says of it, and some are empty."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..files import flush_to_disk
+from .map_prior import Context
+
+EMPTY_FRACTION = 0.1
+CHUNK = 64
+SCORES = 5  # of ImagePosterior.scores
+
+
+class GuidedPairs:
+    """ReferencePairs with opinions. Positions from len(pairs) on are empty: noise, and the grey of an empty image.
+
+    ``read`` gives particles as [n, 4, N, N] (particle, mean, s.d., presence), references as [n, N, N].
+    """
+
+    def __init__(self, pairs, guide, path, seed, wanted, own=None):
+        """path: file of the opinions. wanted: positions that need one. own: int64[len(pairs)], the template made from
+        each particle, -1 for none."""
+        self.pairs, self.guide, self.seed, self.own = pairs, guide, seed, own
+        empty = np.arange(len(pairs), len(pairs) + max(8, round(EMPTY_FRACTION * len(wanted))))
+        self.empty, self.wanted = empty, np.append(wanted, empty)
+        self._place = np.full(len(pairs) + len(empty), -1)
+        self._place[self.wanted] = np.arange(len(self.wanted))
+        self._path = path
+        self._context: Context | None = None
+        self.training, self.validation, self.preparation = wanted, wanted[:0], None
+        # Known once ``prepare`` or ``recall`` has run.
+        self._opinions: Any = None
+        self.present: Any = None
+        self.scores: Any = None
+
+    # What is asked of all pairs, the pairs themselves answer.
+
+    @property
+    def kind(self):
+        """'references'."""
+        return self.pairs.kind
+
+    @property
+    def box(self):
+        """px"""
+        return self.pairs.box
+
+    @property
+    def pixel_size(self):
+        """A"""
+        return self.pairs.pixel_size
+
+    @property
+    def scale(self):
+        """PairScale of the set."""
+        return self.pairs.scale
+
+    @property
+    def target_noise(self):
+        """Variance of the noise in the targets: none."""
+        return self.pairs.target_noise
+
+    @property
+    def gains(self):
+        """Particles are not whitened: None."""
+        return self.pairs.gains
+
+    @property
+    def particles(self):
+        """ParticleTable of the noisy particles."""
+        return self.pairs.particles
+
+    @property
+    def references(self):
+        """ParticleTable of the references."""
+        return self.pairs.references
+
+    @property
+    def rows(self):
+        """Rows of `particles` that the positions stand for."""
+        return self.pairs.rows
+
+    @property
+    def ctf(self):
+        """What the references hold of the CTF."""
+        return self.pairs.ctf
+
+    def half_sets(self):
+        """As `ReferencePairs.half_sets`."""
+        return self.pairs.half_sets()
+
+    def own_half_maps(self):
+        """As `ReferencePairs.own_half_maps`."""
+        return self.pairs.own_half_maps()
+
+    def names(self, positions):
+        """As `ReferencePairs.names`."""
+        return self.pairs.names(positions)
+
+    def raw(self, positions):
+        """As `ReferencePairs.raw`."""
+        return self.pairs.raw(positions)
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def prepare(self, job, fabric):
+        """Ask the guide about every wanted particle and every empty image; written to disk as they come. Each process
+        asks about its share and knows all in the end."""
+        count, n, s = len(self.wanted), self.pairs.box, self.pairs.scale
+        if fabric.is_global_zero:
+            np.lib.format.open_memmap(self._path, 'w+', np.float16, (count, 2, n, n)).flush()
+            reserve(self._path)
+        fabric.barrier()
+        opinions = np.lib.format.open_memmap(self._path, 'r+')
+        present, scores = torch.zeros(count), torch.zeros(count, SCORES)
+        share = np.array_split(np.arange(count), fabric.world_size)[fabric.global_rank]
+        with job.progress(len(share), 'asking the bank') as bar:
+            for rows in np.array_split(share, range(CHUNK, len(share), CHUNK)):
+                found = self._ask(self.wanted[rows])
+                channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
+                opinions[rows] = channels[:, :2].cpu().numpy()
+                present[rows], scores[rows] = found.present.cpu(), torch.from_numpy(found.scores())
+                bar.update(len(rows))
+        opinions.flush()
+        flush_to_disk(self._path)
+        # What the other processes found is zero here. Once all have it, all have written their opinions.
+        present, scores = (fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores))
+        self.recall({'present': present, 'scores': scores})
+
+    def recall(self, tensors):
+        """Opinions that lie on disk, of this run or an earlier one."""
+        self._opinions = np.load(self._path, mmap_mode='r')
+        self.present, self.scores = tensors['present'].numpy(), tensors['scores'].numpy()
+
+    def scores_of(self, positions):
+        """float32[n, 5], as ImagePosterior.scores."""
+        return self.scores[self._place[positions]]
+
+    def _ask(self, positions):
+        noisy, own = torch.from_numpy(self._particles(positions)).to(self.guide.device), None
+        if self.own is not None:
+            own = torch.from_numpy(np.append(self.own, -np.ones(len(self.empty), int))[positions]).to(noisy.device)
+        return self.guide(noisy, self.context(positions), own)
+
+    def context(self, positions):
+        """Context of particles; an empty image borrows that of a particle."""
+        if self._context is None:
+            # Once for the whole set: a table of 80,000 rows takes seconds to parse.
+            self._context = Context.of(self.pairs.particles, self.pairs.rows, self.pairs.box)
+        return self._context.part(positions % len(self.pairs))
+
+    def _particles(self, positions):
+        """float32[n, N, N] in particle grey."""
+        out = np.empty((len(positions), self.pairs.box, self.pairs.box), np.float32)
+        real = positions < len(self.pairs)
+        if real.any():
+            out[real] = self.pairs.raw(positions[real])[0]
+        for i in np.flatnonzero(~real):
+            out[i] = self.guide.noise(1, self.seed * 1000003 + int(positions[i]))[0].cpu()
+        out[~real] += self.pairs.scale.gain * self.guide.bank.background + self.pairs.scale.offset
+        return out
+
+    @property
+    def map_prior(self):
+        """What the network knows of the map."""
+        return self.guide
+
+    def assemble(self, gathered, positions):
+        """(particles with opinions float32[n, 4, N, N], references [n, 1, N, N])."""
+        noisy, clean = gathered
+        return noisy, clean[:, None]
+
+    def gather(self, positions):
+        """(particles with opinions float32[n, 4, N, N], references [n, N, N])."""
+        positions = np.asarray(positions)
+        s, real, places = self.pairs.scale, positions < len(self.pairs), self._place[positions]
+        shape = (len(positions), self.pairs.box, self.pairs.box)
+        noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        if real.any():
+            gathered = tuple(torch.from_numpy(x) for x in self.pairs.gather(positions[real]))
+            noisy[real], clean[real] = (x[:, 0].numpy() for x in self.pairs.assemble(gathered, positions[real]))
+        if not real.all():
+            noisy[~real] = (self._particles(positions[~real]) - s.mean) / s.sd
+            clean[~real] = s.unit_scale * self.guide.bank.background + s.unit_offset
+        present = np.broadcast_to(self.present[places][:, None, None], shape)
+        opinions = self._opinions[places].astype(np.float32)
+        return np.stack([noisy, opinions[:, 0], opinions[:, 1], present], 1).astype(np.float32), clean
+
+
+def reserve(path):
+    """Give a sparse file its space on disk now: where it is missing later, writing to a memory map kills the process
+    without a word. OSError when there is too little."""
+    with open(path, 'r+b') as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as e:
+            raise OSError(e.errno, f'{size / 1e9:.1f} GB are needed: {e.strerror}', str(path)) from e

@@ -88,6 +88,19 @@ class GuidedPairs:
         """What the references hold of the CTF."""
         return self.pairs.ctf
 
+    @property
+    def shows_ctf(self):
+        """Whether the network sees the CTF besides."""
+        return self.pairs.shows_ctf
+
+    def who(self, positions):
+        """As `ReferencePairs.who`."""
+        return self.pairs.who(positions)
+
+    def kin(self):
+        """As `ReferencePairs.kin`."""
+        return self.pairs.kin()
+
     def half_sets(self):
         """As `ReferencePairs.half_sets`."""
         return self.pairs.half_sets()

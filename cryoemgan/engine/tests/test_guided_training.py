@@ -14,6 +14,7 @@ from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests import toypairs
+from cryoemgan.engine.training.interfaces import TrainingPairs
 from cryoemgan.engine.training.pairs import ReferencePairs
 
 pytestmark = pytest.mark.slow
@@ -70,3 +71,9 @@ def test_table_is_parsed_once_for_all_chunks(toys, monkeypatch):
     for positions in np.array_split(np.arange(len(pairs)), 5):
         assert guided.context(positions).pixel_size == pairs.pixel_size
     assert len(parsed) == 1
+
+
+def test_guided_pairs_answer_all_that_training_asks():
+    asked = {name for name in vars(TrainingPairs) if not name.startswith('_')}
+    assert asked
+    assert {name for name in asked if not hasattr(GuidedPairs, name)} == set()

@@ -271,3 +271,19 @@ def test_stacks_of_other_formats_are_converted(tmp_path, ending):
     table = ParticleTable.read(tmp_path / 'run' / 'p.star')
     np.testing.assert_allclose(table.images().read([0, 1, 2]), images[[3, 1, 4]], atol=1e-6)
     assert table.names() == [f'{n}@{foreign.removesuffix(":mrcs")}' for n in (4, 2, 5)]
+
+
+@pytest.mark.parametrize('value', [None, float('nan')])
+def test_an_unknown_defocus_is_refused_by_its_row(particles, tmp_path, value):
+    """NULL in the database of an object, which is what becomes of NaN there, too, was a TypeError."""
+    changed = SetOfParticles(filename=str(tmp_path / 'changed.sqlite'))
+    changed.copyInfo(particles)
+    for number, item in enumerate(particles.iterItems()):
+        item = item.clone()
+        if number == 2:
+            item.getCTF()._defocusU.set(value)
+        changed.append(item)
+    changed.write()
+    convert.write_particles(changed, tmp_path / 'p.star')
+    with pytest.raises(InputError, match="_rlnDefocusU.*row 3.*'none' is not a number"):
+        ParticleTable.read(tmp_path / 'p.star').ctf()

@@ -1,6 +1,8 @@
 """MRC files as others write them: byte orders, stamps, bytes without a sign, and what is no MRC file."""
 
 import gzip
+import shutil
+import subprocess
 
 import mrcfile
 import numpy as np
@@ -140,3 +142,15 @@ def test_names_of_scipion_and_of_single_files(tmp_path, images):
 def test_image_numbers_from_zero_are_explained(tmp_path):
     with pytest.raises(InputError, match='row 1 .*image numbers start at 1, this one is 0'):
         table(tmp_path, ['000000@p.mrcs', '000001@p.mrcs'])
+
+
+@pytest.mark.skipif(not shutil.which('relion_image_handler'), reason='RELION is not installed')
+@pytest.mark.parametrize('changes', [[(STAMP, b'\x44\0')], [(STAMP, b'\0\0'), (MAP, b'\0\0\0\0')]])
+def test_relion_reads_the_same(tmp_path, images, changes):
+    """Headers as RELION 3.1.3 takes them."""
+    with mrcfile.new(tmp_path / 'a.mrc', images[0]):
+        pass
+    path = patched(tmp_path / 'a.mrc', *changes)
+    words = ['relion_image_handler', '--i', path, '--o', tmp_path / 'b.mrc', '--multiply_constant', '1']
+    subprocess.run([str(w) for w in words], check=True, capture_output=True)
+    np.testing.assert_array_equal(np.squeeze(mrcfile.read(tmp_path / 'b.mrc')), read(path, 1)[0])

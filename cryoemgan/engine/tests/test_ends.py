@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from cryoemgan.engine.data.stack_writer import ResumableStack
 from cryoemgan.engine.data.table import ParticleTable
 
 from . import test_project, toypairs
-from .test_going_on import data, options  # noqa: F401
+from .test_going_on import data, options, without_time  # noqa: F401
 from .test_resume import ENVIRONMENT
 
 
@@ -139,6 +140,24 @@ def test_a_training_can_become_longer_not_shorter(tmp_path, capsys, one_thread):
     assert main([*command, '--iterations', '4', '--resume', '--cross-fit', 'folds']) == 2
     assert 'cross-fit' in capsys.readouterr().err
     assert main([*command, '--iterations', '4', '--resume']) == 0
+
+
+def test_a_disk_that_fills_while_a_stack_is_written(tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    particles, _ = toypairs.pairs(tmp_path, count=40, box=32)
+    command = ['filter', '--particles', str(particles), '--method', 'nlm', '--threads', '1', '--batch-size', '5']
+    size = particles.with_suffix('.mrcs').stat().st_size
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+
+    status, said = engine(*command, '--output', str(tmp_path / 'o'), preexec_fn=limited)
+    assert status == 1
+    assert 'Traceback' not in said
+    assert not (tmp_path / 'o/summary.json').exists()
+    assert main([*command, '--output', str(tmp_path / 'o'), '--resume']) == 0
+    assert main([*command, '--output', str(tmp_path / 'whole')]) == 0
+    assert without_time(tmp_path / 'o/denoised.mrcs') == without_time(tmp_path / 'whole/denoised.mrcs')
 
 
 def test_sorting_of_few_particles_ends_in_a_sentence(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A run killed at any moment and resumed ends bit for bit like the unbroken one; damaged or other input is refused."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -92,6 +93,22 @@ def test_killed_and_resumed_equals_unbroken(tmp_path, data, unbroken, evaluation
     for row in (one := rows(folder)) + (other := rows(unbroken)):
         del row['seconds']
     assert one == other
+
+
+def test_the_end_of_a_queues_time_saves_the_state(tmp_path, data, unbroken):
+    """SIGTERM: the iteration ends, a checkpoint is written, and one sentence says how to go on."""
+    folder = tmp_path / 'o'
+    process = subprocess.Popen(command(folder, data), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    metrics, deadline = folder / 'metrics.csv', time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and len(metrics.read_text().splitlines()) > 1):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1].splitlines()[-1]
+    assert process.returncode == 1
+    found = re.match(r'cryoemgan: stopped after iteration (\d+), the state is saved.*--resume goes on', said)
+    assert checkpoints.load(folder / 'checkpoints')['iteration'] == int(found[1])
+    train(folder, data, resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(weights(folder).values(), weights(unbroken).values()))
 
 
 def test_full_disk_is_told_in_one_sentence(tmp_path, data):

@@ -198,10 +198,12 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
         self.info(f'{name}: {count} particles')
 
     def _filled(self, suffix, particles, result, ctf=None):
-        """A new set: ``particles`` with the images of a verb's table (ctf: see results); RuntimeError if any lack."""
+        """A new set: ``particles`` with the images of a verb's table (ctf: see results); RuntimeError if any lack
+        that the run did not leave out."""
         output = self._createSetOfParticles(suffix)
-        missing = fill_particles(output, particles, result, ctf)
-        if missing:
+        # Bad images that the user has left out are no sign of an unfinished run.
+        missing = fill_particles(output, particles, result, ctf) - len(self.readSummary().get('left_out', []))
+        if missing > 0:
             raise RuntimeError(
                 f'{missing} particles are not in {result.path}: the run is not complete. Restart this protocol.'
             )

@@ -4,15 +4,13 @@ import json
 import os
 
 import numpy as np
-import pytest
 
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.protocols.train_form import GUIDED
-from cryoemgan.tests.workflow import ProjectTest
-
-pytestmark = pytest.mark.slow
+from cryoemgan.tests.workflow import ProjectTest, slow
 
 
+@slow
 class TestGuided(ProjectTest):
     """project -> train (network: guided) -> denoise -> audit."""
 

@@ -3,14 +3,11 @@
 import json
 import os
 
-import pytest
-
-from cryoemgan.tests.workflow import ProjectTest
+from cryoemgan.tests.workflow import ProjectTest, slow
 from cryoemgan.viewers import ReportViewer
 
-pytestmark = pytest.mark.slow
 
-
+@slow
 class TestReport(ProjectTest):
     """denoise and sort"""
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import mrcfile
 import numpy as np
-import pytest
 import pyworkflow as pw
 from pwem.objects import SetOfClasses3D, SetOfParticles, Volume
 from pwem.protocols import EMProtocol, ProtImportParticles, ProtImportVolumes
@@ -13,9 +12,7 @@ from pwem.protocols import EMProtocol, ProtImportParticles, ProtImportVolumes
 from cryoemgan import viewers
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.tests import data
-from cryoemgan.tests.workflow import ProjectTest
-
-pytestmark = pytest.mark.slow
+from cryoemgan.tests.workflow import ProjectTest, slow
 
 
 class MakeClasses(EMProtocol):
@@ -53,6 +50,7 @@ def images(particles):
     return found
 
 
+@slow
 class TestMaps(ProjectTest):
     """References of half maps and of 3D classes."""
 
@@ -150,9 +148,10 @@ class TestMaps(ProjectTest):
         np.testing.assert_allclose(found, truth, atol=1e-6)
         # Scipion sorts by it.
         first = next(self.of_one.outputReferences.iterItems(orderBy='_cryoemganCorrelation'))
-        assert first.getAttributeValue('_cryoemganCorrelation') == pytest.approx(truth.min(), abs=1e-6)
+        assert abs(first.getAttributeValue('_cryoemganCorrelation') - truth.min()) < 1e-6
 
 
+@slow
 class TestSimulation(ProjectTest):
     """simulate -> filter -> cluster -> originals."""
 
@@ -189,7 +188,7 @@ class TestSimulation(ProjectTest):
         noisy, clean = images(run.outputParticles), images(run.outputClean)
         noise = np.stack([noisy[i] - clean[i] for i in noisy])
         signal = np.stack(list(clean.values()))
-        assert signal.var() / noise.var() == pytest.approx(2, rel=0.15)
+        assert abs(signal.var() / noise.var() - 2) < 0.3
         assert {i.getClassId() for i in run.outputParticles} == {1, 2}
         assert run.outputParticles.hasAlignmentProj()
 
@@ -200,7 +199,7 @@ class TestSimulation(ProjectTest):
             **{'source': 2, 'count': 5, 'box': 32, 'numberOfThreads': 1},
         )
         self.assertSetSize(run.outputParticles, 5)
-        assert run.outputParticles.getSamplingRate() == pytest.approx(6)
+        assert abs(run.outputParticles.getSamplingRate() - 6) < 1e-6
 
     def test_filtered_set(self):
         clean, noisy, found = (

@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
-import pytest
 import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from cryoemgan.tests import data
+
+try:
+    import pytest
+
+    slow = pytest.mark.slow
+except ImportError:
+    # Scipion's own runner of tests needs no pytest.
+    def slow(cls):
+        return cls
 
 
 class ProjectTest(BaseTest):
@@ -57,7 +65,7 @@ class ProjectTest(BaseTest):
             # Its folder is gone when the tests end.
             log = Path(protocol.getStderrLog())
             said = log.read_text()[-9000:] if log.exists() else 'no log was written'
-            pytest.fail(f'{protocol.getRunName()}: {protocol.getErrorMessage()} {said}')
+            raise AssertionError(f'{protocol.getRunName()}: {protocol.getErrorMessage()} {said}')
         return protocol
 
     @classmethod

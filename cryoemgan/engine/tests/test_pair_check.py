@@ -129,7 +129,7 @@ X, Y, Z = (np.diag([1.0 - 2 * (k == axis) for k in range(3)]) for axis in range(
         (lambda s: {'shifts': s.shifts / PIXEL}, 'pixels where the table says Angstrom'),
         (lambda s: {'shifts': s.shifts * PIXEL}, 'Angstrom where the table says pixels'),
         (lambda s: {'shifts': s.shifts * 2}, '0.5 times as large'),
-        (lambda s: {'shifts': s.shifts - s.matrices[:, :2] @ [3.0, -2.0, 1.0]}, r'centre lies \(-3, 2, -1\) px off'),
+        (lambda s: {'shifts': s.shifts - s.matrices[:, :2] @ [3.0, -2.0, 1.0]}, r'moved by \(-3, 2, -1\) px'),
     ],
 )
 def test_a_mistake_of_geometry_is_named_for_certain(table, named):

@@ -155,7 +155,10 @@ class _Examination:
         if moves is not None:
             where = ', '.join(f'{v:.0f}' for v in moves.mean(0))
             shifts = given.shifts - np.einsum('nij,nj->ni', np.asarray(given.matrices)[:, :2], moves)
-            self.add(f'a map whose centre lies ({where}) px off', replace(given, kind='centre', shifts=shifts))
+            self.add(
+                f'the map moved by ({where}) px along x, y, z (its centre is not that of its box)',
+                replace(given, kind='centre', shifts=shifts),
+            )
 
     def verdict(self) -> Verdict:
         """What follows."""

@@ -18,6 +18,8 @@ PICTURES = Path(__file__).resolve().parent / 'pictures'
 SIZE, DISPLAY = (1280, 800), ':97'
 # Tab of a form that is photographed, where it is not the first.
 TABS = {'walkthrough_select': 1}
+# The picture of the project's own window.
+FIRST = 'walkthrough_project'
 
 
 def main():
@@ -120,10 +122,14 @@ class Camera:
         self._root.after(self.WAIT, lambda: self._shoot(name, rest))
         opens()
 
-    def _shoot(self, name, rest):
+    def _shoot(self, name, rest, waited=0):
         windows = [
             w for w in _descendants(self._root, tkinter.Toplevel) if w.winfo_viewable() and w.winfo_width() > 100
         ]
+        if not windows and name != FIRST and waited < 20:
+            # A busy machine: the window is still to come.
+            self._root.after(1000, lambda: self._shoot(name, rest, waited + 1))
+            return
         newest = windows[-1] if windows else self._root
         newest.lift()
         if newest is not self._root:

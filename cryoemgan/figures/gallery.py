@@ -194,7 +194,9 @@ def _mosaic(titles, stacks, captions, contrast):
 def thumbnail(image, size, limits=None):
     """An image as a small PIL picture, scaled between limits (low, high), its own 0.5 and 99.5 percentiles if None."""
     low, high = np.percentile(image, [0.5, 99.5]) if limits is None else limits
-    grey = np.clip((image - low) / max(high - low, 1e-12), 0, 1) * 255
+    # A constant image (a network that shows nothing for noise) is grey, not black.
+    flat = high - low < 1e-12
+    grey = np.full(image.shape, 128.0) if flat else np.clip((image - low) / (high - low), 0, 1) * 255
     # Pictures have their first line at the top, images of particles at the bottom.
     return Image.fromarray(grey.astype(np.uint8)[::-1]).resize((size, size), Image.Resampling.BILINEAR)
 

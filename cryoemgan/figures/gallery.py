@@ -14,8 +14,9 @@ ACROSS = 12
 INCH = 1.25
 # In images: a line of text above each, the titles above all, the space between particles.
 CELL_HEIGHT, HEADING, BLOCK_GAP = 1.16, 0.2, 0.15
-# Of the pages of a window, px: side of an image, height of a line of text, space between particles.
+# Of the pages of a window, px: side of an image, height of a line of text, space between particles; images across.
 CELL, LINE, GAP = 96, 15, 12
+SIDE_BY_SIDE = 16
 
 
 def particle_labels(table):
@@ -173,7 +174,7 @@ def _draw(titles, stacks, labels, notes, contrast):
 def _mosaic(titles, stacks, captions, contrast):
     """All images of a page side by side, each particle under its caption."""
     width, font = len(titles), ImageFont.load_default(size=11)
-    blocks = min(max(1, ACROSS // width), max(len(captions), 1))
+    blocks = min(max(1, SIDE_BY_SIDE // width), max(len(captions), 1))
     block = width * CELL + GAP
     down = -(-len(captions) // blocks)
     picture = Image.new('L', (blocks * block, LINE + down * (CELL + LINE)), 255)

@@ -181,7 +181,7 @@ class RunViewer(ProtocolViewer):
         form.addParam(
             'perPage',
             params.IntParam,
-            default=36,
+            default=24,
             label='Particles on a page',
             expertLevel=params.LEVEL_ADVANCED,
             help='Of the gallery.',

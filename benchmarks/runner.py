@@ -162,11 +162,9 @@ def _word(method: str, options: dict[str, Any], particles: int | None) -> str:
 def _line(row: dict[str, Any]) -> str:
     if row.get('failed'):
         return f'{row["set"]:18} {row["method"]:14} seed {row["seed"]}  failed: {row["failed"][-100:]}'
-    cut = ' '.join(f'{k} {row[k]:.3g}' for k in ('frc_half', 'cut', 'expected_ratio') if isinstance(row.get(k), float))
-    return (
-        f'{row["set"]:18} {row["method"]:14} seed {row["seed"]}  error {row["error"]:.3f}  raw {row["raw_error"]:.3f}  '
-        f'gain {row["gain"]:.2f}  {cut}  CPU {row["cpu_seconds"]:.0f} s  wall {row["wall_seconds"]:.0f} s'
-    )
+    names = ('error', 'raw_error', 'gain', 'frc_half', 'cut', 'expected_ratio', 'cpu_seconds', 'wall_seconds')
+    found = '  '.join(f'{name} {row[name]:.3g}' for name in names if isinstance(row.get(name), float))
+    return f'{row["set"]:18} {row["method"]:14} seed {row["seed"]}  {found}'
 
 
 def _cpuinfo() -> list[str]:

@@ -1,10 +1,16 @@
 """Averages of the classes of particles: each centred and turned to one in-plane angle where these are known."""
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from ..data.table import ParticleTable
+from ..shapes import Floats, Images, Rows
 
-def class_averages(table, labels, batch=256):
+
+def class_averages(table: ParticleTable, labels: ArrayLike, batch: int = 256) -> tuple[np.ndarray, Images, Rows]:
     """(class numbers, averages float32 [classes, N, N], sizes) of a ParticleTable's images by ``labels`` int [n].
 
     The refinement's shift centres a particle, and psi is undone, so that particles seen from one side agree whatever
@@ -24,7 +30,7 @@ def class_averages(table, labels, batch=256):
     return numbers, (sums / sizes[:, None, None]).astype(np.float32), sizes
 
 
-def aligned(image, psi, shift):
+def aligned(image: np.ndarray, psi: float, shift: Floats) -> np.ndarray:
     """An image [N, N] centred by ``shift`` (x, y; px) and turned by psi (radians), linearly, about N // 2.
 
     p_img = A(rot, tilt, psi) p_vol, and psi is the last turn, in the plane: the image at psi = 0 has at (x, y) what

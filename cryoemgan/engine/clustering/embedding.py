@@ -3,6 +3,8 @@
 Embedding and clusters are learned from landmarks; other particles are placed among them (memory stays bounded).
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from ..errors import InputError
 from ..imaging.fourierbessel import FourierBessel
+from ..shapes import Floats, Images, Tensor
 
 # Five neighbours, nearer ones weighing more, place a particle among the landmarks.
 PLACED_BY = 5
@@ -35,7 +38,7 @@ class Clustering:
     neighbours: int | None
     silhouettes: dict
 
-    def place(self, features):
+    def place(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points [n, d] and clusters [n] (from 1) of particles, landmarks or not, by their features [n, f]."""
         count = min(PLACED_BY, len(self.features))
         distance, near = NearestNeighbors(n_neighbors=count).fit(self.features).kneighbors(features)
@@ -45,7 +48,14 @@ class Clustering:
         return points, self.means.predict(points.astype(self.means.cluster_centers_.dtype)) + 1
 
 
-def learn(features, embedding='pca', dimensions=2, clusters='auto', neighbours=10, seed=0):
+def learn(
+    features: np.ndarray,
+    embedding: str = 'pca',
+    dimensions: int = 2,
+    clusters: int | str = 'auto',
+    neighbours: int = 10,
+    seed: int = 0,
+) -> Clustering:
     """Clustering of landmarks by their features float [n, f].
 
     embedding: pca, isomap, spectral, mds, tsne. clusters: a number, or 'auto' for the largest mean silhouette of 2 to
@@ -66,7 +76,7 @@ class Weighted:
     for a distance is here counted in the noise of that particle: one that shows the motion from the side says more.
     """
 
-    def __init__(self, towards, precision, labels, rounds=200):
+    def __init__(self, towards: np.ndarray, precision: np.ndarray, labels: np.ndarray, rounds: int = 200) -> None:
         """towards h [n, c], precision L [n, c, c]; labels: int [n] from 1, where to begin."""
         h, precision = np.asarray(towards, np.float64), np.asarray(precision, np.float64)
         member = np.eye(labels.max())[labels - 1]
@@ -79,11 +89,11 @@ class Weighted:
             if np.abs(member - before).max() < 1e-4:
                 break
 
-    def __call__(self, towards, precision):
+    def __call__(self, towards: np.ndarray, precision: np.ndarray) -> np.ndarray:
         """Clusters int [n], from 1."""
         return self._score(np.asarray(towards, np.float64), np.asarray(precision, np.float64)).argmax(1) + 1
 
-    def _score(self, h, precision):
+    def _score(self, h: Floats, precision: np.ndarray) -> Floats:
         return (
             h @ self.centres.T
             - np.einsum('kc,ncd,kd->nk', self.centres, precision, self.centres) / 2
@@ -91,7 +101,9 @@ class Weighted:
         )
 
 
-def embed(features, embedding, dimensions, neighbours=10, seed=0):
+def embed(
+    features: np.ndarray, embedding: str, dimensions: int, neighbours: int = 10, seed: int = 0
+) -> tuple[np.ndarray, int | None]:
     """Points [n, dimensions] and the number of neighbours of the graph (None without one)."""
     dimensions = min(dimensions, features.shape[1]) if embedding == 'pca' else dimensions
     if embedding == 'pca':
@@ -112,7 +124,7 @@ def embed(features, embedding, dimensions, neighbours=10, seed=0):
         return method.fit_transform(features), neighbours
 
 
-def connected_neighbours(features, least):
+def connected_neighbours(features: np.ndarray, least: int) -> int:
     """The smallest number of neighbours >= least (in steps of a quarter) whose graph is in one piece.
 
     Embeddings of a graph in pieces are arbitrary, and pieces appear exactly when clusters separate well.
@@ -125,7 +137,7 @@ def connected_neighbours(features, least):
         neighbours = min(len(features) - 1, neighbours + max(1, neighbours // 4))
 
 
-def _means(points, clusters, seed):
+def _means(points: np.ndarray, clusters: int | str, seed: int) -> tuple[KMeans, dict[int, float]]:
     if clusters != 'auto':
         return KMeans(clusters, n_init=20, random_state=seed).fit(points), {}
     found = {
@@ -135,13 +147,13 @@ def _means(points, clusters, seed):
     return found[max(scores, key=lambda k: scores[k])], scores
 
 
-def _in_order(means, points):
+def _in_order(means: KMeans, points: np.ndarray) -> KMeans:
     """Clusters numbered along the first axis of the embedding: the same numbers whatever the start of k-means."""
     means.cluster_centers_ = np.ascontiguousarray(means.cluster_centers_[np.argsort(means.cluster_centers_[:, 0])])
     return means
 
 
-def agreement(truth, found, seed=0):
+def agreement(truth: np.ndarray, found: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Accuracy under the best one-to-one naming of clusters, adjusted Rand index, and the accuracy of chance.
 
     Chance: the same clusters dealt to particles at random (mean and s.d. of 200).
@@ -156,7 +168,7 @@ def agreement(truth, found, seed=0):
     }
 
 
-def _accuracy(truth, found):
+def _accuracy(truth: np.ndarray, found: np.ndarray) -> float:
     names_a, a = np.unique(truth, return_inverse=True)
     names_b, b = np.unique(found, return_inverse=True)
     table = np.zeros((len(names_a), len(names_b)))
@@ -170,13 +182,13 @@ class AlignedImages:
     A rotation multiplies Fourier-Bessel coefficients by a phase, so all angles are tried by one Fourier transform.
     """
 
-    def __init__(self, box, largest_angle, step=1.0):
+    def __init__(self, box: int, largest_angle: float, step: float = 1.0) -> None:
         self.basis = FourierBessel(box)
         self.angles = np.deg2rad(np.arange(-largest_angle, largest_angle + step / 2, step)) if largest_angle else None
         self.mean: torch.Tensor = torch.zeros(0)
         self.pca = PCA(svd_solver='full')
 
-    def learn(self, images, rounds=6, components=30):
+    def learn(self, images: Images, rounds: int = 6, components: int = 30) -> np.ndarray:
         """Align landmarks [n, box, box] to their running mean and find their principal components; features [n, c]."""
         coefficients = self._expand(images)
         for _ in range(rounds):
@@ -186,17 +198,17 @@ class AlignedImages:
         self.pca = PCA(min(components, len(flat) - 1), svd_solver='full').fit(flat)
         return self.pca.transform(flat)
 
-    def __call__(self, images):
+    def __call__(self, images: Images) -> np.ndarray:
         """Features of more images, in the frame of the landmarks."""
         return self.pca.transform(self._flat(self._turn(self._expand(images))))
 
-    def _expand(self, images):
+    def _expand(self, images: Images) -> Tensor:
         """complex64 [n, pairs]: coefficients for k >= 0, and the k of each."""
         given = self.basis.expand(images)
         self.k = torch.cat([torch.full((c.shape[2],), float(k)) for k, c in enumerate(given)])
         return torch.cat([torch.complex(c[:, 0], c[:, -1] if k else c[:, 0] * 0) for k, c in enumerate(given)], 1)
 
-    def _turn(self, coefficients):
+    def _turn(self, coefficients: Tensor) -> Tensor:
         if self.angles is None:
             return coefficients
         phases = torch.polar(torch.ones(()), torch.from_numpy(self.angles).float()[:, None] * self.k)
@@ -205,5 +217,5 @@ class AlignedImages:
         return coefficients * phases[best]
 
     @staticmethod
-    def _flat(coefficients):
+    def _flat(coefficients: Tensor) -> np.ndarray:
         return torch.view_as_real(coefficients).flatten(1).numpy().astype(np.float64)

@@ -10,6 +10,8 @@ From the tenth round on the volumes are cut to the particle and its surroundings
 mean map, grown): outside it a mode is noise, which every particle would be measured by.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -17,6 +19,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from skimage.filters import threshold_otsu
 
+from ..shapes import Images, Matrices, Shifts, Tensor
 from .scale_and_shift import ScaleAndShift
 
 OVERSAMPLING = 2
@@ -32,7 +35,7 @@ class Slices:
     detail: radius of the disc, in Fourier rings. Origin of the particles in the middle, shifts undone.
     """
 
-    def __init__(self, box, detail):
+    def __init__(self, box: int, detail: int) -> None:
         self.box, self.detail = box, min(detail, box // 2 - 1)
         ky, kx = torch.meshgrid(
             torch.arange(-self.detail, self.detail + 1), torch.arange(self.detail + 1), indexing='ij'
@@ -42,14 +45,14 @@ class Slices:
         self.kx, self.ky = kx[keep], ky[keep]
         self.size = 2 * (OVERSAMPLING * self.detail + 2)
 
-    def of(self, images, shifts):
+    def of(self, images: Images, shifts: Shifts) -> Tensor:
         """Coefficients of images float32 [n, box, box] whose particles are centred by ``shifts`` [n, 2] (x, y) px."""
         spectrum = torch.fft.rfft2(torch.as_tensor(images))[:, self.ky % self.box, self.kx] / self.box
         centre = torch.as_tensor(shifts, dtype=torch.float32) - self.box // 2
         turns = (centre[:, :1] * self.kx + centre[:, 1:] * self.ky) / self.box
         return spectrum * torch.polar(torch.ones_like(turns), -2 * math.pi * (turns % 1))
 
-    def positions(self, matrices):
+    def positions(self, matrices: Matrices | Tensor) -> Tensor:
         """Where the coefficients lie in the grid, float32 [n, 3, m]; matrices [n, 3, 3] of p_img = A p_vol."""
         matrices = torch.as_tensor(matrices, dtype=torch.float32) * OVERSAMPLING
         k = matrices[:, 0, :, None] * self.kx + matrices[:, 1, :, None] * self.ky
@@ -59,7 +62,7 @@ class Slices:
 class Modes:
     """Mean and ``count`` modes on a Fourier grid [1 + count, size^3]; learned by ``learn``, used by ``locate``."""
 
-    def __init__(self, slices, count, seed=0):
+    def __init__(self, slices: Slices, count: int, seed: int = 0) -> None:
         self.slices, self.count = slices, count
         self.noise: float | None = None
         self._levelling = ScaleAndShift(slices)
@@ -67,7 +70,7 @@ class Modes:
         self.volumes: torch.Tensor = torch.zeros(0)
         self._mask: torch.Tensor | None = None
 
-    def learn(self, batches, rounds=25):
+    def learn(self, batches: list[tuple[Tensor, Tensor, Tensor | None]], rounds: int = 25) -> Modes:
         """batches: list of (coefficients [n, m], matrices [n, 3, 3], ctf [n, m] or None), in memory: the landmarks."""
         total = sum(len(b[0]) for b in batches)
         z = torch.randn(total, self.count, generator=self._generator)
@@ -93,24 +96,24 @@ class Modes:
         self.volumes = self._volumes(batches, z, spread, power)
         return self
 
-    def locate(self, coefficients, matrices, ctf):
+    def locate(self, coefficients: Tensor, matrices: Tensor, ctf: Tensor | None) -> Tensor:
         """z float32 [n, count]: the most likely coordinates of particles."""
         return self._latent(self._levelled(coefficients, matrices, ctf), matrices, ctf)[0]
 
-    def evidence(self, coefficients, matrices, ctf):
+    def evidence(self, coefficients: Tensor, matrices: Tensor, ctf: Tensor | None) -> tuple[Tensor, Tensor]:
         """(h [n, count], L [n, count, count]): log p(particle | z) = h z - z L z / 2, up to what does not hang on z."""
         return self._seen(self._levelled(coefficients, matrices, ctf), matrices, ctf)[:2]
 
-    def _mean(self, matrices, ctf):
+    def _mean(self, matrices: Tensor, ctf: Tensor | None) -> Tensor:
         """The mean map as each particle sees it, complex64 [n, m]."""
         mean = self._project(matrices, slice(0, 1))[:, 0]
         return mean if ctf is None else mean * ctf
 
-    def _levelled(self, coefficients, matrices, ctf):
+    def _levelled(self, coefficients: Tensor, matrices: Tensor, ctf: Tensor | None) -> Tensor:
         """Coefficients with the particles' contrasts and shifts taken out."""
         return self._levelling(coefficients, self._mean(matrices, ctf))
 
-    def _latent(self, coefficients, matrices, ctf):
+    def _latent(self, coefficients: Tensor, matrices: Tensor, ctf: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Posterior mean and covariance of z, and the mean squared residual, summed over particles."""
         towards, precision, rest, modes = self._seen(coefficients, matrices, ctf)
         covariance = torch.linalg.inv(precision + torch.eye(self.count))
@@ -118,7 +121,9 @@ class Modes:
         left = rest - (z[:, :, None].to(modes.dtype) * modes).sum(1)
         return z, covariance, (left.abs() ** 2).mean(1).sum()
 
-    def _seen(self, coefficients, matrices, ctf):
+    def _seen(
+        self, coefficients: Tensor, matrices: Tensor, ctf: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What particles say of z, as ``evidence``; what the mean map leaves of them; the modes as each sees them."""
         seen = self._project(matrices)
         if ctf is not None:
@@ -130,7 +135,7 @@ class Modes:
         # Half a plane of complex numbers: twice as many real ones, each with half the noise.
         return 2 * towards / noise, 2 * gram / noise, rest, modes
 
-    def _corners(self, matrices):
+    def _corners(self, matrices: Tensor) -> tuple[Tensor, Tensor]:
         """Indices int64 [n, 8, m] and weights float32 [n, 8, m] of trilinear interpolation."""
         p = self.slices.positions(matrices)
         low = p.floor()
@@ -144,12 +149,14 @@ class Modes:
             weight.append(w[0] * w[1] * w[2])
         return torch.stack(index, 1), torch.stack(weight, 1)
 
-    def _project(self, matrices, which=slice(None)):
+    def _project(self, matrices: Tensor, which: slice = slice(None)) -> Tensor:
         index, weight = self._corners(matrices)
         values = self.volumes[which][:, index]
         return (values * weight).sum(2).transpose(0, 1)
 
-    def _volumes(self, batches, z, spread, power):
+    def _volumes(
+        self, batches: list[tuple[Tensor, Tensor, Tensor | None]], z: Tensor, spread: Tensor, power: float
+    ) -> Tensor:
         """The volumes that fit best given z, voxel by voxel, cut to the sphere that the box can hold."""
         k, points, start = self.count + 1, self.slices.size**3, 0
         right = torch.zeros(k, points, 2)
@@ -174,7 +181,7 @@ class Modes:
             start += n
         return self._solve(right, left, start)
 
-    def _solve(self, right, left, count):
+    def _solve(self, right: Tensor, left: Tensor, count: int) -> Tensor:
         right = torch.complex(right[..., 0], right[..., 1])
         size, k = self.slices.size, self.count + 1
         # A density is real: what one half of Fourier space knows, the other does.
@@ -187,13 +194,13 @@ class Modes:
         volumes[:, met] = solved.T
         return self._inside(volumes.view(k, size, size, size)).reshape(k, -1)
 
-    def _mirror(self, values):
+    def _mirror(self, values: Tensor) -> Tensor:
         """Value at -k; the grid's origin is at size // 2 and its first planes are empty."""
         size = self.slices.size
         cube = values.reshape(*values.shape[:-1], size, size, size)
         return torch.roll(cube.flip(-1, -2, -3), (1, 1, 1), (-1, -2, -3)).reshape(values.shape)
 
-    def _inside(self, volumes):
+    def _inside(self, volumes: Tensor) -> Tensor:
         """Zero outside the mask and the sphere inscribed in the box: half the radius of the oversampled grid."""
         mask = ((self.slices.size / (2 * OVERSAMPLING) - self._radius()) / 2 + 1).clamp(0, 1)
         if self._mask is not None:
@@ -201,11 +208,11 @@ class Modes:
         dims = (-3, -2, -1)
         return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(_real(volumes) * mask, dims), dim=dims), dims)
 
-    def _radius(self):
+    def _radius(self) -> Tensor:
         axis = torch.arange(self.slices.size) - self.slices.size // 2
         return (axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2).sqrt()
 
-    def _surroundings(self):
+    def _surroundings(self) -> Tensor:
         """Mask float32 [size, size, size]: the mean map above Otsu's threshold, a margin about it, a soft edge."""
         size = self.slices.size
         density = _real(self.volumes[0].view(size, size, size)).real.numpy()
@@ -218,7 +225,7 @@ class Modes:
         return torch.from_numpy(((MARGIN + EDGE - away) / EDGE).clip(0, 1).astype('float32'))
 
 
-def _real(volumes):
+def _real(volumes: Tensor) -> Tensor:
     """Densities complex [..., size, size, size] of volumes in Fourier space, both with the origin at size // 2."""
     dims = (-3, -2, -1)
     return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(volumes, dims), dim=dims), dims)

@@ -1,5 +1,8 @@
 """Density of an atomic model: the electrostatic potential that electrons see, by gemmi."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 from scipy import fft
 
 from ..errors import InputError
+from ..shapes import AnyPath, Floats, Volume
 
 # gemmi's grid is finer than the map by this factor; at 1.5 aliasing is below 1e-3 with its blur.
 OVERSAMPLING = 1.5
@@ -22,7 +26,7 @@ class AtomicModel:
     path: Path
 
 
-def read_models(paths):
+def read_models(paths: Iterable[AnyPath]) -> list[AtomicModel]:
     """Atomic models (PDB or mmCIF, gzipped or not), all centred by the first one, so that they stay superposed.
 
     InputError when a file is missing, not a model or has no atoms.
@@ -40,7 +44,7 @@ def read_models(paths):
     return models
 
 
-def check_size(model, box, pixel_size):
+def check_size(model: AtomicModel, box: int, pixel_size: float) -> None:
     """InputError when an atom lies outside the sphere that fits into the box."""
     radius = np.linalg.norm(_positions(model.structure) - model.centre, axis=1).max()
     if radius > box * pixel_size / 2:
@@ -51,7 +55,7 @@ def check_size(model, box, pixel_size):
         )
 
 
-def density(model, box, pixel_size, b_factor):
+def density(model: AtomicModel, box: int, pixel_size: float, b_factor: float) -> Volume:
     """Electron-scattering density float32[box, box, box] (z, y, x), origin at box // 2.
 
     b_factor: A^2, added to every atom's own: a Gaussian that keeps the map from ringing at Nyquist.
@@ -74,7 +78,7 @@ def density(model, box, pixel_size, b_factor):
     return _crop_and_blur(volume, box, field, b_factor - calculator.blur)
 
 
-def _crop_and_blur(volume, box, field, b_factor):
+def _crop_and_blur(volume: Volume, box: int, field: float, b_factor: float) -> Volume:
     """Fourier crop to ``box`` px an axis and multiply by exp(-b_factor s^2 / 4)."""
     fine, k = volume.shape[0], fft.fftfreq(box, 1 / box).astype(int)
     half = np.arange(box // 2 + 1)
@@ -84,5 +88,5 @@ def _crop_and_blur(volume, box, field, b_factor):
     return (fft.irfftn(spectrum, s=(box,) * 3) * (box / fine) ** 3).astype(np.float32)
 
 
-def _positions(structure):
+def _positions(structure: gemmi.Structure) -> Floats:
     return np.array([site.atom.pos.tolist() for site in structure[0].all()])

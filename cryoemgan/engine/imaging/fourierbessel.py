@@ -4,11 +4,15 @@ psi_kq(r, theta) = J_k(R_kq r / c) e^(i k theta), R_kq the q-th zero of J_k: the
 disc of radius c that vanish on its rim. All with R_kq <= pi c, the Nyquist limit, are taken (Zhao and Singer 2013).
 """
 
+from __future__ import annotations
+
 import functools
 
 import numpy as np
 import torch
 from scipy.special import jn_zeros, jv
+
+from ..shapes import Floats, Images, Tensor
 
 CACHE_BYTES = 512 * 2**20
 
@@ -20,7 +24,7 @@ class FourierBessel:
     box // 2; pixels outside the disc of radius box // 2 do not count.
     """
 
-    def __init__(self, box):
+    def __init__(self, box: int) -> None:
         self.box, self.radius = box, box // 2
         self.zeros = _zeros(np.pi * self.radius)
         axis = np.arange(self.radius)
@@ -36,11 +40,11 @@ class FourierBessel:
         keep = None if size <= CACHE_BYTES else 0
         self._block = functools.lru_cache(maxsize=keep)(self._make_block)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of angular frequencies."""
         return len(self.zeros)
 
-    def expand(self, images):
+    def expand(self, images: Images | Tensor) -> list[Tensor]:
         """list over k of float32 [n, 1 or 2, q]: coefficients of images [n, box, box]."""
         folded = self._fold(torch.as_tensor(images, dtype=torch.float32))
         result = []
@@ -49,7 +53,7 @@ class FourierBessel:
             result.append(torch.stack(parts, 1))
         return result
 
-    def evaluate(self, coefficients):
+    def evaluate(self, coefficients: list[Tensor]) -> Tensor:
         """float32 [n, box, box]: the images of coefficients, zero outside the disc."""
         count = len(coefficients[0])
         folded = torch.zeros(4, count, int(self._inside.sum()))
@@ -58,7 +62,7 @@ class FourierBessel:
                 folded[parity] += values[:, i] @ block.T
         return self._unfold(folded / torch.from_numpy(self._share.astype(np.float32)))
 
-    def _make_block(self, k):
+    def _make_block(self, k: int) -> list[Tensor]:
         """Cosine and sine functions of frequency k on the quadrant, float32 [points, q] each (k = 0: one)."""
         zeros = self.zeros[k]
         norm = 1 / (np.sqrt(np.pi) * self.radius * np.abs(jv(k + 1, zeros)))
@@ -67,7 +71,7 @@ class FourierBessel:
         waves = (np.cos(k * self._angle),) if k == 0 else (np.cos(k * self._angle), np.sin(k * self._angle))
         return [torch.from_numpy((radial * w[:, None]).astype(np.float32)) for w in waves]
 
-    def _fold(self, images):
+    def _fold(self, images: Tensor) -> Tensor:
         """Sums of the four mirror images, even or odd in x and in y: float32 [4, n, points]; a quarter of the work."""
         c, r = self.box // 2, self.radius
         right, left = images[:, :, c : c + r], images[:, :, c - r + 1 : c + 1].flip(2)
@@ -78,7 +82,7 @@ class FourierBessel:
             result += [below + sign_y * above for sign_y in (1, -1)]
         return torch.stack(result).flatten(2)[:, :, self._inside]
 
-    def _unfold(self, folded):
+    def _unfold(self, folded: Tensor) -> Tensor:
         """The reverse of ``_fold`` for functions: [4, n, points] -> [n, box, box]."""
         c, r = self.box // 2, self.radius
         quadrant = torch.zeros(4, folded.shape[1], r * r)
@@ -93,7 +97,7 @@ class FourierBessel:
             images[:, c - r + 1 : c, c - r + 1 : c] += sign_x * sign_y * q.flip(1, 2)[:, :-1, :-1]
         return images
 
-    def hankel(self, k, frequencies):
+    def hankel(self, k: int, frequencies: Floats) -> Floats:
         """float64 [f, q]: radial part of the 2D Fourier transform of psi_kq at ``frequencies`` (cycles/px).
 
         Up to a phase; the closed form of the Hankel transform of J_k on a disc. Orthonormal under the weight 2 pi f df.
@@ -108,12 +112,12 @@ class FourierBessel:
         return np.where(near, limit, value)
 
 
-def _parity(k):
+def _parity(k: int) -> tuple[int, int]:
     """Which fold (2 * odd in x + odd in y) holds cos(k theta) and sin(k theta); theta measured from x."""
     return (0, 3) if k % 2 == 0 else (2, 1)
 
 
-def _zeros(limit):
+def _zeros(limit: float) -> list[Floats]:
     """list over k of the zeros of J_k up to ``limit`` (those k that have any)."""
     result = []
     for k in range(int(limit) + 1):

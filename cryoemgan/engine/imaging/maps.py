@@ -1,16 +1,20 @@
 """Density maps and masks: read with every check, filtered."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
 import mrcfile
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 from ..data.quantities import PIXEL
 from ..data.volumes import read_volume
 from ..errors import InputError
 from ..files import atomic
+from ..shapes import AnyPath, Volume
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class Map:
     path: Path
 
     @property
-    def box(self):
+    def box(self) -> int:
         """px"""
         return self.data.shape[0]
 
 
-def read_map(path, pixel_size=None):
+def read_map(path: AnyPath, pixel_size: float | None = None) -> Map:
     """Read an MRC map. pixel_size (A) replaces the header's.
 
     InputError when it is missing, truncated, not cubic, holds NaN or nothing but a constant, or has no pixel size.
@@ -36,7 +40,7 @@ def read_map(path, pixel_size=None):
     if data.min() == data.max():
         raise InputError(f'{path}: the map is constant ({data.flat[0]:g}): there is nothing to project')
     pixel_size = pixel_size or _isotropic(path, voxel)
-    if not PIXEL.possible(pixel_size):
+    if not PIXEL.possible(np.asarray(pixel_size)):
         raise InputError(
             f'{path}: the header has no usable pixel size ({pixel_size:g} A{PIXEL.likely_unit(pixel_size)}); give it '
             'with --volume-pixel-size'
@@ -44,7 +48,7 @@ def read_map(path, pixel_size=None):
     return Map(data, float(pixel_size), Path(path))
 
 
-def _isotropic(path, voxel):
+def _isotropic(path: AnyPath, voxel: tuple[float, float, float]) -> float:
     """The one side of a voxel (x, y, z in A) of a header; InputError when the sides differ by more than a percent."""
     sides = [side for side in voxel if side > 0]
     if sides and max(sides) > 1.01 * min(sides):
@@ -55,7 +59,7 @@ def _isotropic(path, voxel):
     return voxel[0]
 
 
-def write_map(path, data, pixel_size):
+def write_map(path: AnyPath, data: np.ndarray, pixel_size: float) -> None:
     """Write float32[N, N, N] with its pixel size (A); the file appears when it is complete."""
     with atomic(path) as partial, mrcfile.new(partial, overwrite=True) as mrc:
         mrc.set_data(np.ascontiguousarray(data, np.float32))
@@ -63,12 +67,12 @@ def write_map(path, data, pixel_size):
         mrc.set_volume()
 
 
-def beside(name):
+def beside(name: str) -> str:
     """File name of a map as ``project`` leaves it beside the references. name: half1, half2, class3, volume."""
     return f'map_{name}.mrc'
 
 
-def read_mask(path, like):
+def read_mask(path: AnyPath, like: Map) -> Volume:
     """Read a mask for a map: float32[N, N, N], values 0 to 1. InputError for another box or other values."""
     data, _ = read_volume(path, 'mask')
     if data.shape != like.data.shape:
@@ -84,7 +88,7 @@ def read_mask(path, like):
     return data.clip(0, 1)
 
 
-def lowpass(data, pixel_size, resolution, axes=None):
+def lowpass(data: np.ndarray, pixel_size: float, resolution: float, axes: tuple[int, ...] | None = None) -> np.ndarray:
     """Low-pass by a raised cosine; grey values and mean are kept.
 
     data: float[...], pixel_size and resolution in A, axes: those to filter over, default all (a volume or one image;
@@ -96,7 +100,7 @@ def lowpass(data, pixel_size, resolution, axes=None):
     return fft.irfftn(spectrum, s=shape, axes=axes).astype(data.dtype)
 
 
-def raised_cosine(shape, pixel_size, resolution, width=0.1):
+def raised_cosine(shape: list[int], pixel_size: float, resolution: float, width: float = 0.1) -> NDArray[np.float32]:
     """Filter float32 on the rfftn grid of ``shape``: 1/2 at ``resolution`` (A), from 1 to 0 over ``width`` of it."""
     grids = [fft.fftfreq(n) for n in shape[:-1]] + [fft.rfftfreq(shape[-1])]
     squared = sum(np.square(g.astype(np.float32)) for g in np.meshgrid(*grids, indexing='ij', sparse=True))
@@ -105,7 +109,7 @@ def raised_cosine(shape, pixel_size, resolution, width=0.1):
     return (0.5 - 0.5 * np.sin(np.pi * edge)).astype(np.float32)
 
 
-def soft_circle(box, edge=0.05):
+def soft_circle(box: int, edge: float = 0.05) -> NDArray[np.float32]:
     """Weight float32[box, box]: 1 inside a circle that touches the border less ``edge`` of the box, cosine edge."""
     x = np.arange(box) - box // 2
     radius = np.hypot(x, x[:, None]) / box

@@ -4,10 +4,15 @@ The projection-slice theorem: the 2D transform of a projection is the central sl
 direction, of the 3D transform. Conventions as in geometry.py; origin at N//2 for even and odd boxes.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import torch
 from torch.nn.functional import grid_sample
+
+from ..shapes import Floats, Matrices, Shifts, Tensor, Volume
 
 
 class FourierProjector:
@@ -21,7 +26,13 @@ class FourierProjector:
     Only the half with kx >= 0 is kept: 8 bytes * (pad*N)^3 / 2, 68 MB for N = 128 and pad 2.
     """
 
-    def __init__(self, volume, pad=2.0, interpolation='linear', device='cpu'):
+    def __init__(
+        self,
+        volume: Volume | Tensor,
+        pad: float = 2.0,
+        interpolation: str = 'linear',
+        device: str | torch.device = 'cpu',
+    ) -> None:
         if interpolation not in ('linear', 'cubic'):
             raise ValueError(f"interpolation: 'linear' or 'cubic', not {interpolation!r}")
         if pad < 1:
@@ -40,7 +51,12 @@ class FourierProjector:
         self._disc, self._disc_index = _disc(self.box, self.device)
 
     @torch.no_grad()
-    def project(self, matrices, shifts=None, scale=None):
+    def project(
+        self,
+        matrices: Matrices | Tensor,
+        shifts: Shifts | Tensor | None = None,
+        scale: Floats | float | Tensor | None = None,
+    ) -> Tensor:
         """Real images float32[B, N, N] (axes y, x): the volume seen at ``matrices``, moved by -``shifts``.
 
         matrices: float[B, 3, 3], A of p_img = A p_vol. shifts: float[B, 2], (x, y) in pixels of the images, the
@@ -51,7 +67,12 @@ class FourierProjector:
         return torch.fft.irfft2(self.project_rfft(matrices, shifts, scale), s=(self.box, self.box))
 
     @torch.no_grad()
-    def project_rfft(self, matrices, shifts=None, scale=None):
+    def project_rfft(
+        self,
+        matrices: Matrices | Tensor,
+        shifts: Shifts | Tensor | None = None,
+        scale: Floats | float | Tensor | None = None,
+    ) -> Tensor:
         """The rfft2 of what ``project`` gives, complex64[B, N, N//2+1]; zero at and beyond the Nyquist circle."""
         matrices = self._tensor(matrices)
         count, n = len(matrices), self.box
@@ -68,10 +89,10 @@ class FourierProjector:
         spectrum[:, self._disc_index] = values
         return self._move(spectrum.view(count, n, n // 2 + 1), shifts)
 
-    def _tensor(self, values):
+    def _tensor(self, values: Any) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
 
-    def _move(self, spectrum, shifts):
+    def _move(self, spectrum: Tensor, shifts: Shifts | Tensor | None) -> Tensor:
         """Put the origin at N//2 and move by -shifts: one separable phase ramp, in place."""
         n = self.box
         centre = torch.full((len(spectrum), 2), float(n // 2), device=self.device)
@@ -82,7 +103,7 @@ class FourierProjector:
             spectrum *= phase[:, None, :] if axis == 0 else phase[:, :, None]
         return spectrum
 
-    def _slice(self, matrices):
+    def _slice(self, matrices: Tensor) -> Tensor:
         """Interpolated coefficients complex64[B, M] at the points of the disc."""
         kx, ky = self._disc
         # k_vol = A^T (kx, ky, 0), in steps of the padded transform; axes x, y, z first: [3, B, M].
@@ -94,11 +115,11 @@ class FourierProjector:
         fetched = self._linear(k) if self.interpolation == 'linear' else self._cubic(k)
         return torch.complex(fetched[:, 0], fetched[:, 1] * sign)
 
-    def _linear(self, k):
+    def _linear(self, k: Tensor) -> Tensor:
         """Trilinear interpolation, float32[B, 2, M], at k float32[3, B, M]."""
         return self._fetch(self._to_grid(k)[..., None])[..., 0]
 
-    def _cubic(self, k):
+    def _cubic(self, k: Tensor) -> Tensor:
         """Cubic B-spline out of eight trilinear fetches a point (Sigg and Hadwiger, GPU Gems 2, chapter 20)."""
         below = torch.floor(k)
         f = k - below
@@ -115,7 +136,7 @@ class FourierProjector:
         weight = torch.stack([weights[x, 0] * weights[y, 1] * weights[z, 2] for x, y, z in corners], -1)
         return (self._fetch(grid) * weight[:, None]).sum(-1)
 
-    def _to_grid(self, k, axis=0):
+    def _to_grid(self, k: Tensor, axis: int = 0) -> Tensor:
         """Positions in units of grid_sample: -1 to 1 from the first to the last stored coefficient."""
         sizes = self._coefficients.shape[:1:-1]
         shape = [3 if a == axis else 1 for a in range(k.ndim)]
@@ -125,7 +146,7 @@ class FourierProjector:
         ).view(shape)
         return k * slope + start
 
-    def _fetch(self, grid):
+    def _fetch(self, grid: Tensor) -> Tensor:
         """float32[B, 2, M, C] at grid float32[3, B, M, C]."""
         # grid_sample shares work between threads by batch only: the one volume is repeated (without a copy).
         volumes = self._coefficients.expand(grid.shape[1], -1, -1, -1, -1)
@@ -133,7 +154,7 @@ class FourierProjector:
         return grid_sample(volumes, positions, 'bilinear', 'zeros', align_corners=True)[:, :, 0]
 
 
-def _disc(box, device):
+def _disc(box: int, device: torch.device) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Frequencies (kx, ky) float32[M] each with kx >= 0 inside the Nyquist circle, and where they are in an rfft2.
 
     The circle itself is left out: for even boxes its two points have no partner of opposite sign.
@@ -145,7 +166,7 @@ def _disc(box, device):
     return (kx.flatten()[index].to(device), ky.flatten()[index].to(device)), index.to(device)
 
 
-def _half_transform(volume, padded, interpolation, margin):
+def _half_transform(volume: Tensor, padded: int, interpolation: str, margin: int) -> Tensor:
     """Coefficients float32[1, 2 (re, im), z, y, x] of the corrected, padded volume about its origin at N//2.
 
     kx from -margin to padded/2 + margin, ky and kz from -(padded/2 + margin) to padded/2 + margin, continued
@@ -165,7 +186,7 @@ def _half_transform(volume, padded, interpolation, margin):
     return torch.view_as_real(data).permute(3, 0, 1, 2)[None]
 
 
-def _transform_axis(data, axis, padded, rows, phase):
+def _transform_axis(data: Tensor, axis: int, padded: int, rows: Tensor, phase: Tensor) -> Tensor:
     """FFT of one axis zero-padded to ``padded``, its coefficients ``rows`` times ``phase``; slab by slab.
 
     The whole at once would need twice the memory of the result.

@@ -1,5 +1,7 @@
 """Change of box and pixel size without change of grey values; origin at N//2 for even and odd boxes."""
 
+from __future__ import annotations
+
 import functools
 from dataclasses import dataclass
 
@@ -9,6 +11,7 @@ from scipy.fft import fftshift, ifftshift
 from scipy.signal import resample as fourier_resample
 
 from ..errors import InputError
+from ..shapes import Tensor, Volume
 
 # What is left of the ratio of pixel sizes after the map is resampled to a whole number of pixels; the projector
 # corrects it exactly, but more than this means a map of a few pixels.
@@ -17,7 +20,7 @@ TOLERANCE = 0.02
 COARSEST, FINEST, FIELDS = 3.0, 1 / 16, 3.5
 
 
-def resample(data, box, axes=None):
+def resample(data: np.ndarray, box: int, axes: tuple[int, ...] | None = None) -> np.ndarray:
     """Fourier resampling of images or volumes to ``box`` pixels an axis, over the same field of view.
 
     data: float[..., N, N] or, with axes=(-3, -2, -1), float[..., N, N, N]; default the last two axes. Fewer pixels:
@@ -34,7 +37,7 @@ def resample(data, box, axes=None):
 
 
 @functools.lru_cache(maxsize=8)
-def resampling_matrix(box, target, device='cpu'):
+def resampling_matrix(box: int, target: int, device: str | torch.device = 'cpu') -> Tensor:
     """float32[target, box]: M of ``M @ images @ M.T``, which is ``resample(images, target)`` for tensors on a device.
 
     Fourier resampling is linear and separable: for a batch of images two products are less work than transforms.
@@ -42,7 +45,7 @@ def resampling_matrix(box, target, device='cpu'):
     return torch.tensor(resample(np.eye(box), target, axes=(0,)), dtype=torch.float32, device=device)
 
 
-def resampled(images, target):
+def resampled(images: Tensor, target: int) -> Tensor:
     """Tensor float32[..., N, N] -> [..., target, target], as `resample`."""
     if images.shape[-1] == target:
         return images
@@ -50,7 +53,7 @@ def resampled(images, target):
     return matrix @ images @ matrix.T
 
 
-def resize(data, box, axes=None):
+def resize(data: np.ndarray, box: int, axes: tuple[int, ...] | None = None) -> np.ndarray:
     """Crop or zero-pad to ``box`` pixels an axis around the origin at N//2; pixel size unchanged. Axes as above."""
     data = np.asarray(data)
     for axis in axes or (-2, -1):
@@ -78,13 +81,13 @@ class Resampling:
     pixel_size: float
     residual: float
 
-    def apply(self, volume):
+    def apply(self, volume: Volume) -> Volume:
         """float32[box, box, box] of volume[N, N, N]."""
         volume = resample(np.asarray(volume, np.float32), self.resampled, axes=(-3, -2, -1))
         return np.ascontiguousarray(resize(volume, self.box, axes=(-3, -2, -1)), dtype=np.float32)
 
 
-def plan_resampling(box_in, px_in, box_out, px_out):
+def plan_resampling(box_in: int, px_in: float, box_out: int, px_out: float) -> Resampling:
     """How to bring a map (box_in px, px_in A) to particles (box_out px, px_out A); InputError when they cannot meet.
 
     They cannot when the map is more than 3 times coarser or 16 times finer, when one field of view is more than 3.5

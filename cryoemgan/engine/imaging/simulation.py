@@ -1,23 +1,30 @@
 """Parts of the image model of ``simulate``: poses, CTF parameters, noise. Every draw has its own random stream,
 so that a particle's noise depends on the seed and its row, never on batches or other options."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from scipy import fft
 from scipy.spatial.transform import Rotation
 
+from ..data.table import ParticleTable
 from ..geometry import euler_to_matrix, matrix_to_euler
+from ..settings.simulate import Simulate
+from ..shapes import CtfParameters, Flags, Floats, Images, Rows
 
 # Streams of the seed; numbers are part of the reproducibility promise.
 POSES, SHIFTS, CTF, HALVES, CONTAMINATED, ERRORS, PLACES, NOISE, SPOILT = range(1, 10)
 MICROGRAPH = 4096
 
 
-def stream(seed, *key):
+def stream(seed: int, *key: int) -> np.random.Generator:
     """The generator of one stream of random numbers."""
     return np.random.default_rng([seed, *key])
 
 
-def random_angles(count, seed, spread=None):
+def random_angles(count: int, seed: int, spread: float | None = None) -> tuple[Floats, Floats, Floats]:
     """Euler angles (rot, tilt, psi) in degrees, each [count]: uniformly distributed orientations, or one orientation
     drawn at random and turned by rotations whose components have the s.d. ``spread`` (degrees)."""
     rng = stream(seed, POSES)
@@ -28,13 +35,13 @@ def random_angles(count, seed, spread=None):
     return rot, np.rad2deg(np.arccos(rng.uniform(-1, 1, count))), psi
 
 
-def perturbed_angles(angles, degrees, seed):
+def perturbed_angles(angles: tuple[Floats, Floats, Floats], degrees: float, seed: int) -> tuple[Floats, Floats, Floats]:
     """Angles after a further rotation whose components have the s.d. ``degrees``, as an estimate would be wrong."""
     wrong = Rotation.from_rotvec(stream(seed, ERRORS).normal(0, np.deg2rad(degrees), (len(angles[0]), 3)))
     return matrix_to_euler(wrong.as_matrix() @ euler_to_matrix(*angles))
 
 
-def random_ctf(settings, count, table=None):
+def random_ctf(settings: Simulate, count: int, table: ParticleTable | None = None) -> CtfParameters:
     """CTF parameters as ParticleTable.ctf() gives them: from a range of defoci, or rows of a table."""
     rng = stream(settings.seed, CTF)
     if table is not None:
@@ -57,16 +64,16 @@ def random_ctf(settings, count, table=None):
     }
 
 
-def noise_power(box):
+def noise_power(box: int) -> Any:
     """Power of coloured noise on the grid of rfft2: 1/4 + 1 / (1 + (f / 0.1)^2), f in 1/px, scaled to mean 1."""
 
-    def power(fx):
+    def power(fx: Any) -> Any:
         return 0.25 + 1 / (1 + (np.square(fx) + np.square(fft.fftfreq(box))[:, None]) / 0.1**2)
 
     return power(fft.rfftfreq(box)) / power(fft.fftfreq(box)).mean()
 
 
-def unit_noise(rows, box, seed, coloured):
+def unit_noise(rows: Rows, box: int, seed: int, coloured: bool) -> np.ndarray:
     """Gaussian noise of variance 1, float32[len(rows), box, box], the same for a row whatever the batch."""
     noise = np.empty((len(rows), box, box), np.float32)
     for target, row in zip(noise, rows):
@@ -77,7 +84,7 @@ def unit_noise(rows, box, seed, coloured):
     return noise
 
 
-def spoil(images, rows, seed, kind):
+def spoil(images: Images, rows: Rows, seed: int, kind: str) -> Images:
     """Images of pure noise (Gaussian or uniform) with the mean and s.d. of each of these: [n, box, box]."""
     spoilt = np.empty_like(images)
     for target, image, row in zip(spoilt, images, rows):
@@ -92,19 +99,19 @@ def spoil(images, rows, seed, kind):
     return spoilt
 
 
-def half_sets(count, seed):
+def half_sets(count: int, seed: int) -> Rows:
     """Half sets 1 and 2 at random, equal in size."""
     return 1 + stream(seed, HALVES).permutation(count) % 2
 
 
-def chosen(count, fraction, seed):
+def chosen(count: int, fraction: float, seed: int) -> Flags:
     """bool[count]: a random share of the particles, the number exact."""
     mask = np.zeros(count, bool)
     mask[stream(seed, CONTAMINATED).permutation(count)[: round(fraction * count)]] = True
     return mask
 
 
-def micrographs(count, per_micrograph, box, seed):
+def micrographs(count: int, per_micrograph: int, box: int, seed: int) -> dict[str, Any]:
     """Columns of invented micrographs: name, x and y (px) of every particle."""
     names = [f'mic{1 + i // per_micrograph:04d}.mrc' for i in range(count)]
     x, y = stream(seed, PLACES).integers(box, max(MICROGRAPH - box, box + 1), (2, count)).astype(float)

@@ -9,6 +9,8 @@ Steerable principal components (Zhao, Shkolnisky and Singer, IEEE Trans. Comput.
 components of a set of images together with all their rotations have the form g(|k|) exp(i m theta).
 """
 
+from __future__ import annotations
+
 import functools
 import math
 
@@ -16,6 +18,8 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from torch.nn.functional import grid_sample
+
+from ..shapes import Tensor
 
 # Distance of the rings on which radial profiles are known. Images as wide as their box oscillate with period 2
 # along |k|.
@@ -30,7 +34,7 @@ ORDERS_BEYOND = 1.0
 class FourierPlane:
     """The half plane of coefficients of images of ``box`` (even) pixels up to ``radius`` (default N/2 - 1)."""
 
-    def __init__(self, box, radius=None, device='cpu'):
+    def __init__(self, box: int, radius: int | None = None, device: str | torch.device = 'cpu') -> None:
         self.box, self.radius = box, radius or box // 2 - 1
         kx = torch.arange(box // 2 + 1, device=device).float()
         ky = (torch.fft.fftfreq(box, device=device) * box).round()
@@ -47,15 +51,15 @@ class FourierPlane:
         self._share = torch.full_like(self.kx, 0.5)
         self._share[0] = 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.index)
 
-    def vectors(self, images):
+    def vectors(self, images: Tensor) -> Tensor:
         """complex64[..., P] of real images [..., N, N]."""
         spectrum = torch.fft.rfft2(images, norm='ortho').flatten(-2)
         return spectrum[..., self.index] * self._sign
 
-    def images(self, vectors):
+    def images(self, vectors: Tensor) -> Tensor:
         """float32[..., N, N] of vectors."""
         n = self.box
         spectrum = vectors.new_zeros(*vectors.shape[:-1], n * (n // 2 + 1))
@@ -67,18 +71,18 @@ class FourierPlane:
         spectrum[..., mirror] = values[..., column].conj()
         return torch.fft.irfft2(spectrum.unflatten(-1, (n, n // 2 + 1)), s=(n, n), norm='ortho')
 
-    def ramps(self, shifts):
+    def ramps(self, shifts: Tensor) -> Tensor:
         """complex64[..., P]: factors that move an image by ``shifts`` [..., 2], (x, y) in pixels."""
         turns = (shifts[..., :1] * self.kx + shifts[..., 1:] * self.ky) / self.box
         return torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
 
-    def rings(self, power):
+    def rings(self, power: Tensor) -> Tensor:
         """Sums [..., R] over rings of width 1 (ring j: |k| rounds to j) of values [..., P]."""
         ring = self.r.round().long()
         out = power.new_zeros(*power.shape[:-1], self.radius + 1)
         return out.index_add_(-1, ring, power)
 
-    def ring_means(self, power):
+    def ring_means(self, power: Tensor) -> Tensor:
         """Means [..., R] over rings; ring 0 is zero."""
         return self.rings(power) / self.rings(torch.ones_like(self.r)).clamp(min=1)
 
@@ -91,7 +95,7 @@ class SteerableBasis:
     float[K], of the coefficients of the images it was made for, up to a factor; needed to find coefficients only.
     """
 
-    def __init__(self, plane, order, profiles, power=None):
+    def __init__(self, plane: FourierPlane, order: Tensor, profiles: Tensor, power: Tensor | None = None) -> None:
         self.plane, self.order, self.profiles, self.power = plane, order, profiles, power
         spline = CubicSpline(np.arange(profiles.shape[1]) * STEP, profiles.double().cpu(), axis=1)
         g = torch.as_tensor(spline(plane.r.cpu()), dtype=torch.float32, device=profiles.device)
@@ -109,16 +113,16 @@ class SteerableBasis:
         # Rows 2j and 2j+1 belong to the real and imaginary part of coefficient j.
         self.matrix = functions.flatten(0, 1)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.order)
 
-    def products(self, vectors, count=None):
+    def products(self, vectors: Tensor, count: int | None = None) -> Tensor:
         """complex64[..., K]: b with Re(sum conj(a) b) = <image of a, vector>; of the first ``count`` functions."""
         rows = self.matrix[: 2 * count] if count else self.matrix
         flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ rows.T
         return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
 
-    def coefficients(self, vectors):
+    def coefficients(self, vectors: Tensor) -> Tensor:
         """complex64[..., K], the most likely ones of vectors [..., P]: each is expected to have its power, and what the
         functions cannot show is noise.
 
@@ -129,29 +133,30 @@ class SteerableBasis:
         return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
 
     @functools.cached_property
-    def _towards(self):
+    def _towards(self) -> Tensor:
         """float32[2 P, 2 K]: vectors to coefficients."""
         rows = self.matrix.double()
         there = rows.any(1).double()
+        assert self.power is not None
         expected = (self.power / self.power.sum()).double().repeat_interleave(2)
         # In units of the mean power of a coefficient.
         ridge = NOISE / (len(expected) * expected) * there
         inverse = torch.linalg.pinv(rows @ rows.T + torch.diag(ridge), hermitian=True)
         return (rows.T @ inverse).float()
 
-    def synthesise(self, coefficients):
+    def synthesise(self, coefficients: Tensor) -> Tensor:
         """complex64[..., P]: vectors of coefficients [..., K] (or of the first few functions)."""
         flat = torch.view_as_real(coefficients.contiguous()).flatten(-2)
         out = flat @ self.matrix[: flat.shape[-1]]
         return torch.view_as_complex(out.unflatten(-1, (-1, 2)).contiguous())
 
-    def turned(self, coefficients, angles):
+    def turned(self, coefficients: Tensor, angles: Tensor) -> Tensor:
         """Coefficients [..., K] of the images rotated by ``angles`` [...] (radians, from x to y)."""
         turns = -angles[..., None] * self.order
         return coefficients * torch.polar(torch.ones_like(turns), turns)
 
 
-def principal_basis(plane, vectors, energy=0.999, most=400):
+def principal_basis(plane: FourierPlane, vectors: Tensor, energy: float = 0.999, most: int = 400) -> SteerableBasis:
     """The SteerableBasis of images given as vectors [n, P]: the fewest functions (at most ``most``) that hold the
     share ``energy`` of their power. Functions are sorted by the power they hold."""
     polar = _polar(plane, vectors)
@@ -184,7 +189,7 @@ def principal_basis(plane, vectors, energy=0.999, most=400):
     return SteerableBasis(plane, order, profiles, power)
 
 
-def _polar(plane, vectors, chunk=64):
+def _polar(plane: FourierPlane, vectors: Tensor, chunk: int = 64) -> Tensor:
     """Fourier transforms complex64[n, J, T] on rings |k| = j * STEP, all around, by cubic interpolation."""
     n, turns = plane.box, 4 * plane.radius
     radius = torch.arange(round(plane.radius / STEP) + 1, device=vectors.device) * STEP

@@ -10,6 +10,9 @@ matched filter takes each particle's own CTF, astigmatism included.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
@@ -79,7 +82,7 @@ class LinearEstimate(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(matched filters less those of the mean image, estimates of the components), both [B, rank]."""
-        with torch.autocast(images.device.type, enabled=False):
+        with _full_precision(images.device.type):
             matched, group = self._matched(images.float())
             return matched, self._estimate(matched, group)
 
@@ -199,6 +202,10 @@ class LinearEstimate(nn.Module):
             seen = torch.einsum('r,rfij->fij', self.gain * self.weight * profile, products)
             precision = seen * kept + prior
             self.matrices[k] = torch.linalg.inv(precision.double()).float() * kept
+
+
+def _full_precision(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _cropped(planes: Tensor, box: int) -> Tensor:

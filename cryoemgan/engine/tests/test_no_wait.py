@@ -3,6 +3,7 @@
 Whatever brings a number to the host (``item``, ``tolist``, ``bool``, a mask as an index, ``nonzero``) fails there.
 """
 
+import copy
 from contextlib import nullcontext
 
 import numpy as np
@@ -61,12 +62,12 @@ def options(network, **more):
     return part
 
 
-def run(pairs, fresh, part, network, fresh_fraction=0.0, iterations=2):
+def run(pairs, fresh, part, network, fresh_fraction=0.0, iterations=2, **shape):
     """A few iterations on the meta device, as `run` puts them together."""
     how, adversary = part(Augmentation), part(Adversary)
     size = 12
     batches = Batches(pairs, np.arange(len(pairs)), fresh, how, fresh_fraction, 0.25, 1, size, Share(), META)
-    pair = networks.create(network, pairs.box, **networks.options(network, adversary.gan))
+    pair = networks.create(network, pairs.box, **{**networks.options(network, adversary.gan), **shape})
     training = step.Training(pair, batches, part(Optimisation), adversary, 1, Alone())
     for k in range(iterations):
         training.iterate(k / 10)
@@ -91,6 +92,17 @@ def test_real_pairs(set_with_ctf, network, more):
     training = run(pairs, fresh, part, network)
     assert training.iteration == 2
     assert all(p.device == META for p in training.generator.parameters())
+
+
+def test_particles_with_their_ctf(set_with_ctf):
+    pairs = copy.copy(set_with_ctf[0])
+    pairs.show_ctf()
+    part = options('equivariant', shift=1)
+    fresh = FreshPairs(pairs, np.arange(len(pairs)), 1)
+    training = run(
+        pairs, fresh, part, 'equivariant', **dict(zip(('particles_hold', 'references_hold'), pairs.image_model))
+    )
+    assert training.iteration == 2
 
 
 @pytest.mark.parametrize('with_maps', [True, False])

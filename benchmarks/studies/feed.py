@@ -4,10 +4,10 @@
 
 One thread, seconds of CPU. *Host part*: what lies on disk is gathered, as the reading thread does it, and the random
 numbers of a batch are drawn; all else runs on the device. *Prepared here*: the same with everything that a device
-would do done by this processor. *Share of two*: CPU seconds of preparing batches in one of two processes, over those of
-a process alone. *Step*: seconds of a step of the preset ``recommended`` with two pairs of 32 px and a network of the same
-layers with next to no width: what is left is Python and the launching of operations. (On torch's meta device, whose
-tensors have no numbers, operations themselves are written in Python, a hundred times slower than a launch.)
+would do done by this processor. *Share of two*: CPU seconds of preparing batches in one of two processes, over those
+of a process alone. *Step*: seconds of a step of the preset ``recommended`` with two pairs of 32 px and a network of
+the same layers with next to no width: what is left is Python and the launching of operations. (On torch's meta device,
+whose tensors have no numbers, operations themselves are written in Python, a hundred times slower than a launch.)
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from ...devices import choose_device
 from ...errors import InputError
 from ...files import file_digest
 from ...imaging import maps, resample
+from ...imaging.field_of_view import cut_off
 from ...metrics import pair_agreement
 from ...training.pairs import AGREEMENT
 from . import class_maps, comparison, half_maps, states
@@ -146,6 +147,9 @@ def run(settings, job, inputs):
     if p.resolution:
         by = 'half maps' if lowpass == p.resolution else f'--lowpass (half maps: {p.resolution:.1f} A)'
         job.say(f'references are low-passed at {lowpass:.1f} A, by {by}')
+    outside = cut_off(p.maps, p.plan.box, float(np.median(p.pixel_sizes)))[1]
+    if outside:
+        job.warn(f'{outside}; what goes on outside is modelled in no network that learns from these references')
     renderer = Renderer(settings, p, lowpass)
     # References are compared as the particles are.
     mode = p.held if p.ctf else CtfState.NONE

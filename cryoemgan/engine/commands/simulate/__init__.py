@@ -18,6 +18,7 @@ from ...errors import InputError
 from ...geometry import euler_to_matrix
 from ...imaging import simulation
 from ...imaging.density import check_size, density, read_models
+from ...imaging.field_of_view import REFUSED, cut_off
 from ...imaging.maps import read_map, write_map
 from ...imaging.phantom import claw
 from ...imaging.resample import plan_resampling
@@ -54,6 +55,12 @@ def load_inputs(settings, job):
     if s.defocus_min > s.defocus_max:
         raise InputError(f'--defocus-min {s.defocus_min:g} is larger than --defocus-max {s.defocus_max:g}')
     states, pixel_size = _states(s, given[0], [job.input(p) for p in s.model + s.volume])
+    if given[0] == 'volume':
+        outside, said = cut_off(states, s.box, pixel_size)
+        if outside > REFUSED:
+            raise InputError(f'--box: {said}')
+        if said:
+            job.warn(f'{said}; it is cut off')
     total = s.count * len(states)
     if sum(s.split) > total:
         raise InputError(

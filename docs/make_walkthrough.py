@@ -123,9 +123,9 @@ class Camera:
         opens()
 
     def _shoot(self, name, rest, waited=0):
-        windows = [
-            w for w in _descendants(self._root, tkinter.Toplevel) if w.winfo_viewable() and w.winfo_width() > 100
-        ]
+        # The project's window is itself a top level, and others stand beside it.
+        others = [w for w in _descendants(self._root._root(), tkinter.Toplevel) if w is not self._root]
+        windows = [w for w in others if w.winfo_viewable() and w.winfo_width() > 100]
         if not windows and name != FIRST and waited < 20:
             # A busy machine: the window is still to come.
             self._root.after(1000, lambda: self._shoot(name, rest, waited + 1))

@@ -162,7 +162,7 @@ print(json.dumps(env.got))
 
 def test_no_protocol_imports_torch_in_its_source():
     """Also inside functions: heavy work belongs to the engine's process."""
-    for folder in ('protocols', 'viewers'):
+    for folder in ('protocols', 'viewers', 'wizards'):
         for path in (PACKAGE / folder).glob('*.py'):
             text = path.read_text(encoding='utf-8')
             assert 'import torch' not in text, path

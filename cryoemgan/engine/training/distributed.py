@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy
 
 from ..devices import choose_device, choose_precision
@@ -30,6 +32,15 @@ def choose_devices(settings: Train) -> tuple[torch.device, list[int] | int, str]
             'it would wait for the others for ever: start it by one of these, or leave --nodes out'
         )
     return device, numbers or settings.devices or (1 if device.type == 'cpu' else torch.cuda.device_count()), precision
+
+
+class Autocast(MixedPrecision):
+    """bfloat16 where networks compute; what they are given stays float32. Fabric's own would round particles, targets
+    and CTFs to 8 bits before a loss sees them."""
+
+    def convert_input(self, data: Any) -> Any:
+        """The same."""
+        return data
 
 
 def launch(settings: Train, unused_weights: bool = False) -> tuple[Fabric, str]:
@@ -61,7 +72,7 @@ def launch(settings: Train, unused_weights: bool = False) -> tuple[Fabric, str]:
         devices=devices,
         num_nodes=nodes,
         strategy=ddp if several else 'auto',
-        precision='bf16-mixed' if precision == 'bfloat16' else '32-true',
+        plugins=[Autocast('bf16-mixed', device.type)] if precision == 'bfloat16' else None,
     )
     fabric.launch()
     return fabric, precision

@@ -273,13 +273,14 @@ def test_a_killed_run_starts_cleanly_again(tmp_path, blobs, volume):
     _, summary, again = project(tmp_path, particles, volume, '--ctf', 'none', '--resume')
     np.testing.assert_array_equal(whole, again)
     assert sorted(p.name for p in out.iterdir()) == [
+        'gallery.html',
         'map_volume.mrc',
         'references.mrcs',
         'references.star',
         'settings.json',
         'summary.json',
     ]
-    assert sorted(summary['outputs']) == ['map_volume.mrc', 'references.mrcs', 'references.star']
+    assert sorted(summary['outputs']) == ['gallery.html', 'map_volume.mrc', 'references.mrcs', 'references.star']
 
 
 # Real particles

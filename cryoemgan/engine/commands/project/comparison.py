@@ -117,6 +117,12 @@ def _warn(job, found, verdict, constant):
             'particles: take particles and map of the same refinement. (Particles that look alike from everywhere at '
             'this resolution, such as apoferritin, may be right nevertheless.)'
         )
+    elif verdict.best == GIVEN and found.absent:
+        job.warn(
+            f'SOMETHING IS WRONG, NO CAUSE FOUND: particles agree with their own reference hardly better '
+            f"({found.mean:.3f}) than with another particle's ({found.shuffled_mean:.3f}): the angles are not those of "
+            'these particles, or there are too few of them to tell.'
+        )
     elif verdict.best != GIVEN:
         job.warn(
             f'The particles agree better with {verdict.best}: {verdict.reason}. Set that right and project again'

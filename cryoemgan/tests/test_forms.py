@@ -247,7 +247,7 @@ class TestMessages(ProjectTest):
             ctf=1,
         )
         text = ' '.join(project._warnings())
-        assert 'not phase-flipped' in text
+        assert 'the references would as "phase-flip"' in text
         assert 'No low-pass' in text
         assert isinstance(self.map.outputVolume, Volume)
 

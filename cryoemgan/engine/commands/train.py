@@ -258,7 +258,7 @@ def _identity(s: Train, pairs: TrainingPairs, names: list[str]) -> Json:
 def _content(path: str) -> str:
     """Digest of a file, of samples of a large one."""
     about = file_identity(path)
-    return str(about.get('sha256') or about['sampled_sha256'])
+    return str(about.get('sha256') or about.get('sampled_sha256', 'missing'))
 
 
 def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:

@@ -119,7 +119,14 @@ def test_pictures_and_frc(both):
     folder, summary = both
     for name in ('gallery.png', 'metrics.png', 'frc.png'):
         assert (folder / name).read_bytes()[:8] == b'\x89PNG\r\n\x1a\n'
-    assert set(summary['outputs']) == {'metrics.csv', 'frc.csv', 'gallery.png', 'metrics.png', 'frc.png'}
+    assert set(summary['outputs']) == {
+        'metrics.csv',
+        'frc.csv',
+        'gallery.html',
+        'gallery.png',
+        'metrics.png',
+        'frc.png',
+    }
     raw, net = summary['methods']['raw'], summary['methods']['net']
     assert 6.0 <= net['frc_0.5'] < raw['frc_0.5'] < 72
     assert net['frc_0.143'] <= net['frc_0.5']

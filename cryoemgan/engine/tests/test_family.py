@@ -113,7 +113,7 @@ def denoised_warnings(tmp_path, data, model):  # noqa: F811
     return warnings(tmp_path / 'd')
 
 
-@pytest.mark.parametrize(('state', 'why'), [('mean image', 'the same image'), ('untrained', 'times as far')])
+@pytest.mark.parametrize(('state', 'why'), [('mean image', 'the same image'), ('untrained', 'SHOWS NOTHING')])
 def test_a_model_that_shows_nothing_says_so(tmp_path, data, monkeypatch, state, why):  # noqa: F811
     """At the mean image, where short trainings get stuck, and before it."""
     if state == 'mean image':

@@ -112,22 +112,22 @@ def particles_at(folder, noise=NOISE, seed=0, extra=None, names=None):
 class Told:
     """Stands for a Job."""
 
-    def __init__(self):
-        self.warnings = []
+    def __init__(self, settings):
+        self.warnings, self.settings = [], settings
 
     def say(self, text):
         pass
 
-    def input(self, path):
+    def input(self, path, whole=False):
         return path
 
     warn = property(lambda self: self.warnings.append)
 
 
 def open_pairs(**settings):
-    told = Told()
-    settings = {k: v if k == 'target' else str(v) for k, v in settings.items()}
-    pairs = noisy_pairs.open_noisy(Train(output='x', **settings), told)
+    settings = Train(output='x', **{k: v if k == 'target' else str(v) for k, v in settings.items()})
+    told = Told(settings)
+    pairs = noisy_pairs.open_noisy(settings, told)
     return pairs, told.warnings
 
 

@@ -70,7 +70,7 @@ class ReferencePairs:
         self.box: int = box or particles.box
         self.pixel_size: float = field / self.box
         self._contaminated: Contaminated | None = None
-        self._shows_ctf, self._ctf_tables = False, dict[torch.device, CtfTable]()
+        self.shows_ctf, self._ctf_tables = False, dict[torch.device, CtfTable]()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,12 +102,7 @@ class ReferencePairs:
 
     def show_ctf(self) -> None:
         """From now on the network sees each particle's CTF plane in a second channel."""
-        self._shows_ctf = True
-
-    @property
-    def shows_ctf(self) -> bool:
-        """Whether it does."""
-        return self._shows_ctf
+        self.shows_ctf = True
 
     def _planes(self, positions: Rows, device: torch.device) -> Tensor:
         if device not in self._ctf_tables:
@@ -155,7 +150,7 @@ class ReferencePairs:
         if self._contaminated:
             self._replace(self._contaminated, positions, noisy, clean)
         noisy = noisy[:, None]
-        if self._shows_ctf:
+        if self.shows_ctf:
             noisy = torch.cat([noisy, self._planes(positions, noisy.device)], 1)
         return noisy, clean[:, None]
 

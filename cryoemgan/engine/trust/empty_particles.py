@@ -12,7 +12,6 @@ from ..errors import InputError
 from ..imaging.resample import resample
 from ..inference import boxes
 from ..inference.ensemble import Ensemble
-from ..inference.known_particles import hashes_of, known
 from ..inference.routing import Routing, route
 from ..metrics.pair_agreement import FEWEST
 
@@ -34,7 +33,7 @@ def load_empty_particles(settings, job, particles, model, most):
     table = open_particles(job, settings.noise_particles)
     if len(table) < FEWEST:
         raise InputError(f'--noise-particles: {table.path} has only {len(table)} images; at least {FEWEST} are needed')
-    shared = int(known(who(table), hashes_of(who(particles))).sum())
+    shared = _shared(who(table), who(particles))
     if shared:
         raise InputError(
             f'--noise-particles: {shared} of {len(table)} images of {table.path} are among the particles: they are not '
@@ -46,6 +45,14 @@ def load_empty_particles(settings, job, particles, model, most):
         job.warn(f'--noise-particles: {grey}')
     rows = np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int))
     return EmptyParticles(table, rows, plan, route(model, table))
+
+
+def _shared(empties, particles):
+    """How many of the empty ones are particles for certain: equal names, folders included, or equal places."""
+    same = np.isin(empties.names, particles.names)
+    if empties.places is not None and particles.places is not None:
+        same |= np.isin(empties.places, particles.places)
+    return int(same.sum())
 
 
 def denoise(empties, model, cut, particles):

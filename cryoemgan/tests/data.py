@@ -38,7 +38,9 @@ def write_stack(path, images, pixel=PIXEL):
     return path
 
 
-def make_particles(folder, count=48, box=32, noise=1.0, with_ctf=False, aligned=True, seed=3, first_id=11):
+def make_particles(
+    folder, count=48, box=32, noise=1.0, with_ctf=False, aligned=True, seed=3, first_id=11, micrographs='mic'
+):
     """A SetOfParticles (sqlite and stack in ``folder``) of noisy projections; ids leave gaps.
 
     with_ctf only gives the items CTF values; the images hold none.
@@ -69,7 +71,7 @@ def make_particles(folder, count=48, box=32, noise=1.0, with_ctf=False, aligned=
             item.setTransform(Transform(matrix=matrices[i]))
         coordinate = Coordinate(x=100 + i, y=200 + i)
         coordinate.setMicId(1 + i // 10)
-        coordinate.setMicName(f'mic {i // 10}.mrc')
+        coordinate.setMicName(f'{micrographs} {i // 10}.mrc')
         item.setCoordinate(coordinate)
         item._rlnRandomSubset = Integer(1 + i % 2)
         particles.append(item)

@@ -63,7 +63,7 @@ class TestWorkflow(ProjectTest):
         )
         folder = cls.getOutputPath('empty')
         pw.utils.makePath(folder)
-        data.make_particles(folder, 24, cls.box, 3.0).close()
+        data.make_particles(folder, 24, cls.box, 3.0, micrographs='empty').close()
         cls.empty = cls.run_protocol(
             ProtImportParticles,
             importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,

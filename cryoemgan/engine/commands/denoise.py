@@ -180,7 +180,7 @@ def _judge(job, inputs, scores):
             f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but {usual:.0%} of the '
             f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier '
             "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
-            'use a blind network'
+            'use a network trained on the map'
         )
     power = inputs.model.fit_power(inputs.routing.members)
     told = power is None or power.tells
@@ -191,7 +191,7 @@ def _judge(job, inputs, scores):
     elif doubtful > 4 * FLAG or sure > 10 * SURE:
         job.warn(
             f'{words}. Or their CTF, pixel size or noise differ from those of training. A guided model '
-            'draws the map all the same: leave these particles out, or look at them with a blind network'
+            'draws the map all the same: leave these particles out, or look at them with a network trained on the map'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
             'below_threshold': low, 'misfit_median': float(np.median(misfit)),

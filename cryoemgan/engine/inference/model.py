@@ -137,7 +137,7 @@ class Model:
         return Power.least(known) if known and len(known) == len(found) else None
 
     def ask_all(self, particles, context):
-        """{member: ImagePosterior}; None for a blind network."""
+        """{member: ImagePosterior}; None for a network that sees the pixels only."""
         if self.needs_ctf:
             return dict.fromkeys(self.members, self.ask(particles, context))
         return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None

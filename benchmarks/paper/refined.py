@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from cryoemgan.engine.data.matching import match
-from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.stacks import StackReader
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.metrics import image_metrics
 
@@ -52,7 +52,7 @@ def _written(table, path):
 
 def _measure(place, test, found, projections, source):
     truth_table = ParticleTable.read(source / 'truth.star')
-    stack = Images([source / 'truth_clean_ctf.mrcs'], np.zeros(len(truth_table), int), np.arange(len(truth_table)))
+    stack = StackReader([source / 'truth_clean_ctf.mrcs'], np.zeros(len(truth_table), int), np.arange(len(truth_table)))
     rows, truth_rows = match(test, truth_table)
     truth = stack.read(truth_rows)
     images, references, noisy = (_of(test, rows, t) for t in (found, projections, test))

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from cryoemgan.engine.data.matching import match
-from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.stacks import StackReader
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.maps import lowpass
 from cryoemgan.engine.imaging.rings import frequencies
@@ -58,7 +58,7 @@ def main():
     table, true = ParticleTable.read(data / 'run_data.star'), ParticleTable.read(data / 'truth.star')
     model = Model.load(given.work / 'relion references' / 'train' / 'model')
     rows, others = match(table, true)
-    stack = Images([data / 'truth_clean_ctf.mrcs'], np.zeros(len(true), int), np.arange(len(true)))
+    stack = StackReader([data / 'truth_clean_ctf.mrcs'], np.zeros(len(true), int), np.arange(len(true)))
     truth = np.empty((len(table), table.box, table.box), np.float32)
     truth[rows] = stack.read(others)
     # Half maps exchanged: references from the map that holds nothing of the particle.

@@ -15,7 +15,7 @@ import numpy as np
 
 from cryoemgan.engine.data.matching import match
 from cryoemgan.engine.data.stack_writer import StackWriter
-from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.stacks import StackReader
 from cryoemgan.engine.data.table import ParticleTable
 
 from ..score import error
@@ -83,7 +83,7 @@ def relion(given, name):
     """The same of a cell of RELION's refinement."""
     data, folder = given.data / 'relion_refined', given.work / name
     table, true = ParticleTable.read(data / 'run_data.star'), ParticleTable.read(data / 'truth.star')
-    stack = Images([data / 'truth_clean_ctf.mrcs'], np.zeros(len(true), int), np.arange(len(true)))
+    stack = StackReader([data / 'truth_clean_ctf.mrcs'], np.zeros(len(true), int), np.arange(len(true)))
     rows, others = match(table, true)
     truth = np.empty((len(table), 64, 64), np.float32)
     truth[rows] = stack.read(others)

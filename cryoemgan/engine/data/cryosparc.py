@@ -7,7 +7,6 @@ Nothing is unpickled. Poses are rotation vectors: A of p_img = A p_vol is the tr
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
 from ..geometry import matrix_to_euler
-from ..shapes import AnyPath
+from ..shapes import AnyPath, RowsLike
 from .star_cells import value_of
 
 SUFFIX = '.cs'
@@ -274,6 +273,6 @@ def _text(value: bytes | str) -> str:
     return value.decode('utf-8', 'surrogateescape') if isinstance(value, bytes) else str(value)
 
 
-def rows_of(array: np.ndarray | None, rows: Sequence[int] | None) -> np.ndarray | None:
+def rows_of(array: np.ndarray | None, rows: RowsLike | None) -> np.ndarray | None:
     """Some rows of what a table came with, if it came from cryoSPARC."""
     return array if array is None or rows is None else array[np.asarray(rows)]

@@ -1,10 +1,13 @@
-"""Columns of a table as the image model takes them: pixel sizes, poses, CTF and its state."""
+"""Columns of a table as the image model takes them: pixel sizes, poses and CTF."""
+
+from __future__ import annotations
 
 import numpy as np
 
 from ..errors import InputError
 from ..geometry import euler_to_matrix
-from . import image_state, optics
+from ..shapes import CtfParameters, Floats, Matrices, Rows, Shifts
+from . import optics
 from .columns import Columns
 from .quantities import require_degrees, require_possible
 
@@ -16,7 +19,7 @@ class ImageModel(Columns):
     """What each particle's image is: how large its pixels are, from where the particle was seen, through which CTF."""
 
     @property
-    def pixel_sizes(self):
+    def pixel_sizes(self) -> Floats:
         """float64 [n], A: of the image, from the optics group (3.1) or detector and magnification (3.0)."""
         if self.has('rlnImagePixelSize'):
             sizes = self.floats('rlnImagePixelSize')
@@ -33,7 +36,7 @@ class ImageModel(Columns):
         return sizes
 
     @property
-    def pixel_size(self):
+    def pixel_size(self) -> float:
         """Pixel size of the whole set, A; InputError when optics groups differ by more than 0.1 percent."""
         sizes = self.pixel_sizes
         if sizes.max() > 1.001 * sizes.min():
@@ -43,7 +46,7 @@ class ImageModel(Columns):
             )
         return float(np.median(sizes))
 
-    def rotations(self):
+    def rotations(self) -> Matrices:
         """float64 [n,3,3]: A with p_img = A p_vol (ZYZ Euler angles rot, tilt, psi); InputError without angles."""
         missing = [a for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi') if not self.has(a)]
         if missing:
@@ -55,7 +58,7 @@ class ImageModel(Columns):
         require_degrees(self.path, *angles)
         return euler_to_matrix(*angles)
 
-    def shifts(self):
+    def shifts(self) -> Shifts:
         """float64 [n,2], px: (x, y) shift that centres the image; the raw image is the projection moved by minus it."""
         columns = []
         for angstrom, pixels in SHIFTS:
@@ -65,7 +68,7 @@ class ImageModel(Columns):
                 columns.append(self.floats(pixels, 0.0))
         return np.stack(columns, axis=1)
 
-    def ctf(self):
+    def ctf(self) -> CtfParameters:
         """CTF parameters, each float64 [n]: defocus_u/v (A), defocus_angle, phase_shift (deg), voltage (kV), cs (mm),
         amplitude_contrast, b_factor (A^2); where they are not 1, scale and magnification [n,2,2]. InputError when
         defocus or microscope are missing."""
@@ -90,19 +93,14 @@ class ImageModel(Columns):
         stretch = self.magnification()
         return found if stretch is None else {**found, 'magnification': stretch}
 
-    def magnification(self):
+    def magnification(self) -> Floats | None:
         """float64 [n,2,2], anisotropic magnification of each image, or None when there is none (`optics`)."""
-        return optics.magnification(self)  # type: ignore[arg-type]
+        return optics.magnification(self)
 
-    def projections(self):
+    def projections(self) -> Matrices:
         """float64 [n,3,3]: `rotations` as the images show them, stretched where magnification is anisotropic."""
         return optics.stretched(self.rotations(), self.magnification())
 
-    @property
-    def ctf_state(self):
-        """CtfState that the table states; unknown where it states none (`image_state`)."""
-        return image_state.stated(self)  # type: ignore[arg-type]
-
-    def half_sets(self):
+    def half_sets(self) -> Rows | None:
         """int64 [n] (1 or 2), or None when the refinement left none."""
         return self.ints('rlnRandomSubset') if self.has('rlnRandomSubset') else None

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..shapes import Floats
 
 if TYPE_CHECKING:
+    from .columns import Columns
     from .table import ParticleTable
 
 MAGNIFICATION = ('rlnMagMat00', 'rlnMagMat01', 'rlnMagMat10', 'rlnMagMat11')
@@ -31,7 +32,7 @@ TOMOGRAPHY = {
 }  # fmt: skip
 
 
-def magnification(table: ParticleTable) -> Floats | None:
+def magnification(table: Columns) -> Floats | None:
     """float64 [n, 2, 2] of each particle, or None where all are 1.
 
     A frequency k of an image is the frequency M k of the specimen.

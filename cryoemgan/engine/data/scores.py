@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..shapes import Floats
+
+if TYPE_CHECKING:
+    from .table import ParticleTable
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Score:
     axis: str
     low_is_bad: bool
 
-    def badness(self, values):
+    def badness(self, values: Floats) -> Floats:
         """Values float64 [n], turned so that high ones are bad."""
         return -values if self.low_is_bad else values
 
@@ -46,6 +52,6 @@ SCORES = (
 BY_NAME = {score.name: score for score in SCORES}
 
 
-def scores_of(table):
+def scores_of(table: ParticleTable) -> list[Score]:
     """The scores that a ParticleTable has, in their order."""
     return [score for score in SCORES if table.has(score.label)]

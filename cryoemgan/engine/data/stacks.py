@@ -3,16 +3,21 @@
 Nothing holds a stack in memory: a million particles of 256 px are 262 GB. `stack_writer` writes them.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from .mrc_header import read_header
+from ..shapes import AnyPath, Flags, Images
+from .mrc_header import MrcHeader, read_header
 from .quantities import LARGEST_VALUE
 
 OPEN_FILES = 64
@@ -32,7 +37,7 @@ class StackInfo:
     pixel_size: float
 
 
-def stack_info(path):
+def stack_info(path: AnyPath) -> StackInfo:
     """Read and check the header of an MRC stack; InputError when missing, not MRC, truncated or absurd."""
     header = read_header(Path(path))
     count, ny, nx = header.shape
@@ -42,7 +47,7 @@ def stack_info(path):
     return StackInfo(header.path, count, (ny, nx), header.dtype, header.offset, header.voxel[0])
 
 
-def require_whole(header):
+def require_whole(header: MrcHeader) -> None:
     """InputError when a file is shorter than its header promises."""
     count, ny, nx = header.shape
     there = header.path.stat().st_size - header.offset
@@ -54,20 +59,23 @@ def require_whole(header):
         )
 
 
-class Images:
+class StackReader:
     """The images of a set of particles, which may be spread over many stacks.
 
     files: the stacks. file_of_row [n]: which of them. index [n]: position in it, from 0. describe: row -> name of
     the particle, for messages. InputError for anything missing, truncated or of mixed box.
     """
 
-    def __init__(self, files, file_of_row, index, describe=str):
+    def __init__(
+        self, files: Sequence[AnyPath], file_of_row: ArrayLike, index: ArrayLike, describe: Callable[[int], str] = str
+    ) -> None:
         self._infos = [stack_info(f) for f in files]
         self._file, self._index = np.asarray(file_of_row), np.asarray(index)
-        self._describe, self._handles = describe, OrderedDict()
+        self._describe = describe
+        self._handles: OrderedDict[int, int] = OrderedDict()
         self._check_rows()
 
-    def _check_rows(self):
+    def _check_rows(self) -> None:
         shapes = {i.shape for i in self._infos}
         if len(shapes) > 1:
             a, b = (next(i for i in self._infos if i.shape == s) for s in sorted(shapes)[:2])
@@ -89,14 +97,14 @@ class Images:
         self.box = nx
 
     @property
-    def header_pixel_size(self):
+    def header_pixel_size(self) -> float:
         """Pixel size (A) that the header of the first image's stack says; 0 when it says none."""
         return self._infos[self._file[0]].pixel_size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._index)
 
-    def read(self, rows):
+    def read(self, rows: ArrayLike) -> Images:
         """float32 [len(rows), box, box], any rows in any order. InputError names a particle whose image cannot be used
         (`usable`)."""
         out = self.raw(rows)
@@ -110,17 +118,17 @@ class Images:
         return out
 
     @staticmethod
-    def usable(images):
+    def usable(images: Images) -> Flags:
         """bool [n]: which images hold numbers whose squares and sums are numbers, too."""
         # Comparisons with NaN are false.
         return (images.min(axis=(1, 2)) >= -LARGEST_VALUE) & (images.max(axis=(1, 2)) <= LARGEST_VALUE)
 
     @property
-    def files(self):
+    def files(self) -> list[Path]:
         """Paths of the stacks."""
         return [info.path for info in self._infos]
 
-    def raw(self, rows):
+    def raw(self, rows: ArrayLike) -> Images:
         """float32 [len(rows), box, box], any rows in any order, as they are on the disk."""
         rows = np.asarray(rows, dtype=np.int64)
         out = np.empty((len(rows), self.box, self.box), np.float32)
@@ -133,7 +141,7 @@ class Images:
                 out[order[run]] = self._read_run(files[run[0]], index[run[0]], len(run))
         return out
 
-    def _read_run(self, file, start, count):
+    def _read_run(self, file: int, start: int, count: int) -> np.ndarray:
         info = self._infos[file]
         size = count * self.box**2 * info.dtype.itemsize
         buffer = np.empty(count * self.box**2, info.dtype)
@@ -149,7 +157,7 @@ class Images:
             done += got
         return buffer.reshape(count, self.box, self.box)
 
-    def _handle(self, file):
+    def _handle(self, file: int) -> int:
         if file in self._handles:
             self._handles.move_to_end(file)
         else:
@@ -158,7 +166,7 @@ class Images:
             self._handles[file] = os.open(self._infos[file].path, os.O_RDONLY)
         return self._handles[file]
 
-    def __del__(self):
+    def __del__(self) -> None:
         for handle in getattr(self, '_handles', {}).values():
             with contextlib.suppress(OSError):
                 os.close(handle)

@@ -80,7 +80,7 @@ class Denoise(Reading, Settings):
         label='Uncertainty',
     )
 
-    def validate(self):
+    def validate(self) -> None:
         """As in every verb; and the pose prior is a width, none or model."""
         super().validate()
         cut_resolution(self.cut)

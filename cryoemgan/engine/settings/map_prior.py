@@ -12,7 +12,7 @@ POSE_PRIOR = (
 )
 
 
-def degrees(text):
+def degrees(text: str) -> float | None:
     """None for 'none', else the number; InputError for anything else."""
     if text == 'none':
         return None

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from cryoemgan.engine import networks
-from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.stacks import StackReader
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.imaging import maps
@@ -185,7 +185,7 @@ def test_stacks_and_maps(tmp_path):
             assert np.isfinite(found.data).all(), what
             assert len(set(found.data.shape)) == 1, what
             assert 0 < found.pixel_size <= 100, what
-        images = outcome(lambda: Images([path], [0], [0]).read([0]), what)
+        images = outcome(lambda: StackReader([path], [0], [0]).read([0]), what)
         assert images is None or np.isfinite(images).all(), what
 
 

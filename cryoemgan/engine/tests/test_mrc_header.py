@@ -8,7 +8,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryoemgan.engine.data.stacks import Images, stack_info
+from cryoemgan.engine.data.stacks import StackReader, stack_info
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 
@@ -25,7 +25,7 @@ def patched(path, *changes):
 
 
 def read(path, count):
-    return Images([path], [0] * count, range(count)).read(range(count))
+    return StackReader([path], [0] * count, range(count)).read(range(count))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from cryoemgan.engine.data import stacks
 from cryoemgan.engine.data.stack_writer import StackWriter
-from cryoemgan.engine.data.stacks import Images
+from cryoemgan.engine.data.stacks import StackReader
 from cryoemgan.engine.errors import InputError
 
 
@@ -24,7 +24,7 @@ def test_rows_in_any_order_come_from_the_right_file(stack, tmp_path):
     other = tmp_path / 'b.mrcs'
     with mrcfile.new(other, (100 * data).astype(np.int16)):
         pass
-    images = Images([path, other], [0, 1, 0, 1, 0], [3, 0, 4, 6, 5])
+    images = StackReader([path, other], [0, 1, 0, 1, 0], [3, 0, 4, 6, 5])
     got = images.read([4, 1, 0, 2, 3, 0])
     truth = [
         data[5],
@@ -44,7 +44,7 @@ def test_more_files_than_may_be_open(stack, tmp_path, monkeypatch):
         paths.append(tmp_path / f'{i}.mrcs')
         with mrcfile.new(paths[-1], np.full((1, 8, 8), i, np.float32)):
             pass
-    images = Images(paths, range(5), [0] * 5)
+    images = StackReader(paths, range(5), [0] * 5)
     assert images.read([4, 0, 3, 1, 2, 4])[:, 0, 0].tolist() == [4, 0, 3, 1, 2, 4]
     assert len(images._handles) == 2
 
@@ -54,14 +54,16 @@ def test_every_real_mode_is_read(tmp_path, mode):
     data = np.arange(2 * 8 * 8).reshape(2, 8, 8).astype(mode)
     with mrcfile.new(tmp_path / 'm.mrcs', data):
         pass
-    np.testing.assert_array_equal(Images([tmp_path / 'm.mrcs'], [0, 0], [1, 0]).read([1, 0]), data.astype(np.float32))
+    np.testing.assert_array_equal(
+        StackReader([tmp_path / 'm.mrcs'], [0, 0], [1, 0]).read([1, 0]), data.astype(np.float32)
+    )
 
 
 def test_extended_header_is_skipped(tmp_path, stack):
     _, data = stack
     with mrcfile.new(tmp_path / 'x.mrcs', data) as mrc:
         mrc.set_extended_header(np.zeros(100, 'V8'))
-    np.testing.assert_array_equal(Images([tmp_path / 'x.mrcs'], [0], [2]).read([0])[0], data[2])
+    np.testing.assert_array_equal(StackReader([tmp_path / 'x.mrcs'], [0], [2]).read([0])[0], data[2])
 
 
 def test_truncated_stack_says_how_many_are_left(stack):
@@ -69,7 +71,7 @@ def test_truncated_stack_says_how_many_are_left(stack):
     with open(path, 'r+b') as f:
         f.truncate(1024 + 4 * 16 * 16 * 3 + 17)
     with pytest.raises(InputError, match=r'a\.mrcs: truncated: .* 7 images .* holds 3'):
-        Images([path], [0], [0])
+        StackReader([path], [0], [0])
 
 
 def test_header_that_claims_terabytes(stack):
@@ -77,31 +79,31 @@ def test_header_that_claims_terabytes(stack):
     with open(path, 'r+b') as f:
         f.write(np.array([60000, 60000, 60000], '<i4').tobytes())
     with pytest.raises(InputError, match='header'):
-        Images([path], [0], [0])
+        StackReader([path], [0], [0])
 
 
 @pytest.mark.parametrize('content', [b'', b'x' * 100, b'PK\x03\x04' + b'\0' * 2000])
 def test_not_an_mrc_file(tmp_path, content):
     (tmp_path / 'n.mrcs').write_bytes(content)
     with pytest.raises(InputError, match=r'n\.mrcs'):
-        Images([tmp_path / 'n.mrcs'], [0], [0])
+        StackReader([tmp_path / 'n.mrcs'], [0], [0])
 
 
 def test_missing_stack(tmp_path):
     with pytest.raises(InputError, match='no such image stack'):
-        Images([tmp_path / 'gone.mrcs'], [0], [0])
+        StackReader([tmp_path / 'gone.mrcs'], [0], [0])
 
 
 def test_mixed_boxes_name_both_files(stack, tmp_path):
     with mrcfile.new(tmp_path / 'b.mrcs', np.zeros((1, 8, 8), np.float32)):
         pass
     with pytest.raises(InputError, match=r'(?s)b\.mrcs has 8 px.*a\.mrcs 16 px'):
-        Images([stack[0], tmp_path / 'b.mrcs'], [0, 1], [0, 0])
+        StackReader([stack[0], tmp_path / 'b.mrcs'], [0, 1], [0, 0])
 
 
 def test_particle_outside_its_stack(stack):
     with pytest.raises(InputError, match='particle nine'):
-        Images([stack[0]], [0, 0], [0, 7], lambda row: 'particle ' + ['one', 'nine'][row])
+        StackReader([stack[0]], [0, 0], [0, 7], lambda row: 'particle ' + ['one', 'nine'][row])
 
 
 def test_nan_image_is_named(tmp_path):
@@ -109,7 +111,7 @@ def test_nan_image_is_named(tmp_path):
     data[1, 2, 2] = np.nan
     with mrcfile.new(tmp_path / 'n.mrcs', data):
         pass
-    images = Images([tmp_path / 'n.mrcs'], [0] * 3, [2, 1, 0], lambda row: f'row {row}')
+    images = StackReader([tmp_path / 'n.mrcs'], [0] * 3, [2, 1, 0], lambda row: f'row {row}')
     images.read([0, 2])
     with pytest.raises(InputError, match='row 1'):
         images.read([0, 1, 2])

@@ -12,7 +12,7 @@ import numpy as np
 
 from .... import figures
 from ...data.stack_writer import StackWriter
-from ...data.stacks import Images
+from ...data.stacks import StackReader
 from ...data.table import ParticleTable
 from ...errors import InputError
 from ...geometry import euler_to_matrix
@@ -233,7 +233,7 @@ def _to_unit(images):
 def _write_noisy(s, job, inputs, columns, sigma):
     """Add noise to clean.mrcs -> noisy.mrcs (and spoilt references); the SNR as measured on the written images."""
     total = len(sigma)
-    clean = Images([job.output('clean.mrcs')], np.zeros(total, int), np.arange(total))
+    clean = StackReader([job.output('clean.mrcs')], np.zeros(total, int), np.arange(total))
     noise_power = 0.0
     with contextlib.ExitStack() as stack:
         open_stack = lambda name: stack.enter_context(  # noqa: E731

@@ -17,7 +17,9 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,14 @@ import torch
 
 from cryoemgan.engine import networks
 from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.imaging.steerable import FourierPlane
+from cryoemgan.engine.posterior.guided_pairs import GuidedPairs
+from cryoemgan.engine.posterior.map_prior import MapPrior
 from cryoemgan.engine.settings.adversary import Adversary
 from cryoemgan.engine.settings.optimisation import Optimisation
 from cryoemgan.engine.settings.pairs import Augmentation
 from cryoemgan.engine.settings.train import preset_values
+from cryoemgan.engine.shapes import Rows
 from cryoemgan.engine.tests import toypairs
 from cryoemgan.engine.training.batches import Batches, Dice
 from cryoemgan.engine.training.fresh_pairs import FreshPairs
@@ -94,28 +100,46 @@ def parts_of(values: dict[str, Any]) -> Callable[[type], Any]:
     return lambda cls: cls(**{k: v for k, v in values.items() if k in cls.__dataclass_fields__})
 
 
-def host_part(pairs: Any, how: Augmentation) -> float:
-    """Pairs a second of gathering and of drawing random numbers."""
+def host_part(pairs: Any, how: Augmentation, positions: Rows, fresh: FreshPairs | None = None) -> float:
+    """Pairs a second of gathering and of drawing random numbers. fresh: source of the pairs, of these references."""
     size, state = 96, {'at': 0, 'number': 0}
 
     def work() -> int:
-        positions = np.arange(state['at'], state['at'] + PINNED_PAIRS) % len(pairs)
-        state['at'] = int(positions[-1]) + 1
-        pairs.gather(np.sort(positions))
+        chosen = positions[np.arange(state['at'], state['at'] + PINNED_PAIRS) % len(positions)]
+        state['at'] += PINNED_PAIRS
+        pairs.gather(np.sort(chosen))
         for _ in range(PINNED_PAIRS // size):
             Dice.throw(1, state['number'], size, np.arange(size), how, CPU)
+            if fresh is not None:
+                fresh._ctf_rows(state['number'], size, np.arange(size), chosen[:size])
             state['number'] += 1
         return PINNED_PAIRS
 
     return rate(work)
 
 
+def guided(pairs: ReferencePairs, folder: Path) -> GuidedPairs:
+    """The pairs with opinions of nobody: what lies on disk is as large, and as much is computed."""
+    prior = MapPrior(SimpleNamespace(background=0.0, plane=FourierPlane(pairs.box)), 1.0, torch.ones(pairs.box // 2))
+    found = GuidedPairs(pairs, prior, folder / f'{pairs.box}' / 'opinions.npy', 1, np.arange(len(pairs)))
+    count = len(found.wanted)
+    np.save(found.path, np.zeros((count, 2, pairs.box, pairs.box), np.float16))
+    found.recall({'present': torch.ones(count), 'scores': torch.zeros(count, 5)})
+    return found
+
+
 def prepared(
-    pairs: Any, fresh: FreshPairs | None, how: Augmentation, fraction: float, share: Share, seconds: float
+    pairs: Any,
+    positions: Rows,
+    fresh: FreshPairs | None,
+    how: Augmentation,
+    fraction: float,
+    share: Share,
+    seconds: float,
 ) -> float:
     """Pairs a second that this processor prepares to the end."""
     size = 96
-    batches = Batches(pairs, np.arange(len(pairs)), fresh, how, fraction, 0.25, 1, size, share, CPU)
+    batches = Batches(pairs, positions, fresh, how, fraction, 0.25, 1, size, share, CPU)
 
     def work() -> int:
         batches.next(0.2)
@@ -147,12 +171,20 @@ def measure(folder: Path, box: int, count: int, seconds: float) -> dict[str, flo
     fresh = FreshPairs(pairs, np.arange(len(pairs)), 1)
     alone = NoisyPairs(pairs.particles)
     alone._set_scale(0.0, 1.0, 1.0, 1.0, None, None)
-    one, two = (prepared(pairs, fresh, how, 0.0, Share(0, n, 2), seconds) for n in (1, 2))
+    alone.gains = np.ones(box // 2 + 1)
+    with_map, still = guided(pairs, folder), replace(how, noise_curriculum=0.0, exchange_noise=0.0)
+    every, with_empty = np.arange(count), np.append(np.arange(count), with_map.empty)
+    one, two = (prepared(pairs, every, fresh, how, 0.0, Share(0, n, 2), seconds) for n in (1, 2))
+    whole = Share(0, 1, 2)
     return {
-        'host part, references (pairs/s)': host_part(pairs, how),
-        'host part, self (pairs/s)': host_part(alone, how),
+        'host part, references (pairs/s)': host_part(pairs, how, every),
+        'host part, guided (pairs/s)': host_part(with_map, still, with_empty),
+        'host part, self (pairs/s)': host_part(alone, still, every),
+        'host part, fresh (pairs/s)': host_part(pairs, how, every, fresh),
         'prepared here, references (pairs/s)': one,
-        'prepared here, half of them fresh (pairs/s)': prepared(pairs, fresh, how, 0.5, Share(0, 1, 2), seconds),
+        'prepared here, guided (pairs/s)': prepared(with_map, with_empty, None, still, 0.0, whole, seconds),
+        'prepared here, self (pairs/s)': prepared(alone, every, None, still, 0.0, whole, seconds),
+        'prepared here, fresh (pairs/s)': prepared(pairs, every, fresh, how, 1.0, whole, seconds),
         'CPU seconds of one of two processes over those of one': one / two,
     }
 

@@ -17,6 +17,7 @@ _STREAMS = (
     'background',
     'blind spots',
     'penalty',
+    'empty',
 )
 
 

@@ -25,6 +25,8 @@ from .map_prior import Context, MapPrior, MapPriorOptions
 from .posterior import Search
 from .sources import bank_of, maps_of
 
+# Raised when opinions that an earlier version left would not be those of this one.
+FORMAT = 2
 DONE, BANK, OPINIONS, PREPARATION = 'guide.json', 'guide.safetensors', 'opinions.npy', 'preparation.json'
 
 
@@ -168,7 +170,7 @@ def _kept(folder, identity, job):
 def _identity(member, bank):
     """What opinions depend on: the member's data and settings, and the bank."""
     tensors = bank.tensors()
-    parts = [json.dumps(member.identity, sort_keys=True, default=str).encode()]
+    parts = [json.dumps([FORMAT, member.identity], sort_keys=True, default=str).encode()]
     parts += [tensors[k].contiguous().cpu().numpy().tobytes() for k in sorted(tensors)]
     return hashlib.sha256(b''.join(parts)).hexdigest()
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..devices import to_device
 from ..files import flush_to_disk
+from ..random_fields import RandomRows
 from .map_prior import Context
 
 EMPTY_FRACTION = 0.1
@@ -17,7 +19,7 @@ SCORES = 5  # of ImagePosterior.scores
 class GuidedPairs:
     """ReferencePairs with opinions. Positions from len(pairs) on are empty: noise, and the grey of an empty image.
 
-    ``read`` gives particles as [n, 4, N, N] (particle, mean, s.d., presence), references as [n, N, N].
+    The network sees [n, 4, N, N]: particle, mean, s.d., presence.
     """
 
     def __init__(self, pairs, guide, path, seed, wanted, own=None):
@@ -28,7 +30,7 @@ class GuidedPairs:
         self.empty, self.wanted = empty, np.append(wanted, empty)
         self._place = np.full(len(pairs) + len(empty), -1)
         self._place[self.wanted] = np.arange(len(self.wanted))
-        self._path = path
+        self.path = path
         self._context: Context | None = None
         self.training, self.validation, self.preparation = wanted, wanted[:0], None
         # Known once ``prepare`` or ``recall`` has run.
@@ -125,10 +127,10 @@ class GuidedPairs:
         asks about its share and knows all in the end."""
         count, n, s = len(self.wanted), self.pairs.box, self.pairs.scale
         if fabric.is_global_zero:
-            np.lib.format.open_memmap(self._path, 'w+', np.float16, (count, 2, n, n)).flush()
-            reserve(self._path)
+            np.lib.format.open_memmap(self.path, 'w+', np.float16, (count, 2, n, n)).flush()
+            reserve(self.path)
         fabric.barrier()
-        opinions = np.lib.format.open_memmap(self._path, 'r+')
+        opinions = np.lib.format.open_memmap(self.path, 'r+')
         present, scores = torch.zeros(count), torch.zeros(count, SCORES)
         share = np.array_split(np.arange(count), fabric.world_size)[fabric.global_rank]
         with job.progress(len(share), 'asking the bank') as bar:
@@ -139,14 +141,14 @@ class GuidedPairs:
                 present[rows], scores[rows] = found.present.cpu(), torch.from_numpy(found.scores())
                 bar.update(len(rows))
         opinions.flush()
-        flush_to_disk(self._path)
+        flush_to_disk(self.path)
         # What the other processes found is zero here. Once all have it, all have written their opinions.
         present, scores = (fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores))
         self.recall({'present': present, 'scores': scores})
 
     def recall(self, tensors):
         """Opinions that lie on disk, of this run or an earlier one."""
-        self._opinions = np.load(self._path, mmap_mode='r')
+        self._opinions = np.load(self.path, mmap_mode='r')
         self.present, self.scores = tensors['present'].numpy(), tensors['scores'].numpy()
 
     def scores_of(self, positions):
@@ -154,9 +156,13 @@ class GuidedPairs:
         return self.scores[self._place[positions]]
 
     def _ask(self, positions):
-        noisy, own = torch.from_numpy(self._particles(positions)).to(self.guide.device), None
+        device = self.guide.device
+        real = positions < len(self.pairs)
+        shown = to_device(self.pairs.raw(positions[real])[0], device)
+        noisy = _in_order(real, shown, self._empty(positions[~real], device))
+        own = None
         if self.own is not None:
-            own = torch.from_numpy(np.append(self.own, -np.ones(len(self.empty), int))[positions]).to(noisy.device)
+            own = to_device(np.append(self.own, -np.ones(len(self.empty), int))[positions], device)
         return self.guide(noisy, self.context(positions), own)
 
     def context(self, positions):
@@ -166,42 +172,48 @@ class GuidedPairs:
             self._context = Context.of(self.pairs.particles, self.pairs.rows, self.pairs.box)
         return self._context.part(positions % len(self.pairs))
 
-    def _particles(self, positions):
-        """float32[n, N, N] in particle grey."""
-        out = np.empty((len(positions), self.pairs.box, self.pairs.box), np.float32)
-        real = positions < len(self.pairs)
-        if real.any():
-            out[real] = self.pairs.raw(positions[real])[0]
-        for i in np.flatnonzero(~real):
-            out[i] = self.guide.noise(1, self.seed * 1000003 + int(positions[i]))[0].cpu()
-        out[~real] += self.pairs.scale.gain * self.guide.bank.background + self.pairs.scale.offset
-        return out
+    def _empty(self, positions, device):
+        """Empty images float32[n, N, N] in particle grey, each the same whenever it is asked for."""
+        n, scale = self.pairs.box, self.pairs.scale
+        if not len(positions):
+            # MKL has no transform of no images.
+            return torch.empty(0, n, n, device=device)
+        white = RandomRows(self.seed, 'empty', 0, positions, device).normal(n, n)
+        return self.guide.coloured(white) + (scale.gain * self.guide.bank.background + scale.offset)
 
     @property
     def map_prior(self):
         """What the network knows of the map."""
         return self.guide
 
+    def gather(self, positions):
+        """(particles, references) of the positions that are not empty, in their own grey values and boxes; of all
+        positions their opinions float16[n, 2, N, N] and presence float32[n]."""
+        positions = np.asarray(positions)
+        places = self._place[positions]
+        gathered = self.pairs.gather(positions[positions < len(self.pairs)])
+        return *gathered, self._opinions[places], self.present[places]
+
     def assemble(self, gathered, positions):
         """(particles with opinions float32[n, 4, N, N], references [n, 1, N, N])."""
-        noisy, clean = gathered
-        return noisy, clean[:, None]
+        *raw, opinions, present = gathered
+        positions, s = np.asarray(positions), self.pairs.scale
+        real = positions < len(self.pairs)
+        noisy, clean = self.pairs.assemble(tuple(raw), positions[real])
+        empty = ((self._empty(positions[~real], noisy.device) - s.mean) / s.sd)[:, None]
+        nothing = torch.full_like(empty, s.unit_scale * self.guide.bank.background + s.unit_offset)
+        noisy, clean = _in_order(real, noisy, empty), _in_order(real, clean, nothing)
+        present = present[:, None, None, None].expand_as(noisy)
+        return torch.cat([noisy, opinions.float(), present], 1), clean
 
-    def gather(self, positions):
-        """(particles with opinions float32[n, 4, N, N], references [n, N, N])."""
-        positions = np.asarray(positions)
-        s, real, places = self.pairs.scale, positions < len(self.pairs), self._place[positions]
-        shape = (len(positions), self.pairs.box, self.pairs.box)
-        noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        if real.any():
-            gathered = tuple(torch.from_numpy(x) for x in self.pairs.gather(positions[real]))
-            noisy[real], clean[real] = (x[:, 0].numpy() for x in self.pairs.assemble(gathered, positions[real]))
-        if not real.all():
-            noisy[~real] = (self._particles(positions[~real]) - s.mean) / s.sd
-            clean[~real] = s.unit_scale * self.guide.bank.background + s.unit_offset
-        present = np.broadcast_to(self.present[places][:, None, None], shape)
-        opinions = self._opinions[places].astype(np.float32)
-        return np.stack([noisy, opinions[:, 0], opinions[:, 1], present], 1).astype(np.float32), clean
+
+def _in_order(real, images, empty):
+    """Real images and empty ones, [n, ...] in all, where ``real`` bool[n] says which is which."""
+    if real.all():
+        return images
+    place = np.empty(len(real), np.int64)
+    place[np.argsort(~real, kind='stable')] = np.arange(len(real))
+    return torch.cat([images, empty]).index_select(0, to_device(place, images.device))
 
 
 def reserve(path):

@@ -150,11 +150,15 @@ class MapPrior:
     def noise(self, count, seed):
         """Images float32[count, N, N] of nothing but noise with the particles' spectrum."""
         n = self.plane.box
-        rng = torch.Generator().manual_seed(seed)
-        white = torch.fft.rfft2(torch.randn(count, n, n, generator=rng))
-        kx, ky = torch.fft.rfftfreq(n) * n, torch.fft.fftfreq(n) * n
+        white = torch.randn(count, n, n, generator=torch.Generator().manual_seed(seed))
+        return self.coloured(white.to(self.device))
+
+    def coloured(self, white):
+        """White noise float32[n, N, N] of variance 1, on any device, with the particles' spectrum instead."""
+        n, device = self.plane.box, white.device
+        kx, ky = (f(n, device=device) * n for f in (torch.fft.rfftfreq, torch.fft.fftfreq))
         ring = torch.hypot(kx, ky[:, None]).round().long().clamp(1, len(self.spectrum) - 1)
-        return torch.fft.irfft2(white * self.spectrum.cpu()[ring].sqrt(), s=(n, n)).to(self.device)
+        return torch.fft.irfft2(torch.fft.rfft2(white) * self.spectrum.to(device)[ring].sqrt(), s=(n, n))
 
     def _ring(self):
         return self.plane.r.round().long()

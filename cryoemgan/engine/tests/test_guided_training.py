@@ -4,17 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.imaging.steerable import FourierPlane
 from cryoemgan.engine.inference.model import Model
 from cryoemgan.engine.posterior.guided_pairs import GuidedPairs, reserve
-from cryoemgan.engine.posterior.map_prior import Context
+from cryoemgan.engine.posterior.map_prior import Context, MapPrior
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.tests import toypairs
 from cryoemgan.engine.training.interfaces import TrainingPairs
+from cryoemgan.engine.training.loading import read
 from cryoemgan.engine.training.pairs import ReferencePairs
 
 pytestmark = pytest.mark.slow
@@ -71,6 +74,53 @@ def test_table_is_parsed_once_for_all_chunks(toys, monkeypatch):
     for positions in np.array_split(np.arange(len(pairs)), 5):
         assert guided.context(positions).pixel_size == pairs.pixel_size
     assert len(parsed) == 1
+
+
+def guided_pairs(toys, folder, count=40):
+    """GuidedPairs of ``count`` of the toys with opinions that tell who is who, and a prior of white noise."""
+    pairs = ReferencePairs(ParticleTable.read(toys['particles']), ParticleTable.read(toys['references']))
+    pairs.fit_grey_scale()
+    bank = SimpleNamespace(background=0.25, plane=FourierPlane(pairs.box))
+    prior = MapPrior(bank, pairs.scale.gain, torch.full((pairs.box // 2,), 4.0))
+    guided = GuidedPairs(pairs, prior, folder / 'opinions.npy', 1, np.arange(count))
+    number = np.arange(len(guided.wanted), dtype=np.float16)
+    np.save(folder / 'opinions.npy', np.broadcast_to(number[:, None, None, None], (len(number), 2, 32, 32)))
+    present, scores = torch.from_numpy(number.astype(np.float32)), torch.zeros(len(number), 5)
+    guided.recall({'present': present, 'scores': scores})
+    return guided
+
+
+def test_a_guided_pair_is_the_same_wherever_it_stands(toys, tmp_path):
+    guided = guided_pairs(toys, tmp_path)
+    positions = np.append(np.arange(40), guided.empty)
+    together = read(guided, positions)
+    mixed = np.random.default_rng(0).permutation(positions)
+    back = read(guided, mixed)
+    assert together.noisy.shape == (48, 4, 32, 32)
+    at = np.searchsorted(positions, mixed)
+    torch.testing.assert_close(back.noisy, together.noisy[at], rtol=0, atol=0)
+    torch.testing.assert_close(back.clean, together.clean[at], rtol=0, atol=0)
+    gathered = tuple(torch.from_numpy(x) for x in guided.gather(mixed))
+    unsorted, clean = guided.assemble(gathered, mixed)
+    torch.testing.assert_close(unsorted, back.noisy, rtol=0, atol=1e-6)
+    torch.testing.assert_close(clean, back.clean, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(together.noisy[:, 3, 0, 0], np.arange(48))
+    # Particles as without a map; empty ones are noise of the spectrum on the grey of an empty image.
+    torch.testing.assert_close(together.noisy[:40, :1], read(guided.pairs, np.arange(40)).noisy)
+    scale, empty = guided.pairs.scale, together.noisy[40:, 0]
+    grey = empty * scale.sd + scale.mean
+    assert float(grey.std()) == pytest.approx(2.0, rel=0.05)
+    assert float(grey.mean()) == pytest.approx(0.25 * scale.gain + scale.offset, abs=0.1)
+    assert together.clean[40:].unique().numel() == 1
+
+
+def test_guided_pairs_are_assembled_without_waiting_for_the_device(toys, tmp_path):
+    """On torch's meta device, whose tensors have no numbers."""
+    guided, meta = guided_pairs(toys, tmp_path), torch.device('meta')
+    positions = np.append(guided.empty[::-1], np.arange(9))
+    gathered = tuple(torch.from_numpy(x).to(meta) for x in guided.gather(positions))
+    noisy, clean = guided.assemble(gathered, positions)
+    assert (noisy.device, noisy.shape, clean.shape) == (meta, (17, 4, 32, 32), (17, 1, 32, 32))
 
 
 def test_guided_pairs_answer_all_that_training_asks():

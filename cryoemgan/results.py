@@ -14,12 +14,14 @@ from .convert import ORIGINAL, OURS, PREMULTIPLIED, is_premultiplied
 from .engine.data.image_names import split_image_name
 from .engine.data.table import ParticleTable
 from .engine.errors import InputError
+from .engine.finished import require_as_written
 
 
 class Result:
     """A table and its stack that a verb wrote, looked up by the particle's id."""
 
     def __init__(self, path):
+        require_as_written(path)
         table = ParticleTable.read(path)
         self.path = str(path)
         ids = table.ints('rlnImageId')
@@ -34,6 +36,7 @@ class Result:
             raise InputError(f'{path}: images in {len(files)} stacks; one was expected')
         # Relative to the project, as everything that Scipion stores.
         self.stack = os.path.join(os.path.dirname(self.path), files.pop())
+        require_as_written(self.stack)
         self.box, self.pixel_size = table.box, table.pixel_size
         self.ctf = table.provenance.get('ctf')
         self._columns = own_columns(table)

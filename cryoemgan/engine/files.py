@@ -86,10 +86,21 @@ def write_state(path: AnyPath, data: Json) -> None:
 
 def read_state(path: AnyPath) -> Json | None:
     """What `write_state` wrote; None where there is nothing, or anything else."""
+    return read_record(path, ours_only=True)
+
+
+def read_record(path: AnyPath, ours_only: bool = False) -> Json | None:
+    """As `read_state`, or without ``ours_only`` also what bears no checksum, as earlier versions wrote it."""
     data = read_json(path)
-    if data is None or data.pop(CHECKSUM, None) != _checksum(data):
+    if data is None or (ours_only and CHECKSUM not in data):
         return None
-    return data
+    return data if matches_checksum(data) else None
+
+
+def matches_checksum(data: Json) -> bool:
+    """Whether the checksum, if there is one, is that of the other entries; it is taken out of them."""
+    held = data.pop(CHECKSUM, None)
+    return held is None or held == _checksum(data)
 
 
 def _checksum(data: Json) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .. import __version__
-from .files import file_identity, require_regular, write_json
-from .run_folder import JOURNAL, SUMMARY, RunFolder, leader
+from .files import file_identity, require_regular, write_state
+from .finished import FILES, JOURNAL, SUMMARY, describe, require_as_written
+from .run_folder import RunFolder, leader
 from .settings.base import Settings
 from .shapes import AnyPath, Json
 from .signals import Stop
@@ -63,8 +64,10 @@ class Job:
 
     def input(self, path: AnyPath, whole: bool = False) -> Path:
         """Record an input file in the summary and in what --resume compares; gives the path back. whole: every byte of
-        it counts, however large it is."""
-        self.inputs.append(file_identity(require_regular(path), whole))
+        it counts, however large it is. InputError for a file of a run that has not finished, or not as it wrote it."""
+        identity = file_identity(require_regular(path), whole)
+        require_as_written(path, identity)
+        self.inputs.append(identity)
         return Path(path)
 
     def record(self, identity: Json, files: Iterable[AnyPath]) -> None:
@@ -119,7 +122,7 @@ class Job:
             return
         wall, cpu = self._start
         peak = max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        write_json(
+        write_state(
             self.folder / SUMMARY,
             {
                 'verb': self.command,
@@ -131,6 +134,7 @@ class Job:
                 'peak_memory_bytes': peak * 1024,
                 'inputs': self.inputs,
                 'outputs': sorted(self.outputs),
+                FILES: describe(self.folder, self.outputs),
                 'warnings': self.warnings,
                 **({'left_out': self.left_out} if self.left_out else {}),
             },

@@ -16,15 +16,13 @@ from pathlib import Path
 
 from .. import __version__
 from .errors import InputError
-from .files import changed, flush_to_disk, read_json, rewritten, write_json
+from .files import changed, flush_to_disk, read_record, rewritten, write_state
+from .finished import JOURNAL, PARTIAL, SETTINGS, SUMMARY, damage
 from .settings.base import Settings, flag
 from .shapes import AnyPath, Json
 
-SUMMARY, SETTINGS = 'summary.json', 'settings.json'
 # Folder, inside the result that it will replace, of a run that has not finished.
 UNFINISHED = '.unfinished'
-# Ends of the names of files of no use once their run has finished.
-JOURNAL, PARTIAL = '.journal', '.partial'
 
 
 def leader() -> bool:
@@ -109,11 +107,11 @@ class RunFolder:
         The summary of a run that had finished already (--resume has nothing to do), else None.
         """
         if not leader():
-            return self._finished(read_json(self.current / SETTINGS)) if self.settings.resume else None
+            return self._finished(read_record(self.current / SETTINGS), warn) if self.settings.resume else None
         held = self._check_folder()
         if held is not None and self.settings.resume:
             self._check_same(held, warn)
-            summary = self._finished(held)
+            summary = self._finished(held, warn)
             if summary is not None:
                 self.take_place()
                 return summary
@@ -128,10 +126,16 @@ class RunFolder:
         self._write_settings()
         return None
 
-    def _finished(self, held: Json | None) -> Json | None:
-        """Summary of a run with nothing left to do; held: its settings.json."""
-        summary = read_json(self.current / SUMMARY)
-        return None if held is None or self._goes_on(held) else summary
+    def _finished(self, held: Json | None, warn: Callable[[str], None]) -> Json | None:
+        """Summary of a run with nothing left to do; held: its settings.json. A result of which a file is not what the
+        run wrote is made again."""
+        summary = read_record(self.current / SUMMARY)
+        if summary is None or held is None or self._goes_on(held):
+            return None
+        lost = damage((self.current, self.result), summary)
+        if lost:
+            warn(f'{self.result} had been finished, and is not what was written ({lost}): it is made again')
+        return None if lost else summary
 
     def _check_folder(self) -> Json | None:
         """What the folder says of the run that wrote it, None for an empty one; InputError for others' folders."""
@@ -145,11 +149,11 @@ class RunFolder:
                 f'--output: {result} is not empty; give another folder, --resume to go on with it, '
                 'or --overwrite to replace it'
             )
-        held = read_json(self.current / SETTINGS)
+        held = read_record(self.current / SETTINGS)
         if held is None or held.get('verb') != self.command:
             raise InputError(
-                f'--output: {self.current} was not written by "{self.command}" of this program; nothing in it is '
-                'touched'
+                f'--output: {self.current} was not written by "{self.command}" of this program, or its {SETTINGS} is '
+                'damaged; nothing in it is touched'
             )
         if s.overwrite:
             self._check_inputs_survive(held)
@@ -208,7 +212,7 @@ class RunFolder:
 
     def _write_settings(self) -> None:
         """What this run is, beside its results: how a later one knows it."""
-        write_json(
+        write_state(
             self.current / SETTINGS,
             {
                 'verb': self.command,
@@ -226,7 +230,7 @@ class RunFolder:
         """
         if self.current == self.result:
             return
-        held = read_json(self.result / SETTINGS) or {}
+        held = read_record(self.result / SETTINGS) or {}
         old = self._listed(held)
         (self.result / SUMMARY).unlink(missing_ok=True)
         flush_to_disk(self.result)
@@ -248,10 +252,10 @@ class RunFolder:
 
     def _listed(self, held: Json) -> list[str]:
         """Names of the files of an earlier result; only such that lie inside the folder."""
-        summary = read_json(self.result / SUMMARY) or {}
+        summary = read_record(self.result / SUMMARY) or {}
         names = [*(held.get('outputs') or []), *(summary.get('outputs') or [])]
         inside = [
-            n for n in names if isinstance(n, str) and n and not Path(n).is_absolute() and '..' not in Path(n).parts
+            n for n in names if isinstance(n, str) and Path(n).parts and not {'/', '..'} & set(Path(n).parts)
         ]
         return sorted(set(inside))
 

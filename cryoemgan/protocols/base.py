@@ -17,7 +17,7 @@ from pyworkflow.protocol import STEPS_SERIAL
 from .. import constants
 from ..convert import write_particles
 from ..engine.files import write_json
-from ..engine.run_folder import SUMMARY
+from ..engine.finished import SUMMARY, is_whole
 from ..objects import DenoiserModel
 from ..plugin import Plugin
 from ..results import fill_particles
@@ -131,7 +131,7 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
         changed = {k for k, v in settings.items() if k not in OURS and held.get(k) != v}
         if changed - set(self._may_change):
             return 'other'
-        return 'complete' if not changed and (folder / SUMMARY).exists() else 'unfinished'
+        return 'complete' if not changed and is_whole(folder) else 'unfinished'
 
     def _error_logs(self):
         """{path: (size, time of change)} of the logs of the engine's stderr: the run's own, and a queue's."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..run_folder import JOURNAL
+from ..finished import JOURNAL
 from ..shapes import Floats, Images, Json
 
 PIECE = 2**24

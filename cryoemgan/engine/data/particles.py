@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..files import WHOLE, read_json
-from ..run_folder import SETTINGS, SUMMARY
+from ..files import WHOLE
+from ..finished import require_as_written
 from ..shapes import AnyPath, Json
 from .cryosparc import is_cs
 from .sampling import chunks, evenly_spread
@@ -28,8 +28,8 @@ def open_particles(job: Job, path: AnyPath) -> ParticleTable:
     """The particles of a table, for a run that reads their images.
 
     Table and images are recorded in the summary and in what --resume compares. With ``--bad-images skip`` the images
-    that hold no numbers are left out, named and counted. InputError for what cannot be read, and for the table of a
-    run that has not finished.
+    that hold no numbers are left out, named and counted. InputError for what cannot be read, and for table or stack of
+    a run that has not finished, or not as it wrote them.
     """
     s = job.settings
     passthrough = getattr(s, 'passthrough', None)
@@ -39,22 +39,12 @@ def open_particles(job: Job, path: AnyPath) -> ParticleTable:
         getattr(s, 'pixel_size', None),
         passthrough and job.input(passthrough, whole=True) if is_cs(path) else None,
     )
-    _require_finished(table)
     for note in table.notes:
         job.warn(note)
+    for stack in table.images().files:
+        require_as_written(stack)
     job.record(_identity_of_images(table), table.images().files)
     return _without_bad_images(job, table) if getattr(job.settings, 'bad_images', '') == 'skip' else table
-
-
-def _require_finished(table: ParticleTable) -> None:
-    """InputError when the run that writes this table has not come to its end: its stack may be another's."""
-    folder, verb = table.path.resolve().parent, table.provenance.get('verb')
-    settings = read_json(folder / SETTINGS)
-    if verb and settings and settings.get('verb') == verb and not (folder / SUMMARY).is_file():
-        raise InputError(
-            f'{table.path}: the run of "{verb}" that writes it has not come to its end (no {SUMMARY} beside it); '
-            'go on with it first (--resume)'
-        )
 
 
 def _identity_of_images(table: ParticleTable) -> Json:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import matches_checksum
 from .card_schema import check_entries
 
 CARD = 'card.json'
@@ -42,6 +43,8 @@ def read_card(folder):
     except (ValueError, RecursionError) as e:
         raise InputError(f'{path}: not valid JSON ({e})') from e
     check_card(card, folder)
+    if not matches_checksum(card):
+        raise InputError(f'{path}: damaged, or changed by hand (its checksum is another); copy the model folder again')
     return card, hashlib.sha256(data).hexdigest()
 
 

@@ -15,7 +15,7 @@ import torch
 from .. import networks
 from ..data.tensors import open_tensors, write_tensors
 from ..errors import InputError
-from ..files import file_digest, write_json
+from ..files import file_digest, write_state
 from ..imaging import spectra
 from ..posterior.map_prior import MapPrior
 from ..posterior.p_value import Power, PValueCalibration
@@ -180,7 +180,7 @@ def save_model(folder, card, generators, trained_on, about=None, kept=(), guides
     card = {**card, 'members': members}
     written |= {'statement': statement_of(card), 'licence': 'as the data it was trained on', **card}
     check_card(written, folder)
-    write_json(folder / CARD, written)
+    write_state(folder / CARD, written)
     _remove_stale(folder, members)
     return written
 
@@ -190,7 +190,7 @@ def amend_card(folder, **entries):
     card, _ = read_card(folder)
     card |= entries
     check_card(card, folder)
-    write_json(Path(folder) / CARD, card)
+    write_state(Path(folder) / CARD, card)
 
 
 def _save(folder, member, kind, tensors):

@@ -38,7 +38,8 @@ def build(job, member, fabric):
     member's, or a part of them.
     """
     settings, pairs = member.settings, member.pairs
-    folder = job.output(member.place or '.')
+    files = [job.output(member.place + name) for name in (OPINIONS, BANK, DONE, PREPARATION)]
+    folder = files[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     how = fabric.broadcast(_preparation(job, member, folder, fabric.device) if fabric.is_global_zero else None)
     member = _part_of(member, how)

@@ -178,10 +178,19 @@ class Best:
     """The k best generators by validation error: their scores, and their weights in the folder."""
 
     def __init__(self, folder: Path, keep: int, scores: Iterable[Json] = (), writes: bool = True) -> None:
-        """scores: those of an interrupted run; other weight files in the folder are later than it, and removed.
-        writes: off in all processes but one."""
+        """scores: those of an interrupted run; other weight files in the folder are later than it, and removed with
+        the next that is offered. writes: off in all processes but one."""
         self.folder, self.keep, self.scores, self.writes = folder, keep, list(scores), writes
-        self._tidy()
+
+    def weights(self) -> Json:
+        """Those of the best generator; Damaged when their file cannot be trusted."""
+        path = self._path(self.scores[0])
+        if not path.exists():
+            raise Damaged(f'{path} is missing')
+        if not sealed(path):
+            raise Damaged(f'{path} is damaged')
+        found: Json = torch.load(path, map_location='cpu', weights_only=True)
+        return found
 
     def add(self, score: Json, weights: Mapping[str, Any]) -> bool:
         """Offer weights with their score {iteration, mse, psnr, ssim}; True when they are the best so far."""

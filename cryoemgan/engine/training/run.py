@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 from .. import networks
 from ..data.identity import Who
 from ..data.sampling import evenly_spread
+from ..errors import WorkError
 from ..job import Job
 from ..networks import Networks, parameter_count
 from ..posterior import dataset
@@ -29,7 +31,7 @@ from .batches import Batches, group_of_rows
 from .interfaces import FreshSource, TrainingPairs
 from .loading import read
 from .loop import SCORES, TrainingLoop
-from .model_folder import write_model
+from .model_folder import holds, write_model
 from .shares import Share
 from .step import Training
 from .validation import open_validation
@@ -151,9 +153,26 @@ def _loop(
     )
     if checkpoint:
         loop.restore(checkpoint, seconds)
+        _mend_model(task, job, loop)
     else:
         loop.seconds = seconds
     return loop
+
+
+def _mend_model(task: FoldTask, job: Job, loop: TrainingLoop) -> None:
+    """Write the best generator so far again where the model folder does not hold it as it was written."""
+    folder = job.output('model')
+    if not loop.fabric.is_global_zero or not loop.best.scores or holds(folder, task.name):
+        return
+    try:
+        weights = loop.best.weights()
+    except checkpoints.Damaged as e:
+        raise WorkError(f'{folder}: fold model {task.name} is missing or damaged, and so are its weights ({e}): train '
+                        'again with --overwrite') from e  # fmt: skip
+    job.warn(f'{folder}: fold model {task.name} is missing or damaged: it is written again from its checkpoint')
+    generator = copy.deepcopy(loop.training.average)
+    generator.load_state_dict(weights)
+    loop.keep_model(generator, loop.best.scores[0])
 
 
 def _first_weights(task: FoldTask, pair: Networks) -> None:

@@ -11,15 +11,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ...errors import InputError, Interrupted, WorkError
-from ...files import read_json
+from ...files import read_record
+from ...finished import SETTINGS, SUMMARY, is_whole
 from ...job import Job
-from ...run_folder import SETTINGS, SUMMARY, comparable, live_folder
+from ...run_folder import comparable, live_folder
 from ...settings import COMMANDS
 from ...settings.base import Settings, flag
 from ...settings.report import Report
 from ...settings.road import TITLES
 from ...shapes import Json
 
+# A finished step whose files are not what it wrote.
+MEND = 'damaged'
 # Of what a step said last, for the message when it fails.
 TAIL = 8192
 
@@ -71,9 +74,10 @@ class Runner:
         how = self._how(step, folder)
         if how != 'finished':
             self._job.say(f'\n== {step.folder}: {step.title}')
-            self._start(step, [how] if how else [])
-            self._changed = True
-        summary = read_json(folder / SUMMARY)
+            # What was damaged is made again as it was: what follows from it stays.
+            self._changed |= how != MEND
+            self._start(step, ['--resume'] if how == MEND else [how] if how else [])
+        summary = read_record(folder / SUMMARY)
         if summary is None:
             raise WorkError(f'{folder}: the step ended without a result')
         self.records.append({
@@ -83,9 +87,9 @@ class Runner:
         return summary
 
     def _how(self, step: Step, folder: Path) -> str:
-        """'finished', or the flag with which the step is to run: '', --resume or --overwrite."""
+        """'finished', 'damaged', or the flag with which the step is to run: '', --resume or --overwrite."""
         live = live_folder(folder)
-        held = read_json(live / SETTINGS)
+        held = read_record(live / SETTINGS)
         if held is None:
             return ''
         settings = self._settings_of(step)
@@ -94,7 +98,9 @@ class Runner:
         if self._changed or not same:
             return '--overwrite'
         lengths = all(before.get(name) == getattr(settings, name) for name in settings.of_length())
-        return 'finished' if lengths and (folder / SUMMARY).exists() and live == folder else '--resume'
+        if not (lengths and live == folder and (folder / SUMMARY).exists()):
+            return '--resume'
+        return 'finished' if is_whole(folder) else MEND
 
     def _settings_of(self, step: Step) -> Settings:
         return COMMANDS[step.command](

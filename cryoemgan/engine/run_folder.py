@@ -254,9 +254,7 @@ class RunFolder:
         """Names of the files of an earlier result; only such that lie inside the folder."""
         summary = read_record(self.result / SUMMARY) or {}
         names = [*(held.get('outputs') or []), *(summary.get('outputs') or [])]
-        inside = [
-            n for n in names if isinstance(n, str) and Path(n).parts and not {'/', '..'} & set(Path(n).parts)
-        ]
+        inside = [n for n in names if isinstance(n, str) and Path(n).parts and not {'/', '..'} & set(Path(n).parts)]
         return sorted(set(inside))
 
 

@@ -26,7 +26,10 @@ def whole(tmp_path_factory, data):  # noqa: F811
     star = folder / 'denoise/denoised.star'
     found['originals'] = ['originals', '--particles', str(star), '--source', str(data[0])], folder / 'originals'
     pairs = ['--particles', str(data[0]), '--references', str(folder / 'project/references.star')]
-    found['train'] = ['train', *pairs, '--gan', 'none', '--cross-fit', 'folds', '--folds', '2', *SHORT], folder / 'train'
+    found['train'] = (
+        ['train', *pairs, '--gan', 'none', '--cross-fit', 'folds', '--folds', '2', *SHORT],
+        folder / 'train',
+    )
     for command, out in found.values():
         assert main([*command, '--output', str(out)]) == 0
     return found
@@ -69,9 +72,9 @@ def test_resume_makes_a_damaged_result_again(tmp_path, whole, capsys, command, s
 def test_what_is_not_as_it_was_written_is_not_read(tmp_path, whole, capsys, name, one_thread):
     _, folder = whole['project']
     out, rng = shutil.copytree(folder, tmp_path / 'o'), np.random.default_rng(2)
-    data = bytearray((out / name).read_bytes())
-    data[rng.integers(1024, len(data))] ^= 1
-    (out / name).write_bytes(data)
+    spoilt = bytearray((out / name).read_bytes())
+    spoilt[rng.integers(1024, len(spoilt))] ^= 1
+    (out / name).write_bytes(spoilt)
     command = ['evaluate', '--references', str(out / 'references.star'), '--particles',
                f'p={whole["denoise"][1] / "denoised.star"}', '--output', str(tmp_path / 'e')]  # fmt: skip
     assert main(command) == 2

@@ -12,6 +12,7 @@ Trials are numbered by their seeds, so that each can be repeated (--seed N --tri
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import resource
@@ -57,6 +58,7 @@ def commands(data):
         'cluster': ['cluster', '--particles', particles, '--compare', 'images', '--landmarks', '40'],
         'audit': ['audit', *pairs, '--model', str(data / 't/model')],
         'originals': ['originals', '--particles', str(data / 'd/denoised.star'), '--source', particles],
+        'select': ['select', '--particles', str(data / 'p/references.star'), '--correlation', '10%'],
     }  # fmt: skip
 
 
@@ -126,20 +128,20 @@ def content(folder):
 class Trial:
     """One run that is spoiled in one way. Its outcome: equal, refused, or wrong with what is wrong."""
 
-    def __init__(self, engine, arguments, seconds, expected, folder, rng):
-        self.engine, self.arguments, self.seconds = engine, arguments, seconds
+    def __init__(self, engine, data, arguments, seconds, expected, folder, rng):
+        self.engine, self.data, self.arguments, self.seconds = engine, data, arguments, seconds
         self.expected, self.rng, self.out = expected, rng, folder / 'o'
         self.folder = folder
 
     def command(self, *more, arguments=None):
         return [*(arguments or self.arguments), '--output', str(self.out), *more]
 
-    def interrupted(self, number=signal.SIGKILL, *more):
-        """Start, and send a signal at a random moment; the exit status."""
+    def interrupted(self, number=signal.SIGKILL, *more, begun=False):
+        """Start, and send a signal at a random moment (begun: once the run has its folder); the exit status."""
         resume = ['--resume'] if self.out.is_dir() and any(self.out.iterdir()) and not more else []
         pid = self.engine.start(self.command(*resume, *more))
         deadline = time.monotonic() + self.rng.uniform(0.0, 1.1) * self.seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or (begun and not (self.out / 'settings.json').exists()):
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 return os.waitstatus_to_exitcode(status)
@@ -177,50 +179,55 @@ class Trial:
 
     def full_disk(self):
         largest = max(len(d) for d in self.expected.values())
-        limit = int(10 ** self.rng.uniform(3, len(str(largest))))
+        limit = int(10 ** self.rng.uniform(2.5, math.log10(largest)))
         status, said = self.engine.run(self.command(), limit), self.engine.said()
         complete = (self.out / 'summary.json').exists()
-        if status not in (0, 1) or 'TRACEBACK' in said or complete != (status == 0):
-            return 'wrong', f'exit {status}, {complete=}: {said}'
+        if status != 1 or 'TRACEBACK' in said or complete:
+            return 'wrong', f'{limit=}: exit {status}, {complete=}: {said}'
         return self.must_be_equal(self.finish())
 
     def damage(self):
-        self.interrupted()
-        files = [p for p in self.out.rglob('*') if p.is_file()]
-        if files:
-            path = self.rng.choice(files)
-            data, kind = bytearray(path.read_bytes()), self.rng.choice(['flip', 'cut', 'empty'])
-            if data and kind == 'flip':
-                data[self.rng.randrange(len(data))] ^= 1 << self.rng.randrange(8)
-            kept = {'flip': len(data), 'cut': self.rng.randrange(len(data) + 1), 'empty': 0}[kind]
-            path.write_bytes(data[:kept])
-        outcome, why = self.finish()
-        return outcome, f'{path.name} {kind}: {why}' if files else why
+        """A file of a run, finished or not, is another when it goes on."""
+        self.interrupted(begun=True)
+        path = self.rng.choice([p for p in sorted(self.out.rglob('*')) if p.is_file() and p.stat().st_size])
+        data, kind = bytearray(path.read_bytes()), self.rng.choice(['flip', 'cut', 'empty', 'gone'])
+        kept = {'cut': self.rng.randrange(len(data)), 'empty': 0}.get(kind, len(data))
+        if kind == 'flip':
+            data[self.rng.randrange(len(data))] ^= 1 << self.rng.randrange(8)
+        path.write_bytes(data[:kept]) if kind != 'gone' else path.unlink()
+        (outcome, why), said = self.finish(), self.engine.said()
+        if outcome == 'refused' and path.name not in said:
+            outcome = 'wrong'
+        return outcome, f'{path.relative_to(self.out)} {kind}: {why}'
 
     def changed_input(self):
-        """The particles' table or stack is another than before the kill."""
-        copy = self.folder / 'data'
-        source = next((a for a in self.arguments if a.endswith('noisy.star')), None)
-        if source is None:
-            return 'equal', 'reads no particles'
-        source = Path(source.split('=')[-1])
-        shutil.copytree(source.parent, copy)
-        self.arguments = [a.replace(str(source), str(copy / source.name)) for a in self.arguments]
-        self.interrupted()
-        if not (self.out / 'settings.json').exists() or (self.out / 'summary.json').exists():
-            # Killed before it had begun, or too late.
-            return 'equal', 'nothing to compare'
-        if self.rng.random() < 0.5:
-            path = copy / 'noisy.mrcs'
-            data = bytearray(path.read_bytes())
-            data[1024 + 4 * self.rng.randrange((len(data) - 1024) // 4)] ^= 1
-        else:
-            path = copy / 'noisy.star'
-            lines = path.read_bytes().split(b'\n')
-            rows = [i for i, line in enumerate(lines) if b'@' in line]
-            a, b = self.rng.sample(rows, 2)
+        """An input is another when the run goes on, finished or not."""
+        source, copy = self.data, self.folder / 'data'
+        shutil.copytree(source, copy)
+        for path in (*copy.rglob('summary.json'), *copy.rglob('settings.json')):
+            # As files of another program, whose changes nobody else would notice.
+            path.unlink()
+        self.arguments = [a.replace(f'{source}/', f'{copy}/') for a in self.arguments]
+        self.interrupted(begun=True)
+        named = [Path(a.split('=')[-1]) for a in self.arguments if f'{copy}/' in a]
+        if not named:
+            status, said = self.engine.run(self.command('--resume', '--seed', '7')), self.engine.said()
+            return ('refused', said) if status == 2 and '--seed' in said else ('wrong', f'exit {status}: {said}')
+        path = self.rng.choice(named)
+        if path.suffix == '.star' and self.arguments[0] not in ('originals', 'select') and self.rng.random() < 0.5:
+            path = path.with_suffix('.mrcs')
+        if path.is_dir():
+            path = self.rng.choice(sorted(path.iterdir()))
+        data = bytearray(path.read_bytes())
+        if path.suffix == '.star':
+            lines = bytes(data).split(b'\n')
+            a, b = self.rng.sample([i for i, line in enumerate(lines) if b'@' in line], 2)
             lines[a], lines[b] = lines[b], lines[a]
             data = b'\n'.join(lines)
+        elif path.suffix in ('.mrc', '.mrcs'):
+            data[1024 + 4 * self.rng.randrange((len(data) - 1024) // 4)] ^= 1
+        else:
+            data[self.rng.randrange(len(data))] ^= 1 << self.rng.randrange(8)
         path.write_bytes(data)
         outcome, why = self.finish()
         return (outcome, why) if outcome == 'refused' else ('wrong', f'{path.name} was changed: {outcome} {why}')
@@ -252,7 +259,7 @@ class Trial:
     def two_at_once(self):
         pids = [self.engine.start(self.command()) for _ in range(2)]
         statuses = sorted(ended(pid) for pid in pids)
-        if statuses not in ([0, 2], [0, 0]):
+        if statuses != [0, 2]:
             return 'wrong', f'exits {statuses}'
         return self.must_be_equal(self.compared())
 
@@ -288,8 +295,8 @@ def report(counts, wrong, minutes, first, trials):
     lines = [
         'What became of runs that were broken on purpose', '', f'{trials} trials with the seeds {first} to '
         f'{first + trials - 1} in {minutes:.0f} minutes, on a machine shared with others '
-        f'(`python -m benchmarks.soak`). Equal: after --resume the result was, byte by byte, that of an undisturbed '
-        'run. Refused: exit status 2 and one sentence. Wrong: anything else.', '',
+        f'(`python -m benchmarks.soak`). Every trial did spoil something. Equal: after --resume the result was, byte '
+        'by byte, that of an undisturbed run. Refused: exit status 2 and one sentence. Wrong: anything else.', '',
         '| what was done | ' + ' | '.join(outcomes) + ' |', '|---|' + '---|' * len(outcomes),
     ]  # fmt: skip
     for kind in KINDS:
@@ -325,7 +332,9 @@ def main():
         folder = options.work / 'trial'
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        outcome, why = getattr(Trial(engine, *whole[name], folder, rng), kind.replace(' ', '_'))()
+        outcome, why = getattr(
+            Trial(engine, options.work / 'data', *whole[name], folder, rng), kind.replace(' ', '_')
+        )()
         counts[kind, name, outcome] += 1
         print(json.dumps([seed, kind, name, outcome, why]), flush=True)
         if outcome == 'wrong':

@@ -43,8 +43,9 @@ def folder(tmp_path):
 
 
 def rewrite(folder, **changes):
+    """Another card, of somebody who leaves out its checksum."""
     path = folder / 'card.json'
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'checksum': None, **changes}))
 
 
 def weights(folder):
@@ -122,7 +123,7 @@ def test_replaced_in_place_without_leftovers(folder):
 def test_interrupted_replacement_leaves_the_old_model(folder, monkeypatch):
     before = Model.load(folder)
     monkeypatch.setattr(
-        'cryoemgan.engine.inference.model.write_json', lambda *_: (_ for _ in ()).throw(OSError('killed'))
+        'cryoemgan.engine.inference.model.write_state', lambda *_: (_ for _ in ()).throw(OSError('killed'))
     )
     with pytest.raises(OSError, match='killed'):
         save_model(folder, card(), {'all': networks.create('residual', 32, width=8).generator}, {'all': NAMES})

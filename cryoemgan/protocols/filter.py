@@ -35,7 +35,7 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
     _label = 'filter particles'
     _possibleOutputs = outputs
     _verb = 'filter'
-    _from_inputs = ('particles',)
+    _from_inputs = ('particles', 'learnt')
     # wiener, cwf and ksvd learn from many particles.
     _shown_when = {'method in [0, 2, 4]': ('learn_from',)}
 

@@ -31,9 +31,11 @@ def profile_frequencies(box: int) -> Floats:
 
 
 class Method:
-    """A denoiser. ``learns``: needs ``fit``; ``uses_ctf``: takes account of ``Batch.transfer``."""
+    """A denoiser. ``learns``: needs ``fit``, which sets the attributes ``learnt`` (arrays, or lists of them);
+    ``uses_ctf``: takes account of ``Batch.transfer``."""
 
     learns = False
+    learnt: tuple[str, ...] = ()
     uses_ctf = False
 
     def __init__(self, box: int) -> None:

@@ -31,6 +31,7 @@ class Denoiser(Method):
     """
 
     learns = True
+    learnt = ('background', 'mean', 'factors')
     uses_ctf = True
 
     def __init__(self, box: int) -> None:

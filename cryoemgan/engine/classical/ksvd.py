@@ -27,6 +27,7 @@ class Denoiser(Method):
     """
 
     learns = True
+    learnt = ('dictionary',)
 
     def __init__(
         self, box: int, patch: int = 12, atoms: int = 256, rounds: int = 10, tolerance: float = 1.05, seed: int = 0

@@ -18,6 +18,7 @@ class Denoiser(Method):
     """
 
     learns = True
+    learnt = ('level', 'power')
     uses_ctf = True
 
     def __init__(self, box: int) -> None:

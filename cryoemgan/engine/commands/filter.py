@@ -18,15 +18,17 @@ from ..errors import InputError
 from ..imaging.ctf import ctf_rfft, seen
 from ..settings.filter import AS_PARTICLES
 
-STACK, TABLE = 'denoised.mrcs', 'denoised.star'
+STACK, TABLE, LEARNT = 'denoised.mrcs', 'denoised.star', 'learnt.npz'
 KNOW_THE_CTF = ('cwf', 'wiener')
 
 
 @dataclass
 class FilterInputs:
-    """Checked input. ctf: parameters, float64 [n] each, or None when the particles have none."""
+    """Checked input. method: of an earlier run when it has learnt already. ctf: parameters, float64 [n] each, or None
+    when the particles have none."""
 
     table: ParticleTable
+    method: classical.Method
     pixel_size: float
     ctf: dict | None
     held: CtfState
@@ -37,7 +39,7 @@ def load_inputs(settings, job):
     table = open_particles(job, settings.particles)
     if table.box % 2 or table.box < 16:
         raise InputError(f'{table.path}: images of {table.box} px; the methods need an even box of 16 px or more')
-    if settings.method == 'cwf' and len(table) < 2:
+    if settings.method == 'cwf' and len(table) < 2 and not settings.learnt:
         raise InputError(f'{table.path}: one particle; a covariance needs hundreds. Take --method bm3d or nlm')
     held = particles_shown_as(table, CtfState.UNKNOWN if settings.ctf == AS_PARTICLES else settings.ctf)
     ctf = table.ctf() if table.has('rlnDefocusU') and held is not CtfState.NONE else None
@@ -50,19 +52,25 @@ def load_inputs(settings, job):
         job.warn(f'{table.path}: the particles hold the CTF as "{held}", and so will the result, not as --ctf says')
     if settings.ctf == 'none' and ctf is not None and settings.method not in KNOW_THE_CTF:
         raise InputError(f'--ctf none: {settings.method} knows nothing of the CTF; take --method cwf or wiener')
-    return FilterInputs(table, table.pixel_size, ctf, held)
+    method = classical.create(settings.method, table.box)
+    if settings.learnt:
+        if not method.learns:
+            raise InputError(f'--learnt: {settings.method} learns nothing')
+        classical.restore(method, settings.method, job.input(settings.learnt))
+    return FilterInputs(table, method, table.pixel_size, ctf, held)
 
 
 def run(settings, job, inputs):
     """Learn if the method does, then write denoised.mrcs and denoised.star."""
     table = inputs.table
     read = _Reader(settings, inputs)
-    method = classical.create(settings.method, table.box)
+    method = inputs.method
     start = time.process_time()
-    if method.learns:
+    if method.learns and not settings.learnt:
         rows = _sample(len(table), settings)
         job.say(f'learning from {len(rows)} particles')
         method.fit(lambda: (read(part) for part in _parts(rows, settings.batch_size)))
+        classical.save(method, settings.method, job.output(LEARNT))
     learned = time.process_time()
     with (
         ResumableStack(

@@ -50,6 +50,14 @@ class Filter(Reading, Settings):
         le=1_000_000,
         label='Learn from',
     )
+    learnt: str | None = option(
+        None,
+        'Filter that an earlier run of this method learnt (learnt.npz in its folder): nothing is learnt anew, so that '
+        'particles that come later are filtered as those before them.',
+        path=True,
+        expert=True,
+        label='Learnt before',
+    )
     batch_size: int = option(
         256,
         'Images filtered together; the result does not depend on it.',

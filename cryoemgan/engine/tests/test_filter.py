@@ -70,3 +70,28 @@ def test_method_that_knows_no_ctf_cannot_undo_it(particles, tmp_path):
     with pytest.raises(InputError, match='cwf or wiener'):
         filtered(tmp_path / 'a', particles / 'noisy.star', method='nlm', ctf='none')
     assert not (tmp_path / 'a').exists()
+
+
+@pytest.mark.parametrize('method', ['cwf', 'wiener', 'ksvd'])
+def test_later_particles_are_filtered_by_what_was_learnt(particles, tmp_path, method):
+    rows = 20 if method == 'ksvd' else 150
+    first = ParticleTable.read(particles / 'noisy.star').subset(range(rows))
+    first.write(tmp_path / 'first.star')
+    whole, _ = filtered(tmp_path / 'a', tmp_path / 'first.star', method=method)
+    ParticleTable.read(tmp_path / 'first.star').subset([7, 3]).write(tmp_path / 'later.star')
+    later, _ = filtered(tmp_path / 'b', tmp_path / 'later.star', method=method, learnt=str(tmp_path / 'a/learnt.npz'))
+    assert np.abs(later - whole[[7, 3]]).max() < 1e-5 * whole.std()
+    assert not (tmp_path / 'b' / 'learnt.npz').exists()
+
+
+def test_a_filter_of_another_method_is_refused(particles, tmp_path):
+    filtered(tmp_path / 'a', particles / 'noisy.star', method='wiener')
+    learnt = str(tmp_path / 'a' / 'learnt.npz')
+    (tmp_path / 'no.npz').write_text('nothing')
+    for method, path, words in (
+        ('cwf', learnt, 'learnt by wiener'),
+        ('bm3d', learnt, 'learns nothing'),
+        ('wiener', str(tmp_path / 'no.npz'), 'not a learnt filter'),
+    ):
+        with pytest.raises(InputError, match=words):
+            filtered(tmp_path / 'b', particles / 'noisy.star', method=method, learnt=path)

@@ -49,8 +49,18 @@ def matrices_to_angles(matrices):
     return (*matrix_to_euler(inverse[:, :3, :3]), -inverse[:, :2, 3])
 
 
-def write_particles(particles, path):
-    """Write the enabled items of a SetOfParticles as a RELION 3.1 STAR table; returns their number.
+def enabled_items(particles, only=None):
+    """The enabled items of a set, one after the other the same object; only: ids of those to take, ascending."""
+    if only is None:
+        return (item for item in particles.iterItems() if item.isEnabled())
+    wanted = set(only)
+    items = particles.iterItems(where=f'id BETWEEN {only[0]} AND {only[-1]}')
+    return (item for item in items if item.isEnabled() and item.getObjId() in wanted)
+
+
+def write_particles(particles, path, only=None):
+    """Write the enabled items of a SetOfParticles as a RELION 3.1 STAR table; returns their number. only: ids of those
+    to write, ascending.
 
     Identity: _rlnImageId is the particle's id in Scipion. Angles are written for projection alignment only. How images
     of this plugin came about is copied from the table beside their stack. Stacks that are not MRC are converted beside
@@ -61,7 +71,7 @@ def write_particles(particles, path):
     # The optics groups come first in the file and are known last.
     with tempfile.TemporaryFile('w+', encoding='utf-8', dir=folder) as body:
         count = 0
-        items = (item for item in particles.iterItems() if item.isEnabled())
+        items = enabled_items(particles, only)
         while block := [writer.record(item) for item in islice(items, BLOCK)]:
             body.write(writer.text(block))
             count += len(block)

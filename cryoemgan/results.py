@@ -10,7 +10,7 @@ from pwem.constants import NO_INDEX
 from pyworkflow.object import Float, Integer, String
 
 from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_PREMULTIPLIED, CTF_UNKNOWN
-from .convert import ORIGINAL, OURS, PREMULTIPLIED, is_premultiplied
+from .convert import ORIGINAL, OURS, PREMULTIPLIED, enabled_items, is_premultiplied
 from .engine.data.image_names import split_image_name
 from .engine.data.table import ParticleTable
 from .engine.errors import InputError
@@ -85,18 +85,29 @@ def own_columns(table):
 
 
 def fill_particles(output, particles, result, ctf=None):
-    """Fill an empty SetOfParticles with the items of ``particles``, now showing the images of ``result``.
+    """Fill an empty SetOfParticles with the items of ``particles``, now showing the images of ``result``; returns how
+    many have none there. ctf: see `describe_particles`."""
+    describe_particles(output, particles, result, ctf)
+    return append_particles(output, particles, result, ctf)
 
-    Everything but location, pixel size, shifts (px) and CTF state is the input's; what the engine found about single
-    particles and the name of the original image are added as attributes. ctf: what the new images hold of
-    it ('none', 'phase-flip', 'full'; None or 'unknown' = as the input). Items without a result are
-    left out; returns how many.
+
+def describe_particles(output, particles, result, ctf=None):
+    """Say in an empty SetOfParticles what it is going to hold: the items of ``particles`` with the images of a result.
+
+    ctf: what the new images hold of it ('none', 'phase-flip', 'full'; None or 'unknown' = as the input).
     """
     output.copyInfo(particles)
-    scale = particles.getSamplingRate() / result.pixel_size
-    resampled = abs(scale - 1) > 1e-6
-    output.setSamplingRate(result.pixel_size if resampled else particles.getSamplingRate())
+    output.setSamplingRate(result.pixel_size if _resampled(particles, result) else particles.getSamplingRate())
     _state_ctf(output, particles, ctf)
+
+
+def append_particles(output, particles, result, ctf=None, only=None):
+    """Append the items of ``particles`` with the images of ``result``; returns how many have none there.
+
+    Everything but location, pixel size, shifts (px) and CTF state is the input's; what the engine found about single
+    particles and the name of the original image are added as attributes. only: ids of the items to take, ascending.
+    """
+    resampled = _resampled(particles, result)
     first = particles.getFirstItem()
     original = first is not None and first.hasAttribute('_' + ORIGINAL)
     missing = 0
@@ -114,12 +125,16 @@ def fill_particles(output, particles, result, ctf=None):
         item.setLocation(int(result.numbers[found]), result.stack)
         result.put(item, found)
         if resampled and item.hasTransform():
-            item.getTransform().scaleShifts(scale)
+            item.getTransform().scaleShifts(particles.getSamplingRate() / result.pixel_size)
 
-    items = particles.iterItems() if ctf != CTF_NONE else _without_ctf(particles.iterItems())
+    items = enabled_items(particles, only)
     # The item itself is appended: cloning it first costs three times as much.
-    output.copyItems(items, updateItemCallback=update, doClone=False)
+    output.copyItems(items if ctf != CTF_NONE else _without_ctf(items), updateItemCallback=update, doClone=False)
     return missing
+
+
+def _resampled(particles, result):
+    return abs(particles.getSamplingRate() / result.pixel_size - 1) > 1e-6
 
 
 def _state_ctf(output, particles, ctf):

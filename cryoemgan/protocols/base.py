@@ -79,23 +79,26 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
 
     def runEngineStep(self, digest):
         """Run the verb; go on with an unfinished run of the same settings."""
-        settings = {**self._form_values(), **self._input_settings()}
-        state = self._run_state(settings)
+        self._run_engine({**self._form_values(), **self._input_settings()}, self.getRunDir())
+
+    def _run_engine(self, settings, folder):
+        """Run the verb on a folder, or go on with what is in it; its settings file lies beside it."""
+        state = self._run_state(settings, folder)
         if state == 'complete':
             self.info('The engine had finished before the protocol was stopped: its result is used.')
             return
-        path = self._getExtraPath(f'{self._verb}.json')
+        path = os.path.join(os.path.dirname(folder), f'{self._verb}.json')
         write_json(path, settings)
-        self._run_verb(path, {'unfinished': '--resume', 'other': '--overwrite'}.get(state, ''))
+        self._run_verb(path, folder, {'unfinished': '--resume', 'other': '--overwrite'}.get(state, ''))
 
-    def _run_verb(self, settings_path, flags):
+    def _run_verb(self, settings_path, folder, flags):
         """One run of the engine; RuntimeError with the engine's own message when it fails."""
         before = self._error_logs()
         gpus = self.getGpuList() if self.usesGpu() else []
         # Scipion fills in the ids, which a queue may have changed.
         program = Plugin.getProgram('%(GPU)s' if gpus else '')
         arguments = (
-            f'{self._verb} --settings "{settings_path}" --output "{self.getRunDir()}" '
+            f'{self._verb} --settings "{settings_path}" --output "{folder}" '
             f'--threads {max(1, self.numberOfThreads.get())} --device {self._device(gpus)} {flags}'
         )
         try:
@@ -103,7 +106,7 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
         except Exception as e:
             raise RuntimeError(self._engine_message(before) or str(e)) from e
         # On a queue the exit status of a job is lost: only the summary says that the work was done.
-        if not os.path.exists(self.getRunDir(SUMMARY)):
+        if not os.path.exists(os.path.join(folder, SUMMARY)):
             raise RuntimeError(self._engine_message(before) or 'The engine ended without a result; see the logs.')
 
     def _device(self, gpus):
@@ -119,9 +122,9 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
             environ[constants.PARENT] = str(os.getpid())
         return environ
 
-    def _run_state(self, settings):
-        """'empty', 'complete', 'unfinished' (both with these settings) or 'other': what the run folder holds."""
-        folder = Path(self.getRunDir())
+    def _run_state(self, settings, folder):
+        """'empty', 'complete', 'unfinished' (both with these settings) or 'other': what the folder of a run holds."""
+        folder = Path(folder)
         if not folder.is_dir() or not any(folder.iterdir()):
             return 'empty'
         try:
@@ -180,6 +183,10 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
     def getRunDir(self, *names):
         """Folder of the engine's run, or a file in it; relative to the project."""
         return self._getExtraPath('run', *names)
+
+    def getTables(self):
+        """(table of the particles that went in, table of the result) of a verb that makes images of them."""
+        return self._getExtraPath('particles.star'), self.getRunDir('denoised.star')
 
     def readSummary(self):
         """The engine's summary of the finished run, or {}."""

@@ -12,6 +12,7 @@ from ..results import Result
 from .base import CryoEMGANProtBase
 from .model_choice import FROM_PROJECT, ModelChoice
 from .pair_checks import check_noisy
+from .streaming import Streaming
 
 
 class outputs(Enum):
@@ -20,17 +21,19 @@ class outputs(Enum):
     outputModel = DenoiserModel
 
 
-class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
+class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
     """Denoises particles with a trained network.
 
     The output has the input's particles, in order, with their angles, coordinates and ids; only the images are new.
     It is for viewing, sorting and clustering: use the original particles for the final reconstruction.
+    Works while particles arrive (streaming).
     """
 
     _label = 'denoise particles'
     _possibleOutputs = outputs
     _verb = 'denoise'
     _from_inputs = ('particles', 'model')
+    _suffix = '_denoised'
 
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
@@ -44,6 +47,7 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         )
         self._add_model(form)
         self._add_settings(form, *self._remaining())
+        self._add_streaming(form)
         self._define_machine(form)
 
     # --------------------------- STEPS functions -----------------------------
@@ -51,23 +55,28 @@ class CryoEMGANProtDenoise(ModelChoice, CryoEMGANProtBase):
         self._write_input(self.inputParticles.get(), 'particles.star')
 
     def createOutputStep(self, digest):
-        particles, model = self.inputParticles.get(), self.getModel()
-        result = Result(self.getRunDir('denoised.star'))
-        denoised = self._filled('_denoised', particles, result, self._ctf_of_output(result, particles, model))
+        particles, result = self.inputParticles.get(), Result(self.getRunDir('denoised.star'))
+        denoised = self._filled(self._suffix, particles, result, self._ctf_of_output(result, particles))
+        self._describe_output(denoised)
+        self._defineOutputs(**{outputs.outputParticles.name: denoised})
+        self._relate_output(denoised)
+
+    def _describe_output(self, denoised):
+        model = self.getModel()
         # Where sets are chosen, the label stands in place of the run's name.
         denoised.setObjLabel(f'{self.run_label()}: {model.getKind()}, {self._model_name()}')
         denoised.setObjComment(f'Denoised by {model}. {PURPOSE}')
-        self._defineOutputs(**{outputs.outputParticles.name: denoised})
+
+    def _relate_output(self, denoised):
         self._defineTransformRelation(self.inputParticles, denoised)
         if self.modelFrom == FROM_PROJECT:
             self._defineSourceRelation(self.inputModel, denoised)
         else:
-            self._defineOutputs(**{outputs.outputModel.name: model})
+            self._defineOutputs(**{outputs.outputModel.name: self.getModel()})
 
-    @staticmethod
-    def _ctf_of_output(result, particles, model):
+    def _ctf_of_output(self, result, particles):
         """What the denoised images hold of the CTF: what the model's references held."""
-        state = result.ctf or model.getCtfState()
+        state = result.ctf or self.getModel().getCtfState()
         # "As the input" when references were the input's own kind: flags stay what they are.
         as_input = state_of(particles)
         return None if state in (as_input, CTF_UNKNOWN, None, '') and state != CTF_NONE else state

@@ -1,5 +1,6 @@
 """Filter particles: the classical denoisers, without a network."""
 
+import os
 from enum import Enum
 
 from pwem.objects import SetOfParticles
@@ -10,6 +11,7 @@ from ..engine.settings.project import AS_PARTICLES
 from ..results import Result
 from .base import CryoEMGANProtBase
 from .pair_checks import check_noisy
+from .streaming import Streaming
 
 NAMES = {
     'cwf': 'covariance Wiener filtering',
@@ -25,17 +27,19 @@ class outputs(Enum):
     outputParticles = SetOfParticles
 
 
-class CryoEMGANProtFilter(CryoEMGANProtBase):
+class CryoEMGANProtFilter(Streaming, CryoEMGANProtBase):
     """Denoises particles by a classical method: Wiener filter, covariance Wiener filter, BM3D, K-SVD, non-local means.
 
     No training, no map, no angles. Nothing but the particles themselves goes in, so nothing of a map can come out:
     less is seen than in the output of a trained network, and what is seen is in the data. What a network has to beat.
+    Works while particles arrive (streaming).
     """
 
     _label = 'filter particles'
     _possibleOutputs = outputs
     _verb = 'filter'
     _from_inputs = ('particles', 'learnt')
+    _suffix = '_filtered'
     # wiener, cwf and ksvd learn from many particles.
     _shown_when = {'method in [0, 2, 4]': ('learn_from',)}
 
@@ -49,6 +53,7 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
             help='Noisy particles, not masked: the noise is measured in the corners of the images.',
         )
         self._add_settings(form, *self._remaining())
+        self._add_streaming(form)
         self._define_machine(form, gpu=False)
 
     # --------------------------- STEPS functions -----------------------------
@@ -57,13 +62,30 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
 
     def createOutputStep(self, digest):
         particles, result = self.inputParticles.get(), Result(self.getRunDir('denoised.star'))
-        # Only an undone CTF changes what Scipion knows of the images.
-        ctf = CTF_NONE if result.ctf == CTF_NONE and particles.hasCTF() else None
-        filtered = self._filled('_filtered', particles, result, ctf)
-        filtered.setObjLabel(f'{self.run_label()}: {NAMES[self._form_values()["method"]]}')
-        filtered.setObjComment(f'filtered by {NAMES[self._form_values()["method"]]}')
+        filtered = self._filled(self._suffix, particles, result, self._ctf_of_output(result, particles))
+        self._describe_output(filtered)
         self._defineOutputs(**{outputs.outputParticles.name: filtered})
+        self._relate_output(filtered)
+
+    def _describe_output(self, filtered):
+        name = NAMES[self._form_values()['method']]
+        filtered.setObjLabel(f'{self.run_label()}: {name}')
+        filtered.setObjComment(f'filtered by {name}')
+
+    def _relate_output(self, filtered):
         self._defineTransformRelation(self.inputParticles, filtered)
+
+    def _ctf_of_output(self, result, particles):
+        # Only an undone CTF changes what Scipion knows of the images.
+        return CTF_NONE if result.ctf == CTF_NONE and particles.hasCTF() else None
+
+    def _least(self, number):
+        # The first batch is what a method learns from.
+        return max(super()._least(number), self._form_values().get('learn_from', 1) if number == 1 else 1)
+
+    def _batch_settings(self, number):
+        learnt = self._batch_path(1, 'run', 'learnt.npz')
+        return {'learnt': os.path.abspath(learnt)} if number > 1 and os.path.exists(learnt) else {}
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -71,7 +93,8 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
         if not isinstance(particles, SetOfParticles):
             return errors
         errors += check_noisy(particles, 'Noisy particles')
-        if particles.getXDim() % 2 or particles.getXDim() < 16:
+        # An open set may be empty yet.
+        if particles.getSize() and (particles.getXDim() % 2 or particles.getXDim() < 16):
             errors.append(
                 f'The particles have a box of {particles.getXDim()} px: an even one of 16 px or more is needed.'
             )
@@ -93,7 +116,8 @@ class CryoEMGANProtFilter(CryoEMGANProtBase):
         return [
             f'{summary["particles"]} particles filtered by {NAMES[summary["method"]]}; CTF in the result: '
             f'{summary["ctf"]}.',
-            f'S.d. of the noise: {noise["median"]:.3g} ({noise["min"]:.3g} to {noise["max"]:.3g}).',
+            f'S.d. of the noise: {noise["min"]:.3g} to {noise["max"]:.3g}'
+            + (f', median {noise["median"]:.3g}.' if 'median' in noise else '.'),
         ]
 
     def _methods(self):

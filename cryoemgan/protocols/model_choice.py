@@ -74,7 +74,8 @@ class ModelChoice:
             return [*errors, '*Model* is empty: select the output of "train denoiser", or a folder on disk.']
         errors += describe_replaced(model)
         particles = self.inputParticles.get()
-        if isinstance(particles, SetOfParticles):
+        # An open set may be empty yet.
+        if isinstance(particles, SetOfParticles) and particles.getSize():
             width, of_model = particles.getXDim() * particles.getSamplingRate(), model.getBox() * model.getPixelSize()
             if abs(width - of_model) > 0.02 * of_model:
                 errors.append(

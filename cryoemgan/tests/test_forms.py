@@ -114,21 +114,20 @@ def test_digest_follows_what_decides_the_result():
     assert a._digest() == b._digest()
 
 
-def test_run_state(tmp_path, monkeypatch):
+def test_run_state(tmp_path):
     """What an earlier run left decides between a new start, --resume, --overwrite and nothing to do."""
     train = protocols.CryoEMGANProtTrain()
-    monkeypatch.setattr(train, 'getRunDir', lambda *n: os.path.join(tmp_path, 'run', *n))
-    assert train._run_state({}) == 'empty'
+    assert train._run_state({}, tmp_path / 'run') == 'empty'
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'settings.json').write_text('{"settings": {"alpha": 0.5, "epochs": 3, "threads": 9}}')
-    assert train._run_state({'alpha': 0.5, 'epochs': 3}) == 'unfinished'
-    assert train._run_state({'alpha': 0.5, 'epochs': 6}) == 'unfinished'
-    assert train._run_state({'alpha': 0.4, 'epochs': 3}) == 'other'
+    assert train._run_state({'alpha': 0.5, 'epochs': 3}, tmp_path / 'run') == 'unfinished'
+    assert train._run_state({'alpha': 0.5, 'epochs': 6}, tmp_path / 'run') == 'unfinished'
+    assert train._run_state({'alpha': 0.4, 'epochs': 3}, tmp_path / 'run') == 'other'
     (tmp_path / 'run' / 'summary.json').write_text('{}')
-    assert train._run_state({'alpha': 0.5, 'epochs': 3}) == 'complete'
-    assert train._run_state({'alpha': 0.5, 'epochs': 6}) == 'unfinished'
+    assert train._run_state({'alpha': 0.5, 'epochs': 3}, tmp_path / 'run') == 'complete'
+    assert train._run_state({'alpha': 0.5, 'epochs': 6}, tmp_path / 'run') == 'unfinished'
     (tmp_path / 'run' / 'settings.json').write_text('not json')
-    assert train._run_state({'alpha': 0.5}) == 'other'
+    assert train._run_state({'alpha': 0.5}, tmp_path / 'run') == 'other'
 
 
 class TestMessages(ProjectTest):

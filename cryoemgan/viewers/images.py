@@ -86,18 +86,15 @@ class DenoiseViewer(RunViewer):
         }
 
     def _show_uncertainty(self, param=None):
-        table = self.protocol.getRunDir('denoised.star')
+        _, table = self.protocol.getTables()
         return self._distribution('Uncertainty', table, 'cryoemganUncertainty', 'expected error (s.d. of the image)')
 
     def _show_fit(self, param=None):
-        table = self.protocol.getRunDir('denoised.star')
+        _, table = self.protocol.getTables()
         return self._distribution('Fit', table, 'cryoemganFit', 'part of the right particles that fit no better')
 
     def _show_gallery(self, param=None):
-        sets = {
-            'noisy': self.protocol._getExtraPath('particles.star'),
-            'denoised': self.protocol.getRunDir('denoised.star'),
-        }
+        sets = dict(zip(('noisy', 'denoised'), self.protocol.getTables()))
         references = self._references()
         if references:
             sets['reference'] = references

@@ -31,8 +31,8 @@ def arrived(particles):
     # A connection of its own: the steps may be in another thread.
     now = SetOfParticles(filename=particles.getFileName(), prefix=particles.getPrefix() or '')
     try:
-        # The state first: what is appended before a set closes is then seen.
-        still_open = int(now.getProperty('_streamState', Set.STREAM_CLOSED)) == Set.STREAM_OPEN
+        # The state first: what is appended before a set closes is then seen. The file of an empty set does not say it.
+        still_open = int(now.getProperty('_streamState', particles.getStreamState())) == Set.STREAM_OPEN
         return sorted(now.getUniqueValues('id', where='enabled=1')) if now.getSize() else [], still_open
     finally:
         now.close()

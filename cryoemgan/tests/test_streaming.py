@@ -1,14 +1,20 @@
 """Denoising and filtering while particles arrive: the same particles, images and scores as of a closed set."""
 
+import os
 import time
 
 import mrcfile
 import numpy as np
-from pwem.protocols import ProtCreateStreamData
+from pwem.protocols import ProtCreateStreamData, ProtImportParticles
+from pyworkflow.object import Set
 from pyworkflow.protocol import getProtocolFromDb
 
+from cryoemgan.convert import write_particles
+from cryoemgan.engine.__main__ import run as engine
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.files import read_json
+from cryoemgan.engine.settings import Filter
+from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest, slow
 
 WAIT = 240
@@ -116,12 +122,12 @@ class TestStreaming(ProjectTest):
         source = self.make(
             ProtCreateStreamData,
             {'inputParticles': (self.particles, 'outputParticles')},
-            setof=3, nDim=48, groups=12, creationInterval=4,
+            setof=3, nDim=48, groups=16, creationInterval=15,
         )  # fmt: skip
         self.proj.launchProtocol(source)
         self.wait_for(has_output, source)
         self.proj._updateProtocol(source)
-        run = self.denoising(source, streamingBatchSize=12)
+        run = self.denoising(source, streamingBatchSize=16)
         assert run.validate() == []
         self.proj.launchProtocol(run)
         self.wait_for(lambda now: has_output(now) and now.outputParticles.isStreamOpen(), run)
@@ -132,3 +138,82 @@ class TestStreaming(ProjectTest):
         assert 'batches' not in static.readSummary()
         self.check_equal(run.outputParticles, static.outputParticles, 1e-5)
         assert run.summary()[1:] == static.summary()[1:]
+
+    def open_source(self, count):
+        """An import whose set is open and holds its first particles; the others come by `more`."""
+        source = self.run_protocol(
+            ProtImportParticles,
+            importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
+            sqliteFile=self.particles.sqliteFile.get(),
+            samplingRate=data.PIXEL,
+        )
+        particles = source.outputParticles
+        self.later = [item.clone() for item in particles.iterItems()]
+        particles.clear()
+        particles.setStreamState(Set.STREAM_OPEN)
+        self.more(particles, count, Set.STREAM_OPEN)
+        source._store(particles)
+        return source
+
+    def more(self, particles, count, state):
+        """Append the next particles to a set, as a protocol that makes them does."""
+        particles.enableAppend()
+        for item in self.later[:count]:
+            particles.append(item)
+        del self.later[:count]
+        particles.setStreamState(state)
+        particles.write()
+        particles.close()
+
+    def test_killed_and_continued(self):
+        """Stop is SIGKILL; after it no particle is there twice, none is lost, and what was done is not done again."""
+        source = self.open_source(16)
+        run = self.denoising(source, streamingBatchSize=12)
+        self.proj.launchProtocol(run)
+        self.wait_for(has_output, run)
+        self.more(source.outputParticles, 20, Set.STREAM_OPEN)
+        self.wait_for(lambda now: os.path.exists(run._batch_path(2, 'run', 'settings.json')), run)
+        self.proj.stopProtocol(run)
+        first = os.stat(run._batch_path(1, 'run', 'denoised.mrcs')).st_mtime_ns
+        # As if it had been killed between the commit of a batch and the end of its step.
+        os.remove(run.getStepsFile())
+        self.more(source.outputParticles, 12, Set.STREAM_CLOSED)
+        source._store(source.outputParticles)
+        run = self.proj.getProtocol(run.getObjId())
+        self.proj.launchProtocol(run, wait=True)
+        self.check_batches(self.finished(run), 3)
+        assert os.stat(run._batch_path(1, 'run', 'denoised.mrcs')).st_mtime_ns == first
+        static = self.denoising(source)
+        self.proj.launchProtocol(static, wait=True)
+        self.check_equal(run.outputParticles, static.outputParticles, 1e-5)
+        # Other settings: nothing of the old batches stays.
+        run.cut.set('none')
+        self.proj.launchProtocol(run, wait=True)
+        assert not os.path.isdir(run._batch_path())
+        assert run.outputParticles.getSize() == self.count
+        assert run.readSummary()['resolution_cut'] is None
+
+    def test_filter(self):
+        """Later batches are filtered by what was learnt from the first, which waits until it can learn."""
+        # Empty yet.
+        source = self.open_source(0)
+        values = {'method': 4, 'numberOfThreads': 1, 'learnFrom': 20, 'streamingBatchSize': 4}
+        run = self.make('CryoEMGANProtFilter', {'inputParticles': (source, 'outputParticles')}, **values)
+        assert run.validate() == []
+        self.proj.launchProtocol(run)
+        self.wait_for(lambda now: now.isRunning(), run)
+        self.more(source.outputParticles, 28, Set.STREAM_OPEN)
+        self.wait_for(has_output, run)
+        assert len(ParticleTable.read(run._batch_path(1, 'particles.star'))) == 28
+        self.more(source.outputParticles, 20, Set.STREAM_CLOSED)
+        source._store(source.outputParticles)
+        self.check_batches(self.finished(run), 2)
+        learnt = run._batch_path(1, 'run', 'learnt.npz')
+        write_particles(source.outputParticles, self.getOutputPath('all.star'))
+        settings = Filter(
+            output=self.getOutputPath('whole'), particles=self.getOutputPath('all.star'), method='wiener', learnt=learnt
+        )
+        engine('filter', settings)
+        whole = ParticleTable.read(self.getOutputPath('whole/denoised.star')).images()
+        for k, (image, _) in enumerate(self.content(run.outputParticles).values()):
+            np.testing.assert_allclose(image, whole.read([k])[0], atol=1e-5)

@@ -23,8 +23,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cryoemgan.engine.classical import METHODS, create
-from cryoemgan.engine.classical.base import Batch, corner_noise
-from cryoemgan.engine.commands.filter import radial_ctf
+from cryoemgan.engine.classical.base import Batch, corner_noise, radial_ctf
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.ctf import ctf_rfft
 from cryoemgan.engine.imaging.phantom import claw

@@ -18,6 +18,10 @@ _STREAMS = (
     'blind spots',
     'penalty',
     'empty',
+    'stand-ins',
+    'recorruption',
+    'blind-spots',
+    'validation alone',
 )
 
 

@@ -18,6 +18,7 @@ WITH_MAP_ONLY = (
     'min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
     'contaminate', 'contaminate_fraction', 'contaminate_noise',
 )  # fmt: skip
+SELF_ONLY = ('self_supervision', 'recorruption', 'hidden_pixels')
 FIRST_PAGE = ('minutes', 'cross_fit')
 # Groups of the pages; a setting that is in none of them comes last of all.
 TRAINING = {
@@ -26,7 +27,8 @@ TRAINING = {
     'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
 }
 PAIRS = {
-    'Pairs': ('invert_contrast', 'min_agreement', 'force', 'hidden_pixels'),
+    'Pairs': ('invert_contrast', 'min_agreement', 'force'),
+    'From particles alone': SELF_ONLY,
     'How pairs are shown': ('noise_curriculum', 'turns', 'shift', 'exchange_noise', 'shuffle'),
     'Fresh pairs': ('fresh_fraction',),
 }
@@ -206,7 +208,7 @@ class TrainForm:
             return f'approach == {GUIDED}'
         if name == 'network':
             return f'approach != {GUIDED}'
-        if name == 'hidden_pixels':
+        if name in SELF_ONLY:
             return f'approach == {MAP_FREE} and not haveCopies'
         if name == 'folds':
             return f'crossFit in {self._places("cross_fit", "auto", "folds")}'
@@ -236,9 +238,10 @@ class TrainForm:
     def _param_of(cls, field):
         kind, arguments = super()._param_of(field)
         if field.default is None and 'choices' not in arguments and field.name not in GUIDED_ONLY:
-            said = _default(field.name), _default(field.name, 'guided')
-            words = [_plain(said[0])] + [f'guided: {_plain(said[1])}'] * (said[0] != said[1])
-            arguments['label'] += f' (default {"; ".join(words)})' if said[0] is not None else ''
+            usual = _default(field.name)
+            others = {'guided': _default(field.name, 'guided'), 'map-free': _default(field.name, target='self')}
+            words = [_plain(usual), *(f'{kind}: {_plain(v)}' for kind, v in others.items() if v != usual)]
+            arguments['label'] += f' (default {"; ".join(words)})' if usual is not None else ''
         return kind, arguments
 
     @classmethod
@@ -263,9 +266,9 @@ class TrainForm:
         return {**values, 'target': 'references', **({'network': 'guided'} if self.approach == GUIDED else {})}
 
 
-def _default(name, network=None):
+def _default(name, network=None, target='references'):
     """Value of a setting in the preset that the form opens with, or None."""
-    return preset_values('recommended', network).get(name)
+    return preset_values('recommended', network, target).get(name)
 
 
 def _plain(value):

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch_ctf import calculate_ctf_1d
 
-from ..shapes import Flags, Floats, Images
+from ..imaging.ctf import ctf_rfft, seen
+from ..shapes import CtfParameters, Flags, Floats, Images
 
 
 @dataclass
@@ -28,6 +31,35 @@ class Batch:
 def profile_frequencies(box: int) -> Floats:
     """float64 [3 * box], cycles/px: midpoints from 0 to 0.75, fine enough to integrate what a disc of the box holds."""
     return (np.arange(3 * box) + 0.5) / (4 * box)
+
+
+def transfer(box: int, pixel_size: float, ctf: CtfParameters, held: str) -> tuple[Images, Images]:
+    """(``Batch.transfer``, ``Batch.profile``) of images that hold their CTF as ``held`` (phase-flip or full) says."""
+    grid, line = ctf_rfft(box, pixel_size, ctf), torch.from_numpy(radial_ctf(box, pixel_size, ctf))
+    return seen(grid, held).numpy(), seen(line, held).numpy()
+
+
+def radial_ctf(box: int, pixel_size: float, ctf: CtfParameters) -> Images:
+    """CTF at the mean defocus at ``profile_frequencies(box)``, float32 [n, 3 box]; ctf as ``ParticleTable.ctf``."""
+    count = len(ctf['defocus_u'])
+    mean = (ctf['defocus_u'] + ctf['defocus_v']) / 2e4
+    names = ('voltage', 'cs', 'amplitude_contrast', 'phase_shift')
+    values = [torch.as_tensor(v, dtype=torch.float32)[:, None] for v in (mean, *(ctf[n] for n in names))]
+    defocus, voltage, cs, amplitude_contrast, phase_shift = values
+    # torch-ctf samples from zero to Nyquist: of a finer image, twice as densely, every other one is a midpoint.
+    line = calculate_ctf_1d(
+        defocus,
+        voltage,
+        cs,
+        amplitude_contrast,
+        phase_shift,
+        pixel_size=pixel_size / 1.5,
+        n_samples=6 * box + 1,
+        oversampling_factor=1,
+    )
+    decay = np.exp(-ctf['b_factor'][:, None] * (profile_frequencies(box) / pixel_size) ** 2 / 4)
+    found: Images = (line.reshape(count, -1)[:, 1::2].numpy() * decay).astype(np.float32)
+    return found
 
 
 class Method:

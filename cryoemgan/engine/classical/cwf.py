@@ -92,8 +92,21 @@ class Denoiser(Method):
         h2 = None if batch.transfer is None else torch.as_tensor(self._squared(batch), dtype=torch.float32)
         noise = torch.as_tensor(batch.noise_sd**2, dtype=torch.float32)
         result = [_posterior(z, v, g, h2, noise) for z, v, g in zip(matched, self.factors, self._hankel)]
-        result[0] = result[0] + torch.from_numpy(self.mean.astype(np.float32))
-        return self.basis.evaluate(result).numpy() + np.float32(self.background)
+        return self._images(result)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Images:
+        """float32 [count, N, N]: Gaussian images of the mean and covariance that were learned, without CTF."""
+        result = []
+        for k, factor in enumerate(self.factors):
+            shape = (count, 1 if k == 0 else 2, factor.shape[1])
+            result.append(torch.from_numpy(rng.standard_normal(shape, dtype=np.float32) @ factor.T))
+        return self._images(result)
+
+    def _images(self, coefficients: list[Tensor]) -> Images:
+        """float32 [n, N, N] of coefficients less those of the mean."""
+        coefficients[0] = coefficients[0] + torch.from_numpy(self.mean.astype(np.float32))
+        found: Images = self.basis.evaluate(coefficients).numpy() + np.float32(self.background)
+        return found
 
     def _matched(self, batch: Batch) -> list[Tensor]:
         """Coefficients of H times the images (the matched filter); astigmatism is taken account of here."""

@@ -4,18 +4,15 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch_ctf import calculate_ctf_1d
 
 from ... import figures
 from .. import classical
-from ..classical.base import Batch, corner_noise, profile_frequencies
+from ..classical.base import Batch, corner_noise, transfer
 from ..data.image_state import CtfState, particles_shown_as
 from ..data.particles import open_particles
 from ..data.stack_writer import ResumableStack
 from ..data.table import ParticleTable
 from ..errors import InputError
-from ..imaging.ctf import ctf_rfft, seen
 from ..settings.filter import AS_PARTICLES
 
 STACK, TABLE, LEARNT = 'denoised.mrcs', 'denoised.star', 'learnt.npz'
@@ -128,32 +125,8 @@ class _Reader:
         return Batch(images, noise, *self._transfer(rows, images.shape[1]))
 
     def _transfer(self, rows, box):
-        params = {name: values[rows] for name, values in self._prepared.ctf.items()}
-        grid = ctf_rfft(box, self._prepared.pixel_size, params)
-        profile = radial_ctf(box, self._prepared.pixel_size, params)
-        return tuple(seen(c, self._prepared.held).numpy() for c in (grid, torch.from_numpy(profile)))
-
-
-def radial_ctf(box, pixel_size, params):
-    """CTF at the mean defocus at ``profile_frequencies(box)``, float32 [n, 3 box]; params as ``ParticleTable.ctf``."""
-    count = len(params['defocus_u'])
-    mean = (params['defocus_u'] + params['defocus_v']) / 2e4
-    names = ('voltage', 'cs', 'amplitude_contrast', 'phase_shift')
-    values = [torch.as_tensor(v, dtype=torch.float32)[:, None] for v in (mean, *(params[n] for n in names))]
-    defocus, voltage, cs, amplitude_contrast, phase_shift = values
-    # torch-ctf samples from zero to Nyquist: of a finer image, twice as densely, every other one is a midpoint.
-    line = calculate_ctf_1d(
-        defocus,
-        voltage,
-        cs,
-        amplitude_contrast,
-        phase_shift,
-        pixel_size=pixel_size / 1.5,
-        n_samples=6 * box + 1,
-        oversampling_factor=1,
-    )
-    decay = np.exp(-params['b_factor'][:, None] * (profile_frequencies(box) / pixel_size) ** 2 / 4)
-    return (line.reshape(count, -1)[:, 1::2].numpy() * decay).astype(np.float32)
+        ctf = {name: values[rows] for name, values in self._prepared.ctf.items()}
+        return transfer(box, self._prepared.pixel_size, ctf, self._prepared.held.value)
 
 
 def _sample(count, settings):

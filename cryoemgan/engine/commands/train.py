@@ -25,7 +25,7 @@ from ..training.distributed import choose_devices, launch
 from ..training.fresh_pairs import FreshPairs, read_volumes
 from ..training.interfaces import TrainingPairs
 from ..training.noise_images import open_background
-from ..training.noisy_pairs import open_noisy
+from ..training.noisy_pairs import NoisyPairs, open_noisy
 from ..training.pairs import Contaminated, ReferencePairs, open_pairs
 from ..training.run import FoldTask, merged, train_fold_models
 
@@ -106,7 +106,7 @@ def _fold_task(
 def _network_options(s: Train, pairs: TrainingPairs, start: Model | None) -> Json:
     """Options of the network; one that can take account of the CTF is told where it is, and shown it."""
     found: Json = start.card['network']['options'] if start else networks.options(s.network, s.gan)
-    if not isinstance(pairs, ReferencePairs) or 'particles_hold' not in found:
+    if not isinstance(pairs, ReferencePairs | NoisyPairs) or 'particles_hold' not in found:
         return found
     # Fresh pairs come without the CTF that they were made with.
     if start is None and not s.fresh_fraction:

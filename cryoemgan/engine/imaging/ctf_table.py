@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch_ctf import calculate_relativistic_electron_wavelength
 
-from ..shapes import CtfParameters, Tensor
+from ..devices import to_device
+from ..shapes import CtfParameters, Rows, Tensor
 from .ctf import MODES, apply_ctf
 
 
@@ -81,6 +82,23 @@ def plane_of_ctf(ctf: Tensor) -> Tensor:
 def half_plane(planes: Tensor) -> Tensor:
     """The inverse of `plane_of_ctf`: [n, N, N] -> [n, N, N // 2 + 1]."""
     return torch.fft.ifftshift(planes, dim=(-2, -1))[..., : planes.shape[-1] // 2 + 1]
+
+
+class CtfPlanes:
+    """CTF planes of images of a set for a network, on whatever device they are asked for.
+
+    Parameters: as of `CtfTable`.
+    """
+
+    def __init__(self, box: int, pixel_size: float, params: CtfParameters) -> None:
+        self._of = box, pixel_size, params
+        self._tables: dict[torch.device, CtfTable] = {}
+
+    def __call__(self, rows: Rows, device: torch.device) -> Tensor:
+        """float32 [n, 1, box, box] of these rows (`plane_of_ctf`)."""
+        if device not in self._tables:
+            self._tables[device] = CtfTable(*self._of, device)
+        return plane_of_ctf(self._tables[device](to_device(rows, device)))[:, None]
 
 
 def _coefficients(pixel_size: float, params: CtfParameters) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..metrics.frc import resolution
 from ..metrics.resemblance import ring_covariance
+from ..posterior.map_prior import Context
 from ..random_streams import generator
 from . import uncertainty
 from .assessment import CHUNK, FRC_LIMIT, blind_weights, correlation, cut_low, sample
@@ -49,11 +50,12 @@ def _chunks(model, pairs, positions, seed):
     """Yield (denoised by blind members, its input, an independent copy [n, N, N] each, variance of the copy's noise
     [n], all answers [k, n, N, N])."""
     weights = blind_weights(model, pairs, positions)
+    context = Context.of(pairs.particles, pairs.rows, pairs.box)
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
         rng = generator(seed, 'checks', 1, start)
         noisy, other, variance = pairs.independent(positions[here], rng)
-        found = uncertainty.answers(model, noisy)
+        found = uncertainty.answers(model, noisy, opinions=model.ask_all(noisy, context.part(positions[here])))
         yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), noisy, other, variance, found
 
 

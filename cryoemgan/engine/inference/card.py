@@ -17,7 +17,7 @@ GUIDED_STATEMENT = (
 )
 ASSUMPTIONS = {
     'self': 'assumes that after whitening the noise of a pixel is independent of that of all other pixels and of the '
-    'signal; the CTF stays in the images',
+    'signal, and Gaussian if it learnt by recorruption; the CTF stays in the images',
     'copies': 'assumes that the noise of the two copies is independent, and their signal the same; the CTF stays in '
     'the images',
 }

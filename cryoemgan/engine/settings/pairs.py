@@ -54,6 +54,41 @@ class Augmentation:
 
 
 @dataclass
+class SelfSupervision:
+    """How a particle becomes a pair of its own (--target self)."""
+
+    GROUP: ClassVar[str] = 'Learning from particles alone'
+
+    self_supervision: str = option(
+        None,
+        'How the network learns from noisy particles alone (--target self). recorruption: noise like that of the '
+        'particle is added to it and taken away from its target; needs Gaussian noise, and uses all of the particle. '
+        'blind-spots: each pixel is predicted from the others; needs only that the noise of different pixels is '
+        'independent after whitening, and shows less.',
+        choices=('recorruption', 'blind-spots'),
+        label='Self-supervision',
+    )
+    recorruption: float = option(
+        None,
+        'With recorruption: s.d. of the added noise in units of that of the particles. Less shows the network '
+        'images more like those that it will denoise, more makes each step less noisy.',
+        gt=0,
+        le=2,
+        expert=True,
+        label='Added noise',
+    )
+    hidden_pixels: float = option(
+        0.25,
+        'With blind spots: part of the pixels hidden in each image. More hidden pixels teach more in a step, but the '
+        'network learns on less of each particle than it later sees.',
+        gt=0,
+        le=0.9,
+        expert=True,
+        label='Hidden pixels',
+    )
+
+
+@dataclass
 class Fresh:
     """Pairs that are made during training."""
 

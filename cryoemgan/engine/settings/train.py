@@ -13,7 +13,7 @@ from .base import Settings, flag, option
 from .map_prior import MapPriorSettings, degrees
 from .networks import NETWORKS
 from .optimisation import Evaluation, Length, Optimisation
-from .pairs import Augmentation, Checks, Contamination, Fresh
+from .pairs import Augmentation, Checks, Contamination, Fresh, SelfSupervision
 from .reading import Reading
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
@@ -39,14 +39,19 @@ def preset_values(name: str, network: str | None = None, target: str = 'referenc
     """Values of a preset (name -> value) for a network, default its own; pure data, one JSON file each.
 
     Also read by the Scipion form. The entry ``networks`` of a file holds what is different for some networks,
-    ``without_references`` what is different when there are none.
+    ``without_references`` what is different for a target that has none.
     """
     values = json.loads((PRESETS / f'{name}.json').read_text(encoding='utf-8'))
     values.pop('about', None)
-    schedules, alone = values.pop('networks', {}), values.pop('without_references', {})
+    schedules, alone = values.pop('networks', {}), values.pop('without_references', {}).get(target, {})
+    chosen = network or alone.get('network', values['network'])
+    found = {**values, **schedules.get(chosen, {})}
     if target != 'references':
-        values |= alone
-    return {**values, **schedules.get(network or values['network'], {})}
+        # Noise cannot be told from what nobody knows.
+        found |= dict.fromkeys(MIXES_NOISE, 0.0)
+    if chosen == alone.get('network'):
+        found |= alone
+    return {**found, 'network': chosen}
 
 
 @dataclass
@@ -59,11 +64,11 @@ class Inputs:
     target: str = option(
         'references',
         'What the network learns to give. references: projections of the map; shows most, and can show what only the '
-        'map says. self: no map at all; each particle is predicted from its own other pixels (blind spots), '
-        'after its noise, measured in the corners of the boxes, is made white. Assumes that the noise of different '
-        'pixels is then independent. copies: no map; one noisy copy of each particle (--copies: e.g. from the other '
-        'half of the frames) is predicted from the other. Assumes that the noise of the two is independent. Both keep '
-        'the CTF, show less detail, and cannot have learnt anything from the map: a second opinion for audit.',
+        'map says. self: no map at all, from the noisy particles alone; their noise is measured in the corners of the '
+        'boxes and made white (see self-supervision). copies: no map; one noisy copy of each particle (--copies: e.g. '
+        'from the other half of the frames) is predicted from the other. Assumes that the noise of the two is '
+        'independent. Both keep the CTF, show less detail, and cannot have learnt anything from the map: a second '
+        'opinion for audit.',
         choices=('references', 'self', 'copies'),
         label='Learn from',
     )
@@ -80,15 +85,6 @@ class Inputs:
         'noise of their own. Matched by identity. The model is one for the noise of a copy.',
         path=True,
         label='Second copies',
-    )
-    hidden_pixels: float = option(
-        0.25,
-        'Part of the pixels hidden in each image with --target self. More hidden pixels teach more in a step, but '
-        'the network learns on less of each particle than it later sees.',
-        gt=0,
-        le=0.9,
-        expert=True,
-        label='Hidden pixels',
     )
     preset: str = option(
         'recommended',
@@ -173,6 +169,7 @@ class Train(
     MapPriorSettings,
     Contamination,
     Checks,
+    SelfSupervision,
     Fresh,
     Augmentation,
     Evaluation,
@@ -234,8 +231,15 @@ class Train(
                     f'--target {self.target}: {flag(name)} {value} needs references; without them it can be '
                     f'{" or ".join(str(v) for v in usable)}'
                 )
-        if self.network in ('guided', 'equivariant'):
-            raise InputError(f'--target {self.target}: --network {self.network} looks at references; take residual')
+        if self.network == 'guided' or (self.network == 'equivariant' and not self.recorrupts()):
+            without = '' if self.target == 'copies' else ' --self-supervision blind-spots:'
+            raise InputError(
+                f'--target {self.target}:{without} --network {self.network} looks at references; take residual'
+            )
+
+    def recorrupts(self) -> bool:
+        """Whether a particle becomes a pair by noise that is added and taken away."""
+        return self.target == 'self' and self.self_supervision != 'blind-spots'
 
     def pose_prior_degrees(self) -> float | None:
         """Width of the pose prior, or None."""

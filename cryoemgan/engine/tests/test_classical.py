@@ -7,10 +7,9 @@ from scipy.spatial.transform import Rotation
 from skimage.restoration import denoise_nl_means
 
 from cryoemgan.engine.classical import METHODS, create, ksvd
-from cryoemgan.engine.classical.base import Batch, corner_noise, profile_frequencies
+from cryoemgan.engine.classical.base import Batch, corner_noise, profile_frequencies, radial_ctf
 from cryoemgan.engine.classical.cwf import _shrunk
 from cryoemgan.engine.classical.ksvd import codes, learn
-from cryoemgan.engine.commands.filter import radial_ctf
 from cryoemgan.engine.imaging.ctf import ctf_rfft
 from cryoemgan.engine.imaging.fourierbessel import FourierBessel
 from cryoemgan.engine.imaging.phantom import claw

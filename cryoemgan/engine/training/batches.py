@@ -15,11 +15,12 @@ import torch
 from ..devices import to_device
 from ..random_fields import RandomRows
 from ..random_streams import generator
-from ..settings.pairs import Augmentation
+from ..settings.pairs import Augmentation, SelfSupervision
 from ..shapes import Json, Rows, Tensor
 from . import augmentation, blind_spots
 from .interfaces import FreshSource, TrainingPairs
 from .loading import PairLoader, Pairs, Taken
+from .recorruption import recorrupted
 from .shares import Share
 
 # Rows exchange their noise in twos; each copy is the target as often as the other.
@@ -30,8 +31,8 @@ TWO, HALF = 2, 0.5
 class Batch:
     """Pairs as the networks see them, on their device; a process's rows of a batch.
 
-    rows: which they are. noisy: [n, C, N, N]. clean: [n, 1, N, N]. counted: bool [n, 1, N, N], the pixels that the
-    reconstruction counts, or None for all.
+    rows: which they are. noisy: [n, C, N, N]; recorrupted ones come twice. clean: [n, 1, N, N]. counted: bool
+    [n, 1, N, N], the pixels that the reconstruction counts, or None for all.
     """
 
     rows: Rows
@@ -90,8 +91,8 @@ class Batches:
         How pairs are moved and their noise is changed.
     fresh_fraction : float
         Part of every batch that is fresh.
-    hidden_pixels : float
-        Part of the pixels that are hidden, for pairs of kind ``self``.
+    alone : SelfSupervision
+        How pairs of kind ``self`` are made.
     seed : int
         Of everything random.
     size : int
@@ -109,13 +110,13 @@ class Batches:
         fresh: FreshSource | None,
         how: Augmentation,
         fresh_fraction: float,
-        hidden_pixels: float,
+        alone: SelfSupervision,
         seed: int,
         size: int,
         share: Share,
         device: torch.device,
     ) -> None:
-        self.pairs, self.fresh, self.how, self.hidden_pixels = pairs, fresh, how, hidden_pixels
+        self.pairs, self.fresh, self.how, self.alone = pairs, fresh, how, alone
         self.seed, self.size, self.share, self.device = seed, size, share, device
         share.require(size)
         if fresh is not None:
@@ -150,8 +151,7 @@ class Batches:
             noisy[:, 1:] = augmentation.move(pairs.noisy[:, 1:], turns)
         counted = None
         if self.pairs.kind == 'self':
-            spots = RandomRows(self.seed, 'blind spots', self.number, self.rows, self.device)
-            noisy, counted = blind_spots.hide(noisy, self.hidden_pixels, spots)
+            noisy, clean, counted = self._of_itself(noisy, clean)
         elif self.pairs.kind == 'copies':
             noisy, clean = self._exchange_copies(noisy, clean, dice.swapped)
         self.number += 1
@@ -187,6 +187,16 @@ class Batches:
             chosen = dice.exchanged[:count] & self._has_partner
             noisy = augmentation.exchange_noise(noisy, pure, self._partner, chosen, dice.noise_moves[:count])
         return Pairs(torch.cat([noisy, known], 1), clean)
+
+    def _of_itself(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(what is shown of particles, what is wanted, pixels that count)."""
+        rng = RandomRows(self.seed, self.alone.self_supervision, self.number, self.rows, self.device)
+        if self.alone.self_supervision == 'recorruption':
+            unit = self.pairs.scale.unit_scale
+            sd = self.pairs.target_noise**0.5 / unit
+            return *recorrupted(noisy, clean, self.alone.recorruption, sd, unit, rng), None
+        hidden, counted = blind_spots.hide(noisy, self.alone.hidden_pixels, rng)
+        return hidden, clean, counted
 
     def _exchange_copies(self, noisy: Tensor, clean: Tensor, swapped: Tensor) -> tuple[Tensor, Tensor]:
         """Each copy is the target as often as the other."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..data.identity import Kin, Who, kin, who
-from ..data.image_state import of_particles
+from ..data.image_state import CtfState, of_particles
 from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.sampling import chunks, evenly_spread
@@ -21,6 +21,7 @@ from ..data.table import ParticleTable
 from ..devices import to_device
 from ..errors import InputError
 from ..imaging import spectra
+from ..imaging.ctf_table import CtfPlanes
 from ..imaging.resample import resample, resampled
 from ..imaging.rings import on_grid
 from ..job import Job
@@ -44,7 +45,6 @@ class NoisyPairs:
 
     kind = 'self'
     map_prior = None
-    shows_ctf = False
     scale: PairScale
 
     def __init__(self, particles: ParticleTable, box: int | None = None) -> None:
@@ -55,6 +55,7 @@ class NoisyPairs:
         self.pixel_size: float = particles.box * particles.pixel_size / self.box
         self.gains: Floats | None = None
         self.target_noise = 0.0
+        self._planes: CtfPlanes | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,6 +65,21 @@ class NoisyPairs:
         """What the output holds of the CTF: what the particles hold."""
         known = self.particles.has('rlnDefocusU')
         return (of_particles(self.particles) if known else self.particles.ctf_state).value
+
+    @property
+    def image_model(self) -> tuple[str, str]:
+        """The CTF in particles and output (none, phase-flip, full); empty where it is not known how noise passed it."""
+        held = of_particles(self.particles) if self.particles.has('rlnDefocusU') else CtfState.NONE
+        return ('', '') if held is CtfState.PREMULTIPLIED else (held.value, held.value)
+
+    def show_ctf(self) -> None:
+        """From now on the network sees each particle's CTF plane in a second channel."""
+        self._planes = CtfPlanes(self.box, self.pixel_size, self.particles.ctf())
+
+    @property
+    def shows_ctf(self) -> bool:
+        """Whether it does."""
+        return self._planes is not None
 
     def half_sets(self) -> Rows | None:
         """[len] (1 or 2) of the particles, or None."""
@@ -101,9 +117,14 @@ class NoisyPairs:
         return (self._noisy.read(self.rows[positions]),)
 
     def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
-        """(standardised and whitened particles, the same in network units), [n, 1, box, box]."""
+        """(standardised and whitened particles [n, C, box, box], the same in network units [n, 1, box, box])."""
         noisy = self._standardised(gathered[0])[:, None]
-        return noisy, self.scale.unit_scale * noisy
+        return self._with_ctf(noisy, positions), self.scale.unit_scale * noisy
+
+    def _with_ctf(self, noisy: Tensor, positions: Rows) -> Tensor:
+        if self._planes is None:
+            return noisy
+        return torch.cat([noisy, self._planes(self.rows[positions], noisy.device)], 1)
 
     def standardised(self, images: Images) -> Images:
         """Images in grey values of the particles as the network sees them."""
@@ -115,6 +136,10 @@ class NoisyPairs:
             return images
         gains = to_device(on_grid(self.gains, self.box).astype(np.float32), images.device)
         return torch.fft.irfft2(torch.fft.rfft2(images) * gains, s=(self.box, self.box))
+
+    def seen(self, positions: Rows) -> Tensor:
+        """Particles as the network sees them, float32 [n, C, box, box]."""
+        return self.assemble(tuple(torch.from_numpy(x.copy()) for x in self.gather(positions)), positions)[0]
 
     def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, float]:
         """(images to denoise, images with the same signal and independent noise, variance of the latter's noise), in
@@ -209,7 +234,7 @@ class Copies(NoisyPairs):
     def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
         """(standardised first copies, second copies in network units), [n, 1, box, box]."""
         first, second = (self._standardised(x)[:, None] for x in gathered)
-        return first, self.scale.unit_scale * second
+        return self._with_ctf(first, positions), self.scale.unit_scale * second
 
     def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, float]:
         """(first copies, second copies, variance of the latter's noise), in grey values."""

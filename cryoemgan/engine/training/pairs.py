@@ -17,7 +17,7 @@ from ..data.sampling import chunks
 from ..data.table import ParticleTable
 from ..devices import to_device
 from ..errors import InputError
-from ..imaging.ctf_table import CtfTable, plane_of_ctf
+from ..imaging.ctf_table import CtfPlanes
 from ..imaging.resample import resample, resampled
 from ..job import Job
 from ..random_fields import RandomRows
@@ -70,7 +70,7 @@ class ReferencePairs:
         self.box: int = box or particles.box
         self.pixel_size: float = field / self.box
         self._contaminated: Contaminated | None = None
-        self.shows_ctf, self._ctf_tables = False, dict[torch.device, CtfTable]()
+        self._planes: CtfPlanes | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,12 +102,12 @@ class ReferencePairs:
 
     def show_ctf(self) -> None:
         """From now on the network sees each particle's CTF plane in a second channel."""
-        self.shows_ctf = True
+        self._planes = CtfPlanes(self.box, self.pixel_size, self.particles.ctf())
 
-    def _planes(self, positions: Rows, device: torch.device) -> Tensor:
-        if device not in self._ctf_tables:
-            self._ctf_tables[device] = CtfTable(self.box, self.pixel_size, self.particles.ctf(), device)
-        return plane_of_ctf(self._ctf_tables[device](to_device(self.rows[positions], device)))[:, None]
+    @property
+    def shows_ctf(self) -> bool:
+        """Whether it does."""
+        return self._planes is not None
 
     def keep(self, kept: Flags) -> None:
         """Leave out the pairs where ``kept`` [len] is False."""
@@ -150,8 +150,8 @@ class ReferencePairs:
         if self._contaminated:
             self._replace(self._contaminated, positions, noisy, clean)
         noisy = noisy[:, None]
-        if self.shows_ctf:
-            noisy = torch.cat([noisy, self._planes(positions, noisy.device)], 1)
+        if self._planes is not None:
+            noisy = torch.cat([noisy, self._planes(self.rows[positions], noisy.device)], 1)
         return noisy, clean[:, None]
 
     def contaminate(self, contaminated: Contaminated) -> None:

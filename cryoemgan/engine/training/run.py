@@ -22,16 +22,18 @@ from ..networks import Networks, parameter_count
 from ..posterior import dataset
 from ..settings.adversary import Adversary
 from ..settings.optimisation import Evaluation, Length, Optimisation
-from ..settings.pairs import Augmentation
+from ..settings.pairs import Augmentation, SelfSupervision
 from ..settings.train import Train
 from ..shapes import Json, Rows
 from . import checkpoints
 from . import loop as timing
 from .batches import Batches, group_of_rows
 from .interfaces import FreshSource, TrainingPairs
+from .linear_start import stand_ins
 from .loading import read
 from .loop import SCORES, TrainingLoop
 from .model_folder import holds, write_model
+from .noisy_pairs import NoisyPairs
 from .shares import Share
 from .step import Training
 from .validation import open_validation
@@ -126,7 +128,7 @@ def _loop(
     seconds: float,
 ) -> TrainingLoop:
     """The loop of a fold model, ready to go on from a checkpoint or to start."""
-    s = task.settings
+    s, start, alone = task.settings, timing.clock(), task.settings.part(SelfSupervision)
     torch.manual_seed(s.seed)
     pair = networks.create(s.network, task.pairs.box, **task.options)
     if checkpoint is None:
@@ -134,11 +136,11 @@ def _loop(
     how = s.part(Augmentation)
     share = Share(fabric.global_rank, fabric.world_size, group_of_rows(how))
     batches = Batches(
-        task.pairs, task.training, task.fresh, how, s.fresh_fraction, s.hidden_pixels, s.seed, batch_size, share,
+        task.pairs, task.training, task.fresh, how, s.fresh_fraction, alone, s.seed, batch_size, share,
         fabric.device,
     )  # fmt: skip
     training = Training(pair, batches, s.part(Optimisation), s.part(Adversary), s.seed, fabric)
-    validation = open_validation(task.pairs, task.validation, fabric, batch_size, s.hidden_pixels, s.seed)
+    validation = open_validation(task.pairs, task.validation, fabric, batch_size, alone, s.seed)
     others = [n for n in task.all_names if n != task.name]
     iteration = checkpoint['iteration'] if checkpoint else -1
     path, log = job.output('metrics.csv'), None
@@ -155,7 +157,8 @@ def _loop(
         loop.restore(checkpoint, seconds)
         _mend_model(task, job, loop)
     else:
-        loop.seconds = seconds
+        # Looking at the data is part of the minutes, too.
+        loop.seconds = seconds + timing.clock() - start
     return loop
 
 
@@ -181,6 +184,9 @@ def _first_weights(task: FoldTask, pair: Networks) -> None:
         pair.generator.load_state_dict(task.start.state_dict())
         return
     most = max(2, min(LOOK_COUNT, LOOK_BYTES // (8 * task.pairs.box**2)))
+    if isinstance(task.pairs, NoisyPairs) and pair.starts_from_data:
+        pair.initialise(*stand_ins(task.pairs, task.training, task.settings.seed))
+        return
     looked_at = read(task.pairs, task.training[evenly_spread(len(task.training), most)])
     noisy, clean = looked_at.noisy, looked_at.clean
     if task.pairs.target_noise:

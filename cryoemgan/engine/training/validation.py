@@ -13,12 +13,14 @@ from torch import nn
 from ..data.sampling import chunks, evenly_spread
 from ..metrics import tensor_metrics
 from ..random_fields import RandomRows
-from ..shapes import Rows
+from ..settings.pairs import SelfSupervision
+from ..shapes import Rows, Tensor
 from . import blind_spots
 from .distributed import summed
 from .interfaces import TrainingPairs
 from .loading import read
 from .losses import Rule
+from .recorruption import recorrupted
 
 # What is measured at each evaluation: enough for a mean within 1 %, and little beside a training interval.
 LARGEST_COUNT, LARGEST_BYTES = 2000, 2**28
@@ -70,24 +72,44 @@ class NoisyValidation:
     """Validation against noisy images, for targets self and copies: their mean squared distance to the output less
     the variance of their noise estimates the error (mse); psnr and ssim would compare with noise.
 
-    hidden_pixels: part of the pixels that are hidden (always the same ones) and measured; 0 for copies.
+    alone: how pairs of kind ``self`` are made, always the same ones; blind spots are measured where pixels are hidden.
     """
 
     def __init__(
-        self, pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, hidden_pixels: float, seed: int
+        self,
+        pairs: TrainingPairs,
+        positions: Rows,
+        fabric: Fabric,
+        batch_size: int,
+        alone: SelfSupervision,
+        seed: int,
     ) -> None:
         self.count, rows = _share(pairs, positions, fabric)
         self._fabric, self._batch_size, self._noise = fabric, batch_size, pairs.target_noise
         found = read(pairs, positions[rows], fabric.device)
         self.noisy, self._clean = found.noisy, found.clean
         self.counted = torch.ones_like(self._clean, dtype=torch.bool)
-        if hidden_pixels:
-            rng = RandomRows(seed, 'blind spots', 2**31, rows, fabric.device)
-            self.noisy, self.counted = blind_spots.hide(self.noisy, hidden_pixels, rng)
+        # Sum of what is known of the squared distances, whatever the output.
+        self._known = torch.zeros((), dtype=torch.float64, device=fabric.device)
+        if pairs.kind == 'self':
+            rng = RandomRows(seed, 'validation alone', 0, rows, fabric.device)
+            if alone.self_supervision == 'blind-spots':
+                self.noisy, self.counted = blind_spots.hide(self.noisy, alone.hidden_pixels, rng)
+            else:
+                self._recorrupt(pairs, alone.recorruption, rng)
+
+    def _recorrupt(self, pairs: TrainingPairs, strength: float, rng: RandomRows) -> None:
+        unit, before = pairs.scale.unit_scale, _power(self._clean)
+        sd = pairs.target_noise**0.5 / unit
+        self.noisy, self._clean = recorrupted(self.noisy, self._clean, strength, sd, unit, rng)
+        self.counted = torch.cat([self.counted, self.counted])
+        # The noise that was taken away from the targets is known, not only its variance.
+        self._known = _power(self._clean) - 2 * before
 
     def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
         """{'mse'}: estimated error of the generator's images in network units."""
         sums = torch.zeros(2, dtype=torch.float64, device=self._fabric.device)
+        sums[0] -= self._known
         with _evaluating(generator):
             for rows in chunks(len(self.noisy), self._batch_size):
                 with self._fabric.autocast():
@@ -97,6 +119,10 @@ class NoisyValidation:
                 sums += torch.stack([squares.sum(dtype=torch.float64), counted.sum(dtype=torch.float64)])
         total, count = summed(self._fabric, sums).tolist()
         return {'mse': total / count - self._noise}
+
+
+def _power(images: Tensor) -> Tensor:
+    return images.square().sum(dtype=torch.float64)
 
 
 def _share(pairs: TrainingPairs, positions: Rows, fabric: Fabric) -> tuple[int, Rows]:
@@ -122,10 +148,9 @@ def _evaluating(*modules: nn.Module | None) -> Iterator[None]:
 
 
 def open_validation(
-    pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, hidden_pixels: float, seed: int
+    pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, alone: SelfSupervision, seed: int
 ) -> Validation:
     """The Validation of a data set, read to the device."""
     if pairs.kind == 'references':
         return ReferenceValidation(pairs, positions, fabric, batch_size)
-    hidden = hidden_pixels if pairs.kind == 'self' else 0.0
-    return NoisyValidation(pairs, positions, fabric, batch_size, hidden, seed)
+    return NoisyValidation(pairs, positions, fabric, batch_size, alone, seed)

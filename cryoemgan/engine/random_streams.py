@@ -19,9 +19,6 @@ _STREAMS = (
     'penalty',
     'empty',
     'stand-ins',
-    'recorruption',
-    'blind-spots',
-    'validation alone',
 )
 
 

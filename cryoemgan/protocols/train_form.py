@@ -22,7 +22,7 @@ SELF_ONLY = ('self_supervision', 'recorruption', 'hidden_pixels')
 FIRST_PAGE = ('minutes', 'cross_fit')
 # Groups of the pages; a setting that is in none of them comes last of all.
 TRAINING = {
-    'Length and size': ('epochs', 'iterations', 'batch_size', 'box'),
+    'Length and size': ('epochs', 'iterations', 'most_epochs', 'batch_size', 'box'),
     'Cross-fitting': ('folds',),
     'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
 }

@@ -101,6 +101,14 @@ class Length:
         gt=0,
         label='Minutes',
     )
+    most_epochs: int = option(
+        None,
+        'With minutes: end before they are over when the training pairs have been shown this often; 0 = never. A '
+        'network that learns from noisy particles alone learns their noise by heart when it sees them too often.',
+        ge=0,
+        expert=True,
+        label='Epochs at most',
+    )
 
 
 @dataclass

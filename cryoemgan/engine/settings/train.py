@@ -193,12 +193,12 @@ class Train(
     @classmethod
     def of_length(cls) -> frozenset[str]:
         """A training may be made longer, and keep more."""
-        return frozenset({*LENGTHS, 'keep', 'patience'})
+        return frozenset({*LENGTHS, 'most_epochs', 'keep', 'patience'})
 
     @classmethod
     def only_longer(cls) -> frozenset[str]:
         """A training cannot be taken back."""
-        return frozenset(LENGTHS)
+        return frozenset({*LENGTHS, 'most_epochs'})
 
     def validate(self) -> None:
         """As in every verb; and the length is given at most once."""

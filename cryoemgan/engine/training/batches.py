@@ -190,7 +190,7 @@ class Batches:
 
     def _of_itself(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """(what is shown of particles, what is wanted, pixels that count)."""
-        rng = RandomRows(self.seed, self.alone.self_supervision, self.number, self.rows, self.device)
+        rng = RandomRows(self.seed, 'blind spots', self.number, self.rows, self.device)
         if self.alone.self_supervision == 'recorruption':
             unit = self.pairs.scale.unit_scale
             sd = self.pairs.target_noise**0.5 / unit

@@ -68,20 +68,20 @@ class TrainingLoop:
         self.log, self.keep_model = log, keep_model
         self.best = checkpoints.Best(folder, evaluation.keep, writes=self.fabric.is_global_zero)
         self.seconds, self._stale, self._evaluated = 0.0, 0, -1
-        self.total = self._iterations()
+        self.total, self._most = self._iterations(length.epochs), self._iterations(length.most_epochs)
         self._before, self._start = 0.0, clock()
         self._agreement: tuple[float, bool] | None = None
 
-    def _iterations(self) -> int | None:
-        """Number of iterations, or None when the clock rules."""
+    def _iterations(self, epochs: int | None) -> int | None:
+        """Number of iterations of so many epochs, if these rule; None when the clock does."""
         if self.length.iterations:
             return self.length.iterations
-        if self.length.epochs is None:
+        if not epochs:
             return None
         t = self.training
         steps = t.adversary.generator_steps + (t.adversary.discriminator_steps if t.rule else 0)
         batches = max(1, len(t.batches.loader.positions) // t.batches.size)
-        return math.ceil(self.length.epochs * batches / steps)
+        return math.ceil(epochs * batches / steps)
 
     def restore(self, checkpoint: dict[str, Any], seconds: float) -> None:
         """Go on from a checkpoint. seconds: what was spent so far, if that is more than it says."""
@@ -132,6 +132,8 @@ class TrainingLoop:
         t = self.training
         self.seconds = self._before + clock() - self._start
         mine = t.iteration / self.total if self.total else self.seconds / (60 * self._minutes)
+        if self._most and not self.total:
+            mine = max(mine, t.iteration / self._most)
         asked = self.job.stop.asked
         if self.fabric.world_size > 1:
             if self._agreement is None or t.iteration % AGREE_EVERY == 0:

@@ -141,15 +141,18 @@ class NoisyPairs:
         """Particles as the network sees them, float32 [n, C, box, box]."""
         return self.assemble(tuple(torch.from_numpy(x.copy()) for x in self.gather(positions)), positions)[0]
 
-    def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, float]:
-        """(images to denoise, images with the same signal and independent noise, variance of the latter's noise), in
-        grey values. Gaussian noise e of the measured spectrum is added and taken away, y + e/3 and y - 3e, which makes
-        the two independent (Pang et al. 2021) at the price of a ninth more noise in the first."""
+    def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, Floats]:
+        """(images to denoise, images with the same signal and independent noise, variance of the latter's noise [n]),
+        in grey values. Gaussian noise e of the measured spectrum is added and taken away, y + e/3 and y - 3e, which
+        makes the two independent (Pang et al. 2021) at the price of a ninth more noise in the first."""
         assert self.gains is not None
         images, _ = self.raw(positions)
         white = rng.standard_normal(images.shape, dtype=np.float32)
         extra = np.float32(self.scale.sd * self.noise_variance**0.5) * spectra.filtered(white, 1 / self.gains)
-        return images + extra / 3, images - 3 * extra, 10 * float(extra.var(dtype=np.float64))
+        other = images - 3 * extra
+        # What was taken away is known, not only its variance.
+        known = _variances(other) - _variances(images) + extra.var(dtype=np.float64)
+        return images + extra / 3, other, known
 
     def fit_grey_scale(self, job: Job) -> None:
         """Stream over all particles once for mean and s.d.; noise and whitening from the corners of a sample.
@@ -236,9 +239,10 @@ class Copies(NoisyPairs):
         first, second = (self._standardised(x)[:, None] for x in gathered)
         return self._with_ctf(first, positions), self.scale.unit_scale * second
 
-    def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, float]:
-        """(first copies, second copies, variance of the latter's noise), in grey values."""
-        return *self.raw(positions), self.target_noise * (self.scale.sd / self.scale.unit_scale) ** 2
+    def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, Floats]:
+        """(first copies, second copies, variance of the latter's noise [n]), in grey values."""
+        noise = self.target_noise * (self.scale.sd / self.scale.unit_scale) ** 2
+        return *self.raw(positions), np.full(len(positions), noise)
 
     def fit_grey_scale(self, job: Job) -> None:
         """Stream over all pairs once: signal from the covariance of the copies, noise from their difference."""
@@ -264,6 +268,11 @@ class Copies(NoisyPairs):
 
     def _keep(self, kept: Flags) -> None:
         self.rows, self.copy_rows = self.rows[kept], self.copy_rows[kept]
+
+
+def _variances(images: Images) -> Floats:
+    found: Floats = images.var(axis=(1, 2), dtype=np.float64)
+    return found
 
 
 def open_noisy(settings: Train, job: Job) -> NoisyPairs:

@@ -92,7 +92,7 @@ class NoisyValidation:
         # Sum of what is known of the squared distances, whatever the output.
         self._known = torch.zeros((), dtype=torch.float64, device=fabric.device)
         if pairs.kind == 'self':
-            rng = RandomRows(seed, 'validation alone', 0, rows, fabric.device)
+            rng = RandomRows(seed, 'blind spots', 2**31, rows, fabric.device)
             if alone.self_supervision == 'blind-spots':
                 self.noisy, self.counted = blind_spots.hide(self.noisy, alone.hidden_pixels, rng)
             else:

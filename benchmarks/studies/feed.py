@@ -32,7 +32,7 @@ from cryoemgan.engine.posterior.guided_pairs import GuidedPairs
 from cryoemgan.engine.posterior.map_prior import MapPrior
 from cryoemgan.engine.settings.adversary import Adversary
 from cryoemgan.engine.settings.optimisation import Optimisation
-from cryoemgan.engine.settings.pairs import Augmentation
+from cryoemgan.engine.settings.pairs import Augmentation, SelfSupervision
 from cryoemgan.engine.settings.train import preset_values
 from cryoemgan.engine.shapes import Rows
 from cryoemgan.engine.tests import toypairs
@@ -139,7 +139,18 @@ def prepared(
 ) -> float:
     """Pairs a second that this processor prepares to the end."""
     size = 96
-    batches = Batches(pairs, positions, fresh, how, fraction, 0.25, 1, size, share, CPU)
+    batches = Batches(
+        pairs,
+        positions,
+        fresh,
+        how,
+        fraction,
+        parts_of(preset_values('recommended'))(SelfSupervision),
+        1,
+        size,
+        share,
+        CPU,
+    )
 
     def work() -> int:
         batches.next(0.2)
@@ -153,7 +164,9 @@ def step(pairs: ReferencePairs, iterations: int = 50) -> float:
     part = parts_of(preset_values('recommended'))
     pairs.show_ctf()
     fresh = FreshPairs(pairs, np.arange(len(pairs)), 1)
-    batches = Batches(pairs, np.arange(len(pairs)), fresh, part(Augmentation), 0.0, 0.25, 1, 2, Share(0, 1, 2), CPU)
+    batches = Batches(
+        pairs, np.arange(len(pairs)), fresh, part(Augmentation), 0.0, SelfSupervision(), 1, 2, Share(0, 1, 2), CPU
+    )
     shape = dict(zip(('particles_hold', 'references_hold'), pairs.image_model), rank=16, width=4)
     pair = networks.create('equivariant', pairs.box, **{**networks.options('equivariant', 'none'), **shape})
     training = Training(pair, batches, part(Optimisation), part(Adversary), 1, OneProcess())  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from cryoemgan.engine import networks
 from cryoemgan.engine.settings.adversary import Adversary
 from cryoemgan.engine.settings.optimisation import Optimisation
-from cryoemgan.engine.settings.pairs import Augmentation
+from cryoemgan.engine.settings.pairs import Augmentation, SelfSupervision
 from cryoemgan.engine.settings.train import preset_values
 from cryoemgan.engine.training.batches import Batches
 from cryoemgan.engine.training.fresh_pairs import FreshPairs
@@ -62,7 +62,16 @@ def training(pairs: ReferencePairs, network: str, device: torch.device, batch: i
         pairs.show_ctf()
     fresh = FreshPairs(pairs, np.arange(len(pairs)), 1)
     batches = Batches(
-        pairs, np.arange(len(pairs)), fresh, part(Augmentation), 0.0, 0.25, 1, batch, Share(0, 1, 2), device
+        pairs,
+        np.arange(len(pairs)),
+        fresh,
+        part(Augmentation),
+        0.0,
+        SelfSupervision(),
+        1,
+        batch,
+        Share(0, 1, 2),
+        device,
     )
     pair = networks.create(network, pairs.box, **shape)
     return Training(pair, batches, part(Optimisation), adversary, 1, OnDevice(device))  # type: ignore[arg-type]

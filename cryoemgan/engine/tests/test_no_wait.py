@@ -16,7 +16,7 @@ from ..data.table import ParticleTable
 from ..imaging import maps
 from ..settings.adversary import Adversary
 from ..settings.optimisation import Optimisation
-from ..settings.pairs import Augmentation
+from ..settings.pairs import Augmentation, SelfSupervision
 from ..settings.train import preset_values
 from ..training import step
 from ..training.batches import Batches
@@ -66,7 +66,9 @@ def run(pairs, fresh, part, network, fresh_fraction=0.0, iterations=2, **shape):
     """A few iterations on the meta device, as `run` puts them together."""
     how, adversary = part(Augmentation), part(Adversary)
     size = 12
-    batches = Batches(pairs, np.arange(len(pairs)), fresh, how, fresh_fraction, 0.25, 1, size, Share(), META)
+    batches = Batches(
+        pairs, np.arange(len(pairs)), fresh, how, fresh_fraction, part(SelfSupervision), 1, size, Share(), META
+    )
     pair = networks.create(network, pairs.box, **{**networks.options(network, adversary.gan), **shape})
     training = step.Training(pair, batches, part(Optimisation), adversary, 1, Alone())
     for k in range(iterations):
@@ -123,12 +125,13 @@ def test_images_of_noise(tmp_path):
     run(pairs, fresh, options('residual'), 'residual', fresh_fraction=0.5)
 
 
-def test_hidden_pixels(tmp_path):
+@pytest.mark.parametrize('how', ['recorruption', 'blind-spots'])
+def test_learning_from_particles_alone(tmp_path, how):
     particles, _ = toypairs.pairs(tmp_path)
     pairs = NoisyPairs(ParticleTable.read(particles))
     pairs._set_scale(0.0, 1.0, 1.0, 1.0, None, None)
     pairs.gains = np.ones(24)
-    run(pairs, None, options('residual'), 'residual')
+    run(pairs, None, options('residual', self_supervision=how), 'residual')
 
 
 def test_contaminated_and_resampled_pairs_from_a_stream(tmp_path):

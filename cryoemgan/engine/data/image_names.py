@@ -31,5 +31,10 @@ def without_format(path: str) -> str:
 
 def normalised_names(names: Iterable[str]) -> list[str]:
     """Image names in one spelling: ``1@./a.mrcs``, ``000001@a.mrcs`` and ``1@a.mrcs:mrcs`` are the same image."""
-    split = (image_place(n) for n in names)
-    return [f'{s[0]}@{os.path.normpath(without_format(s[1]))}' if s else n for n, s in zip(names, split)]
+    known, found = dict[str, str](), []
+    for name in names:
+        place = image_place(name)
+        if place and place[1] not in known:
+            known[place[1]] = os.path.normpath(without_format(place[1]))
+        found.append(f'{place[0]}@{known[place[1]]}' if place else name)
+    return found

@@ -60,7 +60,7 @@ def decoded(file: io.BufferedReader, path: AnyPath) -> Iterator[str]:
     """The text of a file, a few megabytes at a time, lines ended by a line feed; InputError when it is no text."""
     decoder, ends, lines = codecs.getincrementaldecoder('utf-8-sig')(), io.IncrementalNewlineDecoder(None, True), 1
     while True:
-        data = file.read(2**22)
+        data = file.read(2**20)
         try:
             text = ends.decode(decoder.decode(data, not data), not data)
         except UnicodeDecodeError as e:

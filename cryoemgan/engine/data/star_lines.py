@@ -8,7 +8,7 @@ from collections.abc import Iterable
 # Of a file, what tells which program wrote it (bytes).
 HEAD = 2**16
 # Rows are looked at in pieces of this many characters: their words must not all be in memory at once.
-PIECE = 2**21
+PIECE = 2**19
 BLANK_LINE = re.compile(r'\n[ \t]*(?=\n|\Z)')
 NEXT_LINE = re.compile(r'\s*?([^\s][^\n]*)')
 

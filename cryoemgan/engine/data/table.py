@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ from .stacks import StackReader
 from .star import read_star
 from .star_blocks import Document
 from .star_cells import PROVENANCE, value_of
+
+# Columns that say who a particle is.
+IDENTITY = {'uid': cryosparc.UID, 'id': 'rlnImageId', 'original': 'rlnImageOriginalName', 'name': 'rlnImageName'}
 
 
 class ParticleTable(ImageModel):
@@ -158,20 +161,17 @@ class ParticleTable(ImageModel):
 
     def names(self) -> list[str]:
         """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
-        label = 'rlnImageOriginalName' if self.has('rlnImageOriginalName') else 'rlnImageName'
-        return normalised_names(self.texts(label))
+        return list(self.identity('original') or self.identity('name') or ())
 
-    def identities(self) -> dict[str, list[str]]:
-        """{kind: names [n]} in order of trust: id, original image name, image name."""
-        found = {}
-        if self.has(cryosparc.UID):
-            found['uid'] = self.strings(cryosparc.UID)
-        if self.has('rlnImageId'):
-            found['id'] = [str(i) for i in self.ints('rlnImageId')]
-        if self.has('rlnImageOriginalName'):
-            found['original'] = normalised_names(self.texts('rlnImageOriginalName'))
-        found['name'] = normalised_names(self.texts('rlnImageName'))
-        return found
+    def identity(self, kind: str) -> Iterator[str] | None:
+        """Who each particle is, as text: by cryoSPARC's ``uid``, ``id``, the name of the ``original`` image or that of
+        the image (``name``); None where the table does not say."""
+        label = IDENTITY[kind]
+        if not self.has(label):
+            return None
+        if kind == 'id':
+            return map(str, self.ints(label))
+        return self.texts(label) if kind == 'uid' else normalised_names(self.texts(label))
 
     # Output tables
 

@@ -23,7 +23,7 @@ from benchmarks.studies.denoise_memory import make_model
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.tests.blobs import Blobs
 
-BOX, PIXEL, PER_MICROGRAPH = 32, 4.0, 200
+BOX, PIXEL, PER_MICROGRAPH = 32, 2.0, 200
 SHARE = 15
 
 

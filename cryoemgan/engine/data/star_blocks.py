@@ -19,7 +19,7 @@ from ..shapes import Floats, Rows, RowsLike
 from .star_cells import quoted, value_of
 
 # Rows that are compressed together.
-PIECE_ROWS = 2**14
+PIECE_ROWS = 2**13
 FASTEST = 1
 
 

@@ -201,7 +201,8 @@ class _Reading:
             self._add(table.loop())
 
     def _builder(self, labels: list[str]) -> LoopBuilder:
-        twice = next((label for k, label in enumerate(labels) if label in labels[:k]), None)
+        known = {tag for loop in self._block.loops for tag in loop.columns}
+        twice = next((label for k, label in enumerate(labels) if label in labels[:k] or label in known), None)
         if twice:
             raise InputError(f'{self._path}: {twice} stands twice among the labels of data_{self._block.name}')
         return LoopBuilder(labels)

@@ -124,6 +124,17 @@ def test_resume_knows_its_input(tmp_path, data, capsys, monkeypatch, name, chang
     assert 'has changed since' in said
 
 
+@pytest.mark.parametrize('command', ['project', 'denoise', 'filter'])
+def test_other_threads_are_refused_where_they_decide_the_last_digit(tmp_path, data, capsys, command, monkeypatch):  # noqa: F811
+    arguments = [*options(command, data), '--output', str(tmp_path / 'o')]
+    interrupt_project(monkeypatch, arguments)
+    assert main([*arguments, '--resume', '--threads', '2']) == 2
+    assert '--threads was 1 in the interrupted run and is 2 now' in capsys.readouterr().err
+    # Every core there is: the number is known when another machine goes on.
+    assert main([*arguments, '--overwrite', '--threads', '0']) == 0
+    assert json.loads((tmp_path / 'o/settings.json').read_text())['settings']['threads'] > 0
+
+
 def test_a_training_can_become_longer_not_shorter(tmp_path, capsys, one_thread):
     particles, references = toypairs.pairs(tmp_path, count=40, box=32)
     table = ParticleTable.read(particles)

@@ -17,6 +17,8 @@ RESERVED = (b'data_', b'loop_', b'save_', b'stop_', b'global_')
 BLANKS = (b'\n', b' ', b'\t')
 # Blanks of other alphabets are part of a name.
 WORD, NEXT_WORD = re.compile(r'\S+', re.ASCII), re.compile(r'\s*(\S)', re.ASCII)
+# Bytes of a file's name that are no UTF-8, as Python hands them on.
+SURROGATE = re.compile('[\ud800-\udfff]')
 LONGEST_QUOTED = 60
 
 
@@ -81,10 +83,12 @@ def quoted(text: str) -> str:
     Raises
     ------
     InputError
-        For a line break, which no row of a table can hold.
+        For a line break, or bytes that are no UTF-8, which no row of a table can hold.
     """
     if '\n' in text or '\r' in text:
         raise InputError(f'the name {short(text)!r} holds a line break, which a STAR table cannot: rename the file')
+    if not text.isascii() and SURROGATE.search(text):
+        raise InputError(f'the name {short(text)!r} is not UTF-8, which a STAR table has to be: rename file or folder')
     if text and text[0] not in '\'"#' and not re.search(r'\s', text, re.ASCII) and text not in NOTHING:
         return text
     quote = "'" if '"' in text and "'" not in text else '"'

@@ -56,6 +56,11 @@ def test_names_that_are_no_text(tmp_path):
     assert (status, 'Traceback' in said) == (0, False), said
     with open(folder + b'/o/summary.json') as file:
         assert json.load(file)['particles'] == 8
+    # A table elsewhere would have to name the stack by its whole path.
+    status, said = engine('originals', '--particles', folder + b'/o/denoised.star', '--source',
+                          folder + b'/particles.star', '--output', tmp_path / 'originals')  # fmt: skip
+    assert status == 2
+    assert 'is not UTF-8' in said
     status, said = engine('filter', '--particles', folder + b'/none.star', '--output', folder + b'/o')
     assert status == 2
     assert 'does not exist' in said

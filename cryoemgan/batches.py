@@ -6,6 +6,8 @@ import re
 import numpy as np
 
 from .engine.data.table import ParticleTable
+from .engine.files import CHECKSUM
+from .engine.finished import FILES
 from .engine.posterior.p_value import FLAG, SURE, Power, words
 from .results import Result, own_columns
 
@@ -43,6 +45,9 @@ def join_summaries(summaries, table):
     """The summary of all runs; summaries: {number of the run: its summary}; table: of all results."""
     found = list(summaries.values())
     joined = {**found[0], **{key: sum(s[key] for s in found) for key in SUMS if key in found[0]}}
+    for key in (FILES, CHECKSUM):
+        # They are the first run's own.
+        joined.pop(key, None)
     joined['batches'] = len(found)
     joined['left_out'] = [name for s in found for name in s.get('left_out', [])]
     joined['warnings'] = _joined_warnings(summaries)

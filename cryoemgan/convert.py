@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from itertools import islice
 
-import gemmi
 import numpy as np
 from pwem.constants import NO_INDEX
 
@@ -17,8 +16,9 @@ from .engine.data.image_names import split_image_name
 from .engine.data.image_state import FLAGS
 from .engine.data.optics import MAGNIFICATION
 from .engine.data.star import star_of_text
-from .engine.data.star_cells import PROVENANCE, as_text, quoted, value_of
-from .engine.data.table import ParticleTable
+from .engine.data.star_blocks import Document
+from .engine.data.star_cells import PROVENANCE, quoted
+from .engine.data.table import provenance_in
 from .engine.errors import InputError
 from .engine.files import atomic
 from .engine.geometry import matrix_to_euler
@@ -90,7 +90,7 @@ def provenance_of(particles):
     Subsets and copies of a set keep the stack, so nothing has to be stored with the set.
     """
     found = _provenance_block(particles)
-    return ParticleTable(found, '').provenance if found is not None else {}
+    return provenance_in(found) if found is not None else {}
 
 
 def _provenance_block(particles):
@@ -108,7 +108,7 @@ def _provenance_text(particles):
     """The provenance block; of images of other programs only what Scipion knows of their CTF."""
     found = _provenance_block(particles)
     if found is not None:
-        return as_text(found)
+        return found.text()
     state = state_of(particles)
     # Where nothing is known, nothing is said.
     return f'data_{PROVENANCE}\n\n_{PROVENANCE}Ctf {state}\n' if state != CTF_FULL else ''
@@ -194,10 +194,7 @@ class _Writer:
             rlnImageDimensionality=[2] * count,
             rlnImageSize=[int(self.particles.getXDim())] * count,
         )
-        document = gemmi.cif.Document()
-        loop = document.add_new_block('optics').init_loop('_', list(columns))
-        loop.set_all_values([_cells(v) for v in columns.values()])
-        return as_text(document) + '\n'
+        return Document.of({'optics': {label: _cells(v) for label, v in columns.items()}}).text() + '\n'
 
     def _group(self, item):
         """Number of an item's optics group."""
@@ -252,11 +249,9 @@ def _microscope(acquisition):
 def optics_of(particles):
     """{label: values as text} of the optics groups that RELION's importer left in the set's acquisition, or None."""
     text = particles.getAcquisition().getAttributeValue('opticsGroupInfo')
-    block = star_of_text(text, 'opticsGroupInfo').document.find_block('optics') if text else None
-    loop = next((item.loop for item in block if item.loop is not None), None) if block is not None else None
-    if loop is None or '_rlnOpticsGroup' not in loop.tags or not loop.length():
-        return None
-    return {tag[1:]: [value_of(c) for c in block.find_loop(tag)] for tag in loop.tags}
+    block = star_of_text(text, 'opticsGroupInfo').document.block('optics') if text else None
+    loop = block.loop_with('_rlnOpticsGroup') if block is not None else None
+    return None if loop is None or not len(loop) else {t[1:]: list(c.texts()) for t, c in loop.columns.items()}
 
 
 def is_premultiplied(particles):

@@ -94,7 +94,8 @@ def _main(argv):
     debug = '--debug' in argv
     try:
         verb, settings = parse([a for a in argv if a != '--debug'])
-        use_threads(settings.threads)
+        # The number itself is recorded: another machine may have other cores.
+        settings.threads = use_threads(settings.threads)
         run(verb, settings)
     except (Exception, KeyboardInterrupt) as e:
         # The last stop of every error: told in one sentence.

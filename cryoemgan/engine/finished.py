@@ -6,7 +6,7 @@ changed afterwards is told before anybody believes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .errors import InputError
@@ -36,16 +36,20 @@ def _files(path: Path) -> Iterator[Path]:
     return (p for p in inside if p.is_file() and p.suffix not in (JOURNAL, PARTIAL))
 
 
-def damage(folders: Iterable[Path], summary: Json) -> str | None:
+def damage(folders: Sequence[Path], summary: Json) -> str | None:
     """The first file of a result that is not what its run wrote, and why; None for a whole one.
 
-    folders: where its files may lie (a result that is taking the place of another lies in two).
+    folders: where its files may lie (a result that is taking the place of another lies in two); results of steps are
+    in the last.
     """
     for name, before in (summary.get(FILES) or {}).items():
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         why = 'it is missing' if path is None else _differs(path, before)
         if why:
             return f'{name}: {why}'
+    for step in summary.get('steps') or []:
+        if not is_whole(folders[-1] / step['folder']):
+            return f'{step["folder"]}: a file of this step is missing or damaged'
     return None
 
 

@@ -19,7 +19,7 @@ from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from ..batches import join_summaries, join_tables
 from ..convert import write_particles
 from ..engine.files import write_json
-from ..engine.run_folder import SUMMARY
+from ..engine.finished import SUMMARY
 from ..results import Result, append_particles, describe_particles
 
 OUTPUT, IDS, TABLE, DENOISED = 'outputParticles', 'ids.json', 'particles.star', 'denoised.star'

@@ -6,10 +6,12 @@ shows one particle several times, or one filament in pieces, belongs on one side
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -17,12 +19,19 @@ from scipy.sparse.csgraph import connected_components
 
 from ..shapes import Rows
 from .image_names import split_image_name
+from .star_blocks import Column
 
 if TYPE_CHECKING:
     from .table import ParticleTable
 
 # Coordinates that as many rows share are no places: a program filled the column.
 CROWDED = 100
+# Names of micrographs that are remembered while a column is read.
+MICROGRAPHS = 2**10
+
+
+# Text of many particles: packed where it comes from a table.
+Texts: TypeAlias = Column | list[str]
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,12 @@ class Who:
     micrographs: their names without folder and ending, or None.
     """
 
-    names: list[str]
-    spots: list[str] | None = None
-    micrographs: list[str] | None = None
+    names: Texts
+    spots: Texts | None = None
+    micrographs: Texts | None = None
 
     @classmethod
-    def of(cls, who: Who | Sequence[str]) -> Who:
+    def of(cls, who: Who | Iterable[str]) -> Who:
         """Of particles known by their names alone, too."""
         return who if isinstance(who, Who) else cls(list(who))
 
@@ -47,47 +56,56 @@ class Who:
 
     def at(self, rows: Rows) -> Who:
         """Some of the particles."""
-        cut = [None if part is None else [part[r] for r in rows] for part in (self.spots, self.micrographs)]
-        return Who([self.names[r] for r in rows], *cut)
+        return Who(_at(self.names, rows), *(part and _at(part, rows) for part in (self.spots, self.micrographs)))
 
     @property
-    def tails(self) -> list[str]:
+    def tails(self) -> Iterator[str]:
         """Names without the folders, which change when a project is moved."""
-        return [tail(name) for name in self.names]
+        return map(tail, self.names)
 
     @property
-    def places(self) -> list[str] | None:
+    def places(self) -> Iterator[str] | None:
         """Micrograph and position; None where either is unknown."""
         if self.spots is None or self.micrographs is None:
             return None
-        return [f'{m}|{s}' for m, s in zip(self.micrographs, self.spots)]
+        return (f'{m}|{s}' for m, s in zip(self.micrographs, self.spots))
 
     @property
-    def tails_at_spots(self) -> list[str] | None:
+    def tails_at_spots(self) -> Iterator[str] | None:
         """Names without folders, with the position: particles picked anew have other positions under old names."""
-        return None if self.spots is None else [f'{t}|{s}' for t, s in zip(self.tails, self.spots)]
+        return None if self.spots is None else (f'{t}|{s}' for t, s in zip(self.tails, self.spots))
+
+
+def _at(texts: Texts, rows: Rows) -> Texts:
+    return texts.take(rows) if isinstance(texts, Column) else [texts[r] for r in rows]
 
 
 def who(table: ParticleTable) -> Who:
     """Who the particles of a table are."""
-    names, spots = table.names(), _spots(table)
-    micrographs = None
+    names = Column.of(table.identity('original') or table.identity('name') or ())
+    spots, micrographs = _spots(table), None
     if table.has('rlnMicrographName'):
-        spelled = table.strings('rlnMicrographName')
-        short = {name: stem(name) for name in set(spelled)}
-        micrographs = [short[name] for name in spelled]
+        micrographs = Column.of(map(stem, table.texts('rlnMicrographName')))
     found = Who(names, spots, micrographs)
     # A column that a program filled with one value tells nothing.
     places = found.places
-    crowded = places is not None and len(set(places)) * CROWDED < len(places)
+    crowded = places is not None and len(np.unique(name_hashes(places))) * CROWDED < len(names)
     return Who(names) if crowded else found
 
 
-def _spots(table: ParticleTable) -> list[str] | None:
+def _spots(table: ParticleTable) -> Column | None:
     if not (table.has('rlnCoordinateX') and table.has('rlnCoordinateY')):
         return None
-    spots = [f'{x:.1f}|{y:.1f}' for x, y in zip(table.floats('rlnCoordinateX'), table.floats('rlnCoordinateY'))]
-    return spots if len(spots) < 3 or len(set(spots)) > 1 else None
+    x, y = (table.floats(f'rlnCoordinate{axis}') for axis in 'XY')
+    spots = Column.of(f'{a:.1f}|{b:.1f}' for a, b in zip(x, y))
+    first = spots[0]
+    return spots if len(spots) < 3 or any(spot != first for spot in spots) else None
+
+
+def name_hashes(names: Iterable[str]) -> Rows:
+    """int64 [n]: 64 bits of BLAKE2b of each name; for a million particles a collision has a chance of 3e-8."""
+    digests = (hashlib.blake2b(n.encode('utf-8', 'surrogateescape'), digest_size=8).digest() for n in names)
+    return np.fromiter((int.from_bytes(d, 'little', signed=True) for d in digests), np.int64)
 
 
 def tail(name: str) -> str:
@@ -96,6 +114,7 @@ def tail(name: str) -> str:
     return f'{split[0]}@{os.path.basename(split[1])}' if split else os.path.basename(name)
 
 
+@lru_cache(MICROGRAPHS)
 def stem(path: str) -> str:
     """A micrograph's name without folder and ending."""
     return os.path.splitext(os.path.basename(path))[0]
@@ -123,22 +142,24 @@ def kin(table: ParticleTable) -> Kin:
     """Rows that show one image or one particle, or segments of one filament of a micrograph."""
     particles = who(table)
     images = _labels(particles.names)
-    labels = [images]
-    if particles.places is not None:
-        labels.append(_labels(particles.places))
+    labels, places = [images], particles.places
+    if places is not None:
+        labels.append(_labels(places))
     filaments = 0
     if table.has('rlnHelicalTubeID') and table.ints('rlnHelicalTubeID').any():
         micrographs = particles.micrographs or [''] * len(table)
-        tubes = _labels([f'{m}|{t}' for m, t in zip(micrographs, table.ints('rlnHelicalTubeID'))])
+        tubes = _labels(f'{m}|{t}' for m, t in zip(micrographs, table.ints('rlnHelicalTubeID')))
         filaments = int((np.bincount(tubes) > 1).sum())
         labels.append(tubes)
     return Kin(_joined(labels), len(images) - len(np.unique(images)), filaments)
 
 
-def _labels(values: Sequence[str]) -> Rows:
+def _labels(values: Iterable[str]) -> Rows:
     """Number of each different value, from 0 in order of appearance."""
-    seen: dict[str, int] = {}
-    return np.array([seen.setdefault(value, len(seen)) for value in values], np.int64)
+    _, first, inverse = np.unique(name_hashes(values), return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
 
 
 def _joined(labels: Sequence[Rows]) -> Rows:

@@ -10,7 +10,10 @@ from ..shapes import CtfParameters, Floats, Matrices, Rows, Shifts
 from . import optics
 from .columns import Columns
 from .quantities import require_degrees, require_possible
+from .sampling import chunks
 
+# Particles that are turned into matrices together.
+CHUNK = 2**14
 # Names of a quantity in RELION 3.1 (A) and 3.0 (px).
 SHIFTS = (('rlnOriginXAngst', 'rlnOriginX'), ('rlnOriginYAngst', 'rlnOriginY'))
 
@@ -56,7 +59,11 @@ class ImageModel(Columns):
             )
         angles = [self.floats(a) for a in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')]
         require_degrees(self.path, *angles)
-        return euler_to_matrix(*angles)
+        found: Matrices = np.empty((len(angles[0]), 3, 3))
+        # What is worked with on the way is several times as large.
+        for part in chunks(len(found), CHUNK):
+            found[part] = euler_to_matrix(*(values[part] for values in angles))
+        return found
 
     def shifts(self) -> Shifts:
         """float64 [n,2], px: (x, y) shift that centres the image; the raw image is the projection moved by minus it."""

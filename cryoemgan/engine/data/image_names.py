@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 # Xmipp and Scipion say how a file is to be read after its name: ``stack.mrc:mrcs``.
 FORMAT = re.compile(r':(?:mrcs?|map|st|ali|stk|spi|xmp|vol|img|hed|hdf|h5|tiff?|em|raw)$')
@@ -29,7 +29,11 @@ def without_format(path: str) -> str:
     return FORMAT.sub('', path)
 
 
-def normalised_names(names: Iterable[str]) -> list[str]:
+def normalised_names(names: Iterable[str]) -> Iterator[str]:
     """Image names in one spelling: ``1@./a.mrcs``, ``000001@a.mrcs`` and ``1@a.mrcs:mrcs`` are the same image."""
-    split = (image_place(n) for n in names)
-    return [f'{s[0]}@{os.path.normpath(without_format(s[1]))}' if s else n for n, s in zip(names, split)]
+    known = dict[str, str]()
+    for name in names:
+        place = image_place(name)
+        if place and place[1] not in known:
+            known[place[1]] = os.path.normpath(without_format(place[1]))
+        yield f'{place[0]}@{known[place[1]]}' if place else name

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..shapes import Flags, Rows
-from .identity import stem, tail, who
+from .identity import name_hashes, stem, tail, who
 
 if TYPE_CHECKING:
     from .table import ParticleTable
@@ -20,6 +20,7 @@ MOST = 0.9
 # Relative difference by which a refinement changes a particle's defocus.
 REFINED = 0.05
 IDS = {'id': '_rlnImageId', 'uid': 'uid'}
+BY_UID, BY_ID, PLACES = (('uid', 'uid'),), (('id', 'id'),), (('place', 'place'),)
 NAMES = (('original', 'original'), ('name', 'original'), ('original', 'name'), ('name', 'name'))
 
 
@@ -31,18 +32,11 @@ def match(a: ParticleTable, b: ParticleTable) -> tuple[Rows, Rows]:
     particles must agree: equal names of other particles are no match. Rows that show one image several times are told
     apart by their angles, and equal ones by their order. InputError when they share none.
     """
-    of_a, of_b = a.identities(), b.identities()
-    pairs, disagree = _by_key(a, b, of_a, of_b, [('uid', 'uid')])
-    if pairs is None:
-        pairs, disagree = _by_key(a, b, of_a, of_b, [('id', 'id')])
-    if pairs is None:
-        pairs, other = _by_key(a, b, of_a, of_b, NAMES)
-        disagree = other or disagree
-    if pairs is None:
-        pairs, other = _by_key(a, b, _without_folders(of_a), _without_folders(of_b), NAMES)
-        disagree = other or disagree
-    if pairs is None:
-        pairs, _ = _by_key(a, b, _places(a), _places(b), [('place', 'place')])
+    pairs, disagree = None, None
+    for kinds, short in ((BY_UID, False), (BY_ID, False), (NAMES, False), (NAMES, True), (PLACES, False)):
+        if pairs is None:
+            pairs, other = _by_key(a, b, kinds, short)
+            disagree = other or disagree
     if pairs is None:
         raise InputError(
             f'{a.path} and {b.path} share no particle '
@@ -52,28 +46,23 @@ def match(a: ParticleTable, b: ParticleTable) -> tuple[Rows, Rows]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _without_folders(names: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {kind: [tail(name) for name in of] for kind, of in names.items()}
-
-
-def _places(table: ParticleTable) -> dict[str, list[str]]:
-    found = who(table).places
-    return {} if found is None else {'place': found}
+def _keys(table: ParticleTable, kind: str, short: bool) -> Rows | None:
+    """Hashes of who the particles are, int64 [n]; None where the table does not say. short: names without folders."""
+    names = who(table).places if kind == 'place' else table.identity(kind)
+    return None if names is None else name_hashes(map(tail, names) if short else names)
 
 
 def _by_key(
-    a: ParticleTable,
-    b: ParticleTable,
-    of_a: dict[str, list[str]],
-    of_b: dict[str, list[str]],
-    kinds: Sequence[tuple[str, str]],
+    a: ParticleTable, b: ParticleTable, kinds: Sequence[tuple[str, str]], short: bool
 ) -> tuple[Rows | None, str | None]:
     """(most pairs [k, 2] that one of the kinds gives and witnesses do not contradict or None, what they said)."""
     best, disagree = None, None
     for mine, theirs in kinds:
-        if mine not in of_a or theirs not in of_b:
+        of_a = _keys(a, mine, short)
+        of_b = None if of_a is None else _keys(b, theirs, short)
+        if of_a is None or of_b is None:
             continue
-        pairs = _join(*_told_apart(a, b, of_a[mine], of_b[theirs]))
+        pairs = _join(*_told_apart(a, b, of_a, of_b))
         if not len(pairs):
             continue
         agree, label = _witnesses(a, b, pairs)
@@ -87,45 +76,49 @@ def _by_key(
     return best, disagree
 
 
-def _told_apart(
-    a: ParticleTable, b: ParticleTable, names_a: list[str], names_b: list[str]
-) -> tuple[list[str], list[str]]:
-    """Names, those that stand several times in a table with what tells their rows apart."""
-    counts = Counter(names_a), Counter(names_b)
-    several = {n for count in counts for n, k in count.items() if k > 1}
-    if not several:
-        return names_a, names_b
-    poses = [_poses(t) for t in (a, b)]
+def _told_apart(a: ParticleTable, b: ParticleTable, keys_a: Rows, keys_b: Rows) -> tuple[Rows, Rows]:
+    """Keys, those that stand several times in a table with what tells their rows apart."""
+    counts = [np.unique(keys, return_counts=True) for keys in (keys_a, keys_b)]
+    several = np.union1d(*(values[count > 1] for values, count in counts))
+    if not len(several):
+        return keys_a, keys_b
+    often = [dict(zip(values[m].tolist(), count[m].tolist())) for values, count in counts
+             for m in [np.isin(values, several)]]  # fmt: skip
+    rows = [np.flatnonzero(np.isin(keys, several)) for keys in (keys_a, keys_b)]
+    poses = [_poses(table, of) for table, of in zip((a, b), rows)]
     found = []
-    for names, pose in zip((names_a, names_b), poses if None not in poses else (None, None)):
+    for keys, of, pose in zip((keys_a, keys_b), rows, poses if None not in poses else (None, None)):
         seen: Counter[str] = Counter()
-        keys = []
-        for row, name in enumerate(names):
-            key = name
-            if name in several:
-                key = f'{name}|{pose[row]}' if pose is not None else name
-                seen[key] += 1
-                # Without angles the order tells copies apart only where both tables have all of them.
-                if pose is not None or counts[0][name] == counts[1][name]:
-                    key = f'{key}|{seen[key]}'
-            keys.append(key)
+        names = []
+        for place, key in enumerate(keys[of].tolist()):
+            name = f'{key}|{pose[place]}' if pose is not None else str(key)
+            seen[name] += 1
+            # Without angles the order tells copies apart only where both tables have all of them.
+            names.append(f'{name}|{seen[name]}' if pose is not None or often[0].get(key) == often[1].get(key) else name)
+        keys = keys.copy()
+        keys[of] = name_hashes(names)
         found.append(keys)
     return found[0], found[1]
 
 
-def _poses(table: ParticleTable) -> list[str] | None:
+def _poses(table: ParticleTable, rows: Rows) -> list[str] | None:
     angles = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')
     if not all(table.has(label) for label in angles):
         return None
-    return ['|'.join(f'{v:.2f}' for v in row) for row in zip(*(table.floats(label) for label in angles))]
+    return ['|'.join(f'{v:.2f}' for v in row) for row in zip(*(table.floats(label)[rows] for label in angles))]
 
 
-def _join(names_a: list[str], names_b: list[str]) -> Rows:
-    """int64 [k,2]: rows with equal names; names that stand twice in a table identify nothing and are left out."""
-    once_a, once_b = (Counter(n) for n in (names_a, names_b))
-    where = {name: row for row, name in enumerate(names_b) if once_b[name] == 1}
-    rows = [(row, where[n]) for row, n in enumerate(names_a) if n in where and once_a[n] == 1]
-    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+def _join(keys_a: Rows, keys_b: Rows) -> Rows:
+    """int64 [k,2]: rows with equal keys, in a's order; those that stand twice in a table identify nothing and are left
+    out."""
+    once = []
+    for keys in (keys_a, keys_b):
+        values, first, count = np.unique(keys, return_index=True, return_counts=True)
+        once.append((values[count == 1], first[count == 1]))
+    _, in_a, in_b = np.intersect1d(once[0][0], once[1][0], assume_unique=True, return_indices=True)
+    rows_a, rows_b = once[0][1][in_a], once[1][1][in_b]
+    order = np.argsort(rows_a)
+    return np.stack([rows_a[order], rows_b[order]], axis=1)
 
 
 def _witnesses(a: ParticleTable, b: ParticleTable, pairs: Rows) -> tuple[Flags, str]:
@@ -135,10 +128,10 @@ def _witnesses(a: ParticleTable, b: ParticleTable, pairs: Rows) -> tuple[Flags, 
         close = [_close(a, b, pairs, label, rtol=1e-4, atol=0.5) for label in places]
         return np.logical_and.reduce(close), places[int(np.argmin([c.mean() for c in close]))]
     if a.has('rlnMicrographName') and b.has('rlnMicrographName'):
-        names = [t.strings('rlnMicrographName') for t in (a, b)]
-        same = [stem(names[0][i]) == stem(names[1][j]) for i, j in pairs]
+        stems = [name_hashes(map(stem, t.texts('rlnMicrographName'))) for t in (a, b)]
+        same: Flags = stems[0][pairs[:, 0]] == stems[1][pairs[:, 1]]
         if np.mean(same) >= MOST or not a.has('rlnDefocusU') or not b.has('rlnDefocusU'):
-            return np.array(same), 'rlnMicrographName'
+            return same, 'rlnMicrographName'
     if a.has('rlnDefocusU') and b.has('rlnDefocusU'):
         return _close(a, b, pairs, 'rlnDefocusU', rtol=REFINED, atol=0.5), 'rlnDefocusU'
     return np.ones(len(pairs), bool), ''

@@ -1,35 +1,32 @@
 """STAR as RELION reads and writes it: white-space text in lines, not CIF.
 
-gemmi holds the cells; before it parses a file, rows that CIF would read otherwise are spelled so that both agree.
-Most files have none, and a few searches of the text show it: the cost does not grow with the length of the rows'
-Python objects.
+A file is read a few megabytes at a time. Most rows are plain words, as a few searches of the text show, and go into
+their columns in bulk; only rows that are spelled otherwise are looked at one by one.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import gemmi
 
 from ..errors import InputError
 from ..shapes import AnyPath
 from .foreign import what_is_it
-from .star_cells import PROVENANCE, WORD, cif_cell, is_plain, short, words_of
+from .star_blocks import Block, Document, Loop, LoopBuilder
+from .star_cells import NOTHING, PROVENANCE, WORD, is_plain, quoted, short, words_of
+from .star_lines import HEAD, Lines
 
-# Rows are looked at in pieces of this many characters: their words must not all be in memory at once.
-PIECE = 2**22
-BLANK_LINE = re.compile(r'\n[ \t]*(?=\n|\Z)')
 HEADER = re.compile(r'[ \t]*(?:data_\S*|loop_)[ \t]*(?:#.*)?', re.IGNORECASE)
-OTHER_LETTERS = re.compile(r'(?<!\S)(\S*[^\x00-\x7f]\S*)', re.ASCII)
-NEXT_LINE = re.compile(r'\s*?([^\s][^\n]*)')
 
 
 class StarFile:
     """A parsed file. document: its cells; notes: sentences about what RELION reads otherwise or not at all."""
 
-    def __init__(self, document: gemmi.cif.Document, notes: list[str]) -> None:
+    def __init__(self, document: Document, notes: list[str]) -> None:
         self.document, self.notes = document, notes
 
 
@@ -41,75 +38,81 @@ def read_star(path: AnyPath) -> StarFile:
     InputError
         Missing, of another program or format, not text, or with a row whose cells are not as many as its labels.
     """
-    return star_of_text(read_text(path), path)
-
-
-def star_of_text(text: str, path: AnyPath) -> StarFile:
-    """As `read_star`, of a file's text; path: for messages."""
-    cif, notes = _Translation(text, path).run()
-    del text
     try:
-        return StarFile(gemmi.cif.read_string(cif), notes)
-    except (ValueError, RuntimeError) as e:
-        raise InputError(f'{path}: not a readable STAR file ({str(e)[:200]})') from e
-
-
-def read_text(path: AnyPath) -> str:
-    """A file's text, lines ended by a line feed; InputError when it is missing, or no text."""
-    try:
-        data = Path(path).read_bytes()
+        with open(path, 'rb') as file:
+            other = what_is_it(file.read(HEAD), Path(path).suffix)
+            if other:
+                raise InputError(f'{path}: {other}')
+            file.seek(0)
+            return _Reading(decoded(file, path), path).run()
     except FileNotFoundError as e:
         raise InputError(f'{path}: no such file') from e
     except OSError as e:
         raise InputError(f'{path}: not a readable STAR file ({e.strerror})') from e
-    other = what_is_it(data[:65536], Path(path).suffix)
-    if other:
-        raise InputError(f'{path}: {other}')
-    try:
-        text = data.decode('utf-8-sig')
-    except UnicodeDecodeError as e:
-        line = data.count(b'\n', 0, e.start) + 1
-        raise InputError(
-            f'{path}: line {line} holds bytes that are not UTF-8 text ({data[e.start : e.start + 4]!r}): save the '
-            'table as UTF-8'
-        ) from e
-    text = text.replace('\r\n', '\n').replace('\r', '\n') if '\r' in text else text
-    # RELION leaves these out wherever they stand.
-    return re.sub('[\b\f\v]', '', text) if any(c in text for c in '\b\f\v') else text
 
 
-class _Translation:
-    """The text of one file on its way to CIF."""
+def star_of_text(text: str, path: AnyPath) -> StarFile:
+    """As `read_star`, of a file's text; path: for messages."""
+    return _Reading([text], path).run()
 
-    def __init__(self, text: str, path: AnyPath) -> None:
-        self._text, self._path = text, path
-        self._at, self._line = 0, 1
-        self._block, self._names = '', set[str]()
-        self._out: list[str] = []
-        self._changed = False
+
+def decoded(file: io.BufferedReader, path: AnyPath) -> Iterator[str]:
+    """The text of a file, a few megabytes at a time, lines ended by a line feed; InputError when it is no text."""
+    decoder, ends, lines = codecs.getincrementaldecoder('utf-8-sig')(), io.IncrementalNewlineDecoder(None, True), 1
+    while True:
+        data = file.read(2**20)
+        try:
+            text = ends.decode(decoder.decode(data, not data), not data)
+        except UnicodeDecodeError as e:
+            line = lines + e.object.count(b'\n', 0, e.start)
+            raise InputError(
+                f'{path}: line {line} holds bytes that are not UTF-8 text ({e.object[e.start : e.start + 4]!r}): save '
+                'the table as UTF-8'
+            ) from e
+        lines += data.count(b'\n')
+        # RELION leaves these out wherever they stand.
+        yield re.sub('[\b\f\v]', '', text) if any(c in text for c in '\b\f\v') else text
+        if not data:
+            return
+
+
+class _Reading:
+    """One file on its way into tables."""
+
+    def __init__(self, chunks: Iterable[str], path: AnyPath) -> None:
+        self._lines, self._path = Lines(chunks), path
+        self._names = set[str]()
+        self._document = Document()
         self._row, self._commented, self._after_blank = 0, 0, 0
         self._strays: list[str] = []
         self._twice: list[str] = []
 
-    def run(self) -> tuple[str, list[str]]:
-        """(CIF, notes)."""
-        while self._at < len(self._text):
-            line = self._peek()
+    def run(self) -> StarFile:
+        """Read it to its end."""
+        lines = self._lines
+        while lines.more():
+            line = lines.peek()
             words = line.split(None, 1)
             if not words or words[0].startswith('#'):
-                self._keep(line)
+                lines.skip(line)
             elif line.lstrip()[:5].lower() == 'data_':
                 self._header(words[0][5:], line)
             elif words[0].lower() == 'loop_':
-                self._keep(line)
+                lines.skip(line)
                 self._loop()
             elif words[0].startswith('_'):
                 self._pairs()
             else:
                 # RELION does not look at it.
-                self._strays.append(f'line {self._line} ({short(line)})')
-                self._keep(line, '')
-        return '\n'.join(self._out) if self._changed else self._text, self._notes()
+                self._strays.append(f'line {lines.number} ({short(line)})')
+                lines.skip(line)
+        return StarFile(self._document, self._notes())
+
+    @property
+    def _block(self) -> Block:
+        if not self._document.blocks:
+            raise InputError(f'{self._path}: line {self._lines.number}: a table before the first data_ line')
+        return self._document.blocks[-1]
 
     def _notes(self) -> list[str]:
         notes = []
@@ -131,28 +134,10 @@ class _Translation:
             notes.append(f'{self._path}: {self._twice[0]} stands there twice: the first is read, as RELION does')
         return notes
 
-    # Lines
-
-    def _peek(self) -> str:
-        end = self._text.find('\n', self._at)
-        return self._text[self._at : end if end >= 0 else len(self._text)]
-
-    def _keep(self, line: str, said: str | None = None) -> None:
-        """Take the line that ``_peek`` gave; said: what CIF is told instead."""
-        self._skip(line)
-        if said is not None and said != line:
-            self._changed = True
-        self._out.append(line if said is None else said)
-
-    def _skip(self, line: str) -> None:
-        self._at += len(line) + 1
-        self._line += 1
-
     # Parts of a file
 
     def _header(self, name: str, line: str) -> None:
-        # A name that stands twice would be refused; RELION reads the first.
-        self._block = name
+        # A name that stands twice: RELION reads the first.
         unique, count = name, 1
         while unique.lower() in self._names:
             count += 1
@@ -160,88 +145,100 @@ class _Translation:
         if count > 1 and name:
             self._twice.append(f'data_{name}')
         self._names.add(unique.lower())
-        self._keep(line, f'data_{unique}')
+        self._document.blocks.append(Block(unique))
+        self._lines.skip(line)
 
     def _pairs(self) -> None:
-        """A table of one row, written as labels with their values: to CIF it is a loop like any other."""
-        labels, values = [], []
-        while self._at < len(self._text) and (line := self._peek()).lstrip().startswith('_'):
+        """A table of one row, written as labels with their values."""
+        labels, values, lines = [], [], self._lines
+        while lines.more() and (line := lines.peek()).lstrip().startswith('_'):
             label, *rest = line.split(None, 1)
-            self._skip(line)
+            lines.skip(line)
             if rest:
                 cells = words_of(rest[0])
             else:
-                cells = [self._text_field()] if self._peek().startswith(';') else []
+                cells = [self._text_field()] if lines.peek().startswith(';') else []
             if len(cells) != 1:
                 raise InputError(
-                    f'{self._path}: line {self._line - 1} ({short(line)}): a label outside of a loop_ needs one value'
+                    f'{self._path}: line {lines.number - 1} ({short(line)}): a label outside of a loop_ needs one value'
                 )
             labels.append(label)
-            values.append(cif_cell(cells[0]))
-        self._changed = True
-        if self._block == PROVENANCE:
-            self._out += [f'{a} {b}' for a, b in zip(labels, values)]
+            values.append(_spelled(cells[0]))
+        if self._block.name == PROVENANCE:
+            self._block.pairs.update(zip(labels, values))
         else:
-            self._out += ['loop_', *labels, ' '.join(values)]
+            table = self._builder(labels)
+            table.add([value.encode() for value in values])
+            self._add(table.loop())
 
     def _text_field(self) -> str:
         """A value between lines that begin with a semicolon, as CIF writes it (earlier versions of this program)."""
-        line = self._peek()
-        lines = [line[1:]]
-        self._skip(line)
-        while self._at < len(self._text) and not (line := self._peek()).startswith(';'):
-            lines.append(line)
-            self._skip(line)
-        self._skip(line)
-        return ' '.join(' '.join(lines).split())
+        lines = self._lines
+        line = lines.peek()
+        found = [line[1:]]
+        lines.skip(line)
+        while lines.more() and not (line := lines.peek()).startswith(';'):
+            found.append(line)
+            lines.skip(line)
+        lines.skip(line)
+        return ' '.join(' '.join(found).split())
 
     def _loop(self) -> None:
-        labels, self._row = [], 0
-        while self._at < len(self._text):
-            line = self._peek()
+        labels, lines, self._row = list[str](), self._lines, 0
+        while lines.more():
+            line = lines.peek()
             words = line.split(None, 2)
             if words and words[0].startswith('_') and (len(words) == 1 or words[1].startswith('#')):
                 labels.append(words[0])
-                self._keep(line)
+                lines.skip(line)
             elif not words or (words[0].startswith('#') and not _looks_like_a_row(line, len(labels))):
-                self._keep(line)
+                lines.skip(line)
             else:
                 break
         if labels:
-            self._rows(len(labels))
+            table = self._builder(labels)
+            self._rows(table)
+            self._add(table.loop())
 
-    def _rows(self, width: int) -> None:
-        end = BLANK_LINE.search(self._text, max(self._at - 1, 0))
-        stop = end.start() if end else len(self._text)
-        for start, piece in _pieces(self._text, self._at, stop):
+    def _builder(self, labels: list[str]) -> LoopBuilder:
+        known = {tag for loop in self._block.loops for tag in loop.columns}
+        twice = next((label for k, label in enumerate(labels) if label in labels[:k] or label in known), None)
+        if twice:
+            raise InputError(f'{self._path}: {twice} stands twice among the labels of data_{self._block.name}')
+        return LoopBuilder(labels)
+
+    def _add(self, loop: Loop) -> None:
+        self._block.loops.append(loop)
+
+    def _rows(self, table: LoopBuilder) -> None:
+        lines, width = self._lines, len(table.tags)
+        while piece := lines.rows():
             if is_plain(piece, width, letters=True):
-                # Other letters alone need quotes only: a project in a folder José has them in every row.
-                self._changed |= not piece.isascii()
-                self._out.append(piece if piece.isascii() else OTHER_LETTERS.sub(r"'\1'", piece))
-                count = piece.count('\n') + 1
-                self._row, self._line = self._row + count, self._line + count
-                self._at = start + len(piece) + 1
-            elif not self._odd_rows(width, start + len(piece) + 1):
+                table.add(piece.encode().split())
+                self._row += piece.count('\n') + 1
+                lines.skip(piece)
+            elif not self._odd_rows(table, len(piece) + 1):
                 return
-        self._more_rows(width)
+        while self._row_ahead(width):
+            # Rows behind an empty line, which RELION does not read.
+            while not lines.peek().strip():
+                lines.skip(lines.peek())
+            self._odd_rows(table, sys.maxsize, behind_blank=self._row > 0)
 
-    def _odd_rows(self, width: int, stop: int, behind_blank: bool = False) -> bool:
-        """Rows that need a look at each; False when the loop has ended before ``stop``."""
-        while self._at < min(stop, len(self._text)):
-            line = self._peek()
+    def _odd_rows(self, table: LoopBuilder, characters: int, behind_blank: bool = False) -> bool:
+        """Rows that need a look at each, in so much text; False when the loop has ended before."""
+        lines, width = self._lines, len(table.tags)
+        while characters > 0 and lines.more():
+            line = lines.peek()
             if not line.strip():
                 return False
-            if is_plain(line, width):
-                self._after_blank += behind_blank
-                self._row += 1
-                self._keep(line)
-                continue
-            cells = words_of(line)
+            cells = line.split() if is_plain(line, width) else words_of(line)
             if len(cells) != width:
                 plain = line.split() if line.isascii() else WORD.findall(line)
                 if line.lstrip().startswith('#'):
                     self._commented += _looks_like_a_row(line, width)
-                    self._keep(line)
+                    characters -= len(line) + 1
+                    lines.skip(line)
                     continue
                 if HEADER.fullmatch(line) or (width > 1 and plain[0].startswith('_') and len(plain) != width):
                     return False
@@ -252,19 +249,13 @@ class _Translation:
                 return False
             self._after_blank += behind_blank
             self._row += 1
-            self._keep(line, ' '.join(map(cif_cell, cells)))
+            table.add([_spelled(cell).encode() for cell in cells])
+            characters -= len(line) + 1
+            lines.skip(line)
         return True
 
-    def _more_rows(self, width: int) -> None:
-        """Rows behind an empty line, which RELION does not read."""
-        while self._row_ahead(width):
-            while not self._peek().strip():
-                self._keep(self._peek())
-            self._odd_rows(width, len(self._text), behind_blank=self._row > 0)
-
     def _row_ahead(self, width: int) -> bool:
-        found = NEXT_LINE.match(self._text, self._at)
-        line = found[1] if found else ''
+        line = self._lines.ahead()
         if not line or line.lstrip().startswith('#') or HEADER.fullmatch(line):
             return False
         # A label with its value looks like a row of two.
@@ -276,23 +267,19 @@ class _Translation:
             if len(cells) > width
             else 'a cell is missing, or the file was cut off'
         )
-        there = f'row {self._row + 1} of data_{self._block} (line {self._line})'
+        number = self._lines.number
+        there = f'row {self._row + 1} of data_{self._block.name} (line {number})'
         return InputError(
             f'{self._path}: {there} has {len(cells)} values for {width} labels: {cure}. To leave the row out: '
-            f'sed -i {self._line}d {Path(self._path).name}. It reads: {short(line)}'
+            f'sed -i {number}d {Path(self._path).name}. It reads: {short(line)}'
         )
+
+
+def _spelled(cell: str) -> str:
+    return cell if cell in NOTHING else quoted(cell)
 
 
 def _looks_like_a_row(comment: str, width: int) -> bool:
     """Whether a comment is a row whose first name begins with #."""
     words = comment.split()
     return len(words) == width > 0 and len(words[0]) > 1
-
-
-def _pieces(text: str, start: int, stop: int) -> Iterator[tuple[int, str]]:
-    """(position, whole lines) that together are text[start:stop]."""
-    while start < stop:
-        end = stop if stop - start <= PIECE else text.find('\n', start + PIECE, stop)
-        end = stop if end < 0 else end
-        yield start, text[start:end]
-        start = end + 1

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-import gemmi
 import numpy as np
 
 from ..errors import InputError
 
 PROVENANCE = 'cryoemgan'
-# Words that neither CIF nor RELION reads otherwise with or without quotes.
-PLAIN = re.compile(r'(?!(?:data|save|loop|stop|global)_)(?:[A-Za-z0-9/+@-]|\.(?=.))[!-~]*', re.IGNORECASE | re.ASCII)
-# For one search instead of forty: white space is a blank, what CIF reads otherwise at the beginning of a word is !.
+# Cells that say nothing.
+NOTHING = ('.', '?')
+# For one search instead of forty: white space is a blank, what may be no word by itself at its beginning is !.
 KINDS = bytes(32 if c in b' \t\n' else 33 if c in b'_#$\'"[];\0' else 97 for c in range(256))
 RESERVED = (b'data_', b'loop_', b'save_', b'stop_', b'global_')
 BLANKS = (b'\n', b' ', b'\t')
 # Blanks of other alphabets are part of a name.
 WORD, NEXT_WORD = re.compile(r'\S+', re.ASCII), re.compile(r'\s*(\S)', re.ASCII)
+# Bytes of a file's name that are no UTF-8, as Python hands them on.
+SURROGATE = re.compile('[\ud800-\udfff]')
 LONGEST_QUOTED = 60
 
 
 def is_plain(rows: str, width: int, letters: bool = False) -> bool:
-    """Whether CIF reads these lines as RELION does, each with ``width`` cells; letters: but for letters beyond ASCII,
-    which only need quotes."""
+    """Whether these lines are nothing but plain words, ``width`` in each; letters: which may hold letters beyond
+    ASCII."""
     if not letters and not rows.isascii():
         return False
     text = rows.encode('ascii', 'replace')
@@ -77,60 +77,32 @@ def _closing(quote: str, line: str, at: int) -> int | None:
     return None
 
 
-def cif_cell(text: str) -> str:
-    """A cell for gemmi's parser."""
-    if PLAIN.fullmatch(text):
-        return text
-    if not re.search(r"'(?=\s|$)", text):
-        return f"'{text}'"
-    if not re.search(r'"(?=\s|$)', text):
-        return f'"{text}"'
-    return f'\n;{text}\n;\n'
-
-
 def quoted(text: str) -> str:
     """A cell as RELION 3.1 and 5 write it: quotes only where a row could not be taken apart without them.
 
     Raises
     ------
     InputError
-        For a line break, which no row of a table can hold.
+        For a line break, or bytes that are no UTF-8, which no row of a table can hold.
     """
     if '\n' in text or '\r' in text:
         raise InputError(f'the name {short(text)!r} holds a line break, which a STAR table cannot: rename the file')
-    if text and text[0] not in '\'"#' and not re.search(r'\s', text, re.ASCII) and text not in ('.', '?'):
+    if not text.isascii() and SURROGATE.search(text):
+        raise InputError(f'the name {short(text)!r} is not UTF-8, which a STAR table has to be: rename file or folder')
+    if text and text[0] not in '\'"#' and not re.search(r'\s', text, re.ASCII) and text not in NOTHING:
         return text
     quote = "'" if '"' in text and "'" not in text else '"'
     # RELION's mark of a quote that does not end the cell.
     return quote + re.sub(rf'{quote}(?=\s|$)', '\a' + quote, text) + quote
 
 
-def as_text(document: gemmi.cif.Document) -> str:
-    """The text of a file that RELION reads."""
-    return '\n# version 30001\n\n' + '\n'.join(_block_text(block) for block in document) + '\n'
-
-
-def _block_text(block: gemmi.cif.Block) -> str:
-    text: str = block.as_string()
-    if not ('"' in text or "'" in text or '\n;' in text):
-        return text
-    lines = [f'data_{block.name}', '']
-    items: list[Any] = list(block)
-    for item in items:
-        if item.pair is not None:
-            lines.append(' '.join((item.pair[0], quoted(value_of(item.pair[1])))))
-        elif item.loop is not None:
-            cells = [quoted(value_of(v)) for v in item.loop.values]
-            width = item.loop.width()
-            rows = (cells[i : i + width] for i in range(0, len(cells), width))
-            lines += ['loop_', *item.loop.tags, *map(' '.join, rows), '']
-    return '\n'.join(lines) + '\n'
-
-
 def value_of(cell: str) -> str:
-    """The text of a cell, whoever wrote it."""
-    text: str = gemmi.cif.as_string(cell)
-    return text.replace('\a', '') if '\a' in text else text
+    """What a cell says: without its quotes; nothing for the signs of nothing."""
+    if cell in NOTHING:
+        return ''
+    if cell[:1] in ('"', "'") and len(cell) > 1 and cell[-1] == cell[0]:
+        return cell[1:-1].replace('\a', '')
+    return cell
 
 
 def short(text: str) -> str:

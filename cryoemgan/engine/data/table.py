@@ -1,37 +1,35 @@
-"""Particle tables: RELION STAR files (3.0 and 3.1), matched by identity, never by position.
-
-gemmi reads and writes them and keeps the cells; only the columns that are asked for become numbers.
-"""
+"""Particle tables: RELION STAR files (3.0 and 3.1), matched by identity, never by position."""
 
 from __future__ import annotations
 
-import copy
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import gemmi
 import numpy as np
 
 from ..errors import InputError
 from ..files import atomic
 from ..shapes import AnyPath, Rows, RowsLike
 from . import cryosparc, image_state
-from .columns import Values, cells
+from .columns import IMAGE, Values, cells
 from .image_model import SHIFTS, ImageModel
 from .image_names import image_place, normalised_names, without_format
 from .optics import require_single_particles
 from .stacks import StackReader
 from .star import read_star
-from .star_cells import PROVENANCE, as_text, quoted, value_of
+from .star_blocks import Document
+from .star_cells import PROVENANCE, value_of
+
+# Columns that say who a particle is.
+IDENTITY = {'uid': cryosparc.UID, 'id': 'rlnImageId', 'original': 'rlnImageOriginalName', 'name': 'rlnImageName'}
 
 
 class ParticleTable(ImageModel):
     """A set of particles: one row each, and its optics groups (RELION 3.1) if it has them."""
 
-    def __init__(self, document: gemmi.cif.Document, path: AnyPath) -> None:
+    def __init__(self, document: Document, path: AnyPath) -> None:
         self._document, self.path = document, Path(path)
         self._images: StackReader | None = None
         # Where else to look for stacks; rows as cryoSPARC had them, of a table that came from there.
@@ -89,12 +87,9 @@ class ParticleTable(ImageModel):
         cls, path: AnyPath, columns: Mapping[str, Values], optics: Mapping[str, Values] | None = None
     ) -> ParticleTable:
         """A new table from columns {label: values} and optics groups {label: values} (both of RELION 3.1)."""
-        document = gemmi.cif.Document()
-        for name, part in (('optics', optics), ('particles', columns)):
-            if part:
-                loop = document.add_new_block(name).init_loop('_', list(part))
-                loop.set_all_values([cells(v) for v in part.values()])
-        return cls(document, path)
+        parts = {'optics': optics, 'particles': columns}
+        tables = {name: {label: cells(v) for label, v in part.items()} for name, part in parts.items() if part}
+        return cls(Document.of(tables), path)
 
     # Images and identity
 
@@ -109,7 +104,8 @@ class ParticleTable(ImageModel):
             index, names = self.places()
             files = {name: i for i, name in enumerate(dict.fromkeys(names))}
             paths = [self._find(name) for name in files]
-            self._images = StackReader(paths, [files[n] for n in names], index, self.describe)
+            file_of_row = np.fromiter((files[n] for n in names), np.int32, len(names))
+            self._images = StackReader(paths, file_of_row, index, self.describe)
         return self._images
 
     def stack_folder(self) -> Path:
@@ -118,12 +114,12 @@ class ParticleTable(ImageModel):
 
     def describe(self, row: int) -> str:
         """'FILE row 3 (000003@stack.mrcs)': how messages name a particle."""
-        return f'{self.path} row {row + 1} ({value_of(self._particles.find_loop("_rlnImageName")[int(row)])})'
+        return f'{self.path} row {row + 1} ({value_of(self._loop.columns[IMAGE][int(row)])})'
 
     def places(self) -> tuple[Rows, list[str]]:
         """(position in the stack from 0 int [n], name of the stack [n]) of each image."""
-        numbers, stacks = [], []
-        for row, name in enumerate(self.strings('rlnImageName')):
+        numbers, stacks, known = np.empty(len(self), np.int64), [], dict[str, str]()
+        for row, name in enumerate(self.texts('rlnImageName')):
             place = image_place(name)
             if place is None:
                 raise InputError(
@@ -131,9 +127,10 @@ class ParticleTable(ImageModel):
                     if re.match(r'0+@', name)
                     else f'{self.describe(row)}: an image name must look like 000001@stack.mrcs'
                 )
-            numbers.append(place[0])
-            stacks.append(place[1])
-        return np.array(numbers) - 1, stacks
+            numbers[row] = place[0] - 1
+            # One object for each stack, not for each row.
+            stacks.append(known.setdefault(place[1], place[1]))
+        return numbers, stacks
 
     def _find(self, name: str) -> Path:
         """A stack named in the table: absolute, or relative to --images-folder, the table's folder, a folder above, or
@@ -155,36 +152,33 @@ class ParticleTable(ImageModel):
         index, stacks = self.places()
         seen = {s: os.path.relpath(self._find(s).resolve(), Path(folder).resolve()) for s in dict.fromkeys(stacks)}
         if not self.has('rlnImageOriginalName'):
-            self.set('rlnImageOriginalName', self.strings('rlnImageName'))
-        self.set('rlnImageName', [f'{i + 1:06d}@{seen[s]}' for i, s in zip(index, stacks)])
+            self._keep_names()
+        self.set('rlnImageName', (f'{i + 1:06d}@{seen[s]}' for i, s in zip(index, stacks)))
+
+    def _keep_names(self) -> None:
+        """The names of the images so far become those of the original images."""
+        self._loop.columns['_rlnImageOriginalName'] = self._loop.columns[IMAGE]
 
     def names(self) -> list[str]:
         """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
-        label = 'rlnImageOriginalName' if self.has('rlnImageOriginalName') else 'rlnImageName'
-        return normalised_names(self.strings(label))
+        return list(self.identity('original') or self.identity('name') or ())
 
-    def identities(self) -> dict[str, list[str]]:
-        """{kind: names [n]} in order of trust: id, original image name, image name."""
-        found = {}
-        if self.has(cryosparc.UID):
-            found['uid'] = self.strings(cryosparc.UID)
-        if self.has('rlnImageId'):
-            found['id'] = [str(i) for i in self.ints('rlnImageId')]
-        if self.has('rlnImageOriginalName'):
-            found['original'] = normalised_names(self.strings('rlnImageOriginalName'))
-        found['name'] = normalised_names(self.strings('rlnImageName'))
-        return found
+    def identity(self, kind: str) -> Iterator[str] | None:
+        """Who each particle is, as text: by cryoSPARC's ``uid``, ``id``, the name of the ``original`` image or that of
+        the image (``name``); None where the table does not say."""
+        label = IDENTITY[kind]
+        if not self.has(label):
+            return None
+        if kind == 'id':
+            return map(str, self.ints(label))
+        return self.texts(label) if kind == 'uid' else normalised_names(self.texts(label))
 
     # Output tables
 
     @property
     def provenance(self) -> dict[str, str]:
         """{key: text}: how the images came about (block ``cryoemgan``); empty for tables of other programs."""
-        block = self._document.find_block(PROVENANCE)
-        items: list[Any] = list(block or [])
-        pairs = [item.pair for item in items if item.pair is not None]
-        prefix = f'_{PROVENANCE}'
-        return {_snake(tag[len(prefix) :]): value_of(value) for tag, value in pairs if tag.startswith(prefix)}
+        return provenance_in(self._document)
 
     @property
     def ctf_state(self) -> image_state.CtfState:
@@ -197,14 +191,8 @@ class ParticleTable(ImageModel):
         for label, state in image_state.FLAGS.items():
             if 'ctf' in values and self.has(label):
                 self._fill(label, int(state.value == values['ctf']))
-        block = self._document.find_block(PROVENANCE)
-        if block is None:
-            block = self._document.add_new_block(PROVENANCE)
-            # A new block moves the others in memory: gemmi's views of them are void.
-            self._find_blocks()
         for key, value in values.items():
-            text = ' '.join(str(value).split())
-            block.set_pair(f'_{PROVENANCE}' + _camel(key), quoted(text) if text else '.')
+            self._document.set_pair(PROVENANCE, f'_{PROVENANCE}' + _camel(key), ' '.join(str(value).split()))
 
     def derive(
         self, stack: str, box: int | None = None, pixel_size: float | None = None, rows: RowsLike | None = None
@@ -215,8 +203,8 @@ class ParticleTable(ImageModel):
         in px change with them (those in A stay). rows: subset, in order.
         """
         new = self._copy(stack, rows)
-        new.set('rlnImageOriginalName', new.strings('rlnImageName'))
-        new.set('rlnImageName', [f'{i + 1:06d}@{stack}' for i in range(len(new))])
+        new._keep_names()
+        new.set('rlnImageName', (f'{i + 1:06d}@{stack}' for i in range(len(new))))
         if pixel_size is not None:
             new._rescale(pixel_size, float(np.median(self.pixel_sizes)))
         if box is not None:
@@ -233,10 +221,10 @@ class ParticleTable(ImageModel):
         found = {name: self._find(name).resolve() for name in dict.fromkeys(stacks)}
         # A stack of that name may lie here, too, and be another one.
         named = {name: name if path == Path(name).resolve() else str(path) for name, path in found.items()}
-        new.set('rlnImageName', [f'{i + 1:06d}@{named[name]}' for i, name in zip(index, stacks)])
+        new.set('rlnImageName', (f'{i + 1:06d}@{named[name]}' for i, name in zip(index, stacks)))
         if any(named[name] != name for name in named) and not new.has('rlnImageOriginalName'):
             # The name is the identity: it must survive the longer path.
-            new.set('rlnImageOriginalName', [f'{i + 1:06d}@{name}' for i, name in zip(index, stacks)])
+            new.set('rlnImageOriginalName', (f'{i + 1:06d}@{name}' for i, name in zip(index, stacks)))
         return new
 
     def kept(self, rows: RowsLike) -> ParticleTable:
@@ -244,16 +232,11 @@ class ParticleTable(ImageModel):
         return self._copy(self.path.name, rows)
 
     def _copy(self, name: str, rows: RowsLike | None = None) -> ParticleTable:
-        new = ParticleTable(copy.deepcopy(self._document), self.path.with_name(name))
+        new = ParticleTable(self._document.copy(), self.path.with_name(name))
         new._folder, new._cs = self._folder, cryosparc.rows_of(self._cs, rows)
         if rows is not None:
-            new._keep(rows)
+            new._loop.columns = self._loop.take(rows).columns
         return new
-
-    def _keep(self, rows: RowsLike) -> None:
-        loop = self._loop
-        columns = [list(self._particles.find_loop(tag)) for tag in loop.tags]
-        loop.set_all_values([[column[row] for row in rows] for column in columns])
 
     def _rescale(self, new_size: float, old_size: float) -> None:
         ratio = new_size / old_size
@@ -263,18 +246,23 @@ class ParticleTable(ImageModel):
             if self.has(pixels):
                 self.set(pixels, self.floats(pixels) / ratio)
         for label in ('rlnImagePixelSize', 'rlnDetectorPixelSize', 'rlnPixelSize'):
-            for column in self._found(label):
-                for row in range(len(column)):
-                    column[row] = f'{float(column[row]) * ratio:.6f}'
+            self._scale(label, ratio)
 
     def write(self, path: AnyPath) -> None:
         """Write the STAR file atomically; particles of cryoSPARC are written as a .cs file, too."""
-        with atomic(path) as partial:
-            partial.write_text(as_text(self._document), encoding='utf-8')
+        with atomic(path) as partial, partial.open('wb') as file:
+            self._document.write(file)
         self.path = Path(path)
         if self._cs is not None:
             with atomic(self.path.with_suffix(cryosparc.SUFFIX)) as partial:
                 cryosparc.write_cs(partial, self._cs, self)
+
+
+def provenance_in(document: Document) -> dict[str, str]:
+    """As `ParticleTable.provenance`, of a document that may hold nothing else."""
+    block, prefix = document.block(PROVENANCE), f'_{PROVENANCE}'
+    pairs = block.pairs.items() if block else ()
+    return {_snake(tag[len(prefix) :]): value_of(cell) for tag, cell in pairs if tag.startswith(prefix)}
 
 
 def _camel(key: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
-from ..data.identity import Who
+from ..data.identity import Who, name_hashes
 from ..data.tensors import open_tensors
 from ..errors import InputError
 from ..shapes import AnyPath, Flags, Rows
@@ -17,12 +16,12 @@ from ..shapes import AnyPath, Flags, Rows
 KINDS = ('ids', 'tails', 'spots', 'places')
 
 
-def hashes_of(who: Who | Sequence[str]) -> dict[str, Rows]:
+def hashes_of(who: Who | Iterable[str]) -> dict[str, Rows]:
     """Sorted, unique hashes of particles by each of `KINDS` that they are known by."""
     return {kind: np.unique(name_hashes(values)) for kind, values in _keys(Who.of(who)).items()}
 
 
-def known(who: Who | Sequence[str], learnt: dict[str, Rows]) -> Flags:
+def known(who: Who | Iterable[str], learnt: dict[str, Rows]) -> Flags:
     """Which particles are among those with hashes ``learnt``: bool [n].
 
     By their place on the micrograph, or by name and position, where both sides know positions: under an old name there
@@ -47,15 +46,7 @@ def read_hashes(path: AnyPath) -> dict[str, Rows]:
     return {kind: v.numpy() for kind, v in found.items()}
 
 
-def name_hashes(names: Sequence[str]) -> Rows:
-    """int64 [n]: 64 bits of BLAKE2b of each name; for a million particles a collision has a chance of 3e-8."""
-    return np.frombuffer(
-        b''.join(hashlib.blake2b(n.encode('utf-8', 'surrogateescape'), digest_size=8).digest() for n in names),
-        dtype='<i8',
-    ).copy()
-
-
-def _keys(who: Who) -> dict[str, list[str]]:
+def _keys(who: Who) -> dict[str, Iterable[str]]:
     """Text by kind; the kinds of one particle must not be taken for each other."""
     found = {'ids': who.names, 'tails': who.tails, 'spots': who.tails_at_spots, 'places': who.places}
     return {kind: values for kind, values in found.items() if values is not None}

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import atomic, file_digest, read_state, write_state
 from ..settings.base import flag
 from . import preparation
+from .asked import forget
 from .calibration import JUDGED, Sample, calibrate, threshold
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
 from .map_prior import Context, MapPrior, MapPriorOptions
@@ -56,6 +57,8 @@ def build(job, member, fabric):
         guide.recall(kept, tensors['spectrum'].to(fabric.device))
         guided.recall(tensors)
     else:
+        if settings.resume:
+            job.say('the map prior was not complete: its template library and calibration are made again')
         _ask_everything(job, member, guided, folder, identity, fabric)
     found = guided.guide.threshold
     if found['false_acceptance'] > 0.01:
@@ -140,7 +143,8 @@ def _ask_everything(job, member, guided, folder, identity, fabric):
         f'guide calibrated: gain {guide.gain:.3g}, contrast spread {guide.search.contrast:g}, '
         f'{guide.search.candidates} candidates, temperature {guide.search.temperature:g}'
     )
-    guided.prepare(job, fabric)
+    about = f'{identity} {json.dumps(guide.description(), sort_keys=True)} {guide.spectrum.cpu().tolist()}'
+    guided.prepare(job, fabric, hashlib.sha256(about.encode()).hexdigest())
     guide.threshold = threshold(guided, member.training)
     if fabric.is_global_zero:
         kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
@@ -148,6 +152,7 @@ def _ask_everything(job, member, guided, folder, identity, fabric):
             write_tensors({**kept, 'spectrum': guide.spectrum}, partial)
         digests = {name: file_digest(folder / name) for name in (BANK, OPINIONS)}
         write_state(folder / DONE, {'identity': identity, 'guide': guide.description(), 'sha256': digests})
+        forget(folder / OPINIONS)
 
 
 def _kept(folder, identity, job):

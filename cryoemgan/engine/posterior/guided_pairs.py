@@ -1,6 +1,5 @@
 """Training pairs of a guided network: every particle comes with what the map prior says of it, and some are empty."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from ..devices import to_device
 from ..files import flush_to_disk
 from ..random_fields import RandomRows
+from .asked import Asked, reserve
 from .map_prior import Context
 
 EMPTY_FRACTION = 0.1
@@ -122,10 +122,35 @@ class GuidedPairs:
     def __len__(self):
         return len(self.pairs)
 
-    def prepare(self, job, fabric):
+    def prepare(self, job, fabric, identity):
         """Ask the guide about every wanted particle and every empty image; written to disk as they come. Each process
-        asks about its share and knows all in the end."""
-        count, n, s = len(self.wanted), self.pairs.box, self.pairs.scale
+        asks about its share and knows all in the end. identity: what the answers depend on; one process alone goes on
+        where an interrupted run of the same was."""
+        if fabric.world_size > 1:
+            present, scores = self._share(job, fabric)
+        else:
+            count = len(self.wanted)
+            with Asked(self.path, count, self.pairs.box, 1 + SCORES, identity, job.settings.resume) as asked:
+                if asked.done:
+                    job.say(f'{asked.done} of {count} images had been compared with the map: going on behind them')
+                with job.progress(count, 'asking the bank', asked.done) as bar:
+                    while asked.done < count:
+                        rows = np.arange(asked.done, min(asked.done + CHUNK, count))
+                        opinions, *found = self._opinions_of(rows)
+                        asked.add(rows, opinions, np.concatenate([found[0][:, None], found[1]], axis=1))
+                        bar.update(len(rows))
+            present, scores = (torch.from_numpy(asked.values[:, of]).float() for of in (0, slice(1, None)))
+        self.recall({'present': present, 'scores': scores})
+
+    def _opinions_of(self, rows):
+        """(mean and s.d. [n, 2, N, N], presence [n], scores [n, SCORES]) of wanted images."""
+        found, s = self._ask(self.wanted[rows]), self.pairs.scale
+        channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
+        return channels[:, :2].cpu().numpy(), found.present.cpu().numpy(), found.scores()
+
+    def _share(self, job, fabric):
+        """(presence, scores) of all, each process having asked about its share."""
+        count, n = len(self.wanted), self.pairs.box
         if fabric.is_global_zero:
             np.lib.format.open_memmap(self.path, 'w+', np.float16, (count, 2, n, n)).flush()
             reserve(self.path)
@@ -135,16 +160,13 @@ class GuidedPairs:
         share = np.array_split(np.arange(count), fabric.world_size)[fabric.global_rank]
         with job.progress(len(share), 'asking the bank') as bar:
             for rows in np.array_split(share, range(CHUNK, len(share), CHUNK)):
-                found = self._ask(self.wanted[rows])
-                channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
-                opinions[rows] = channels[:, :2].cpu().numpy()
-                present[rows], scores[rows] = found.present.cpu(), torch.from_numpy(found.scores())
+                opinions[rows], *found = self._opinions_of(rows)
+                present[rows], scores[rows] = map(torch.from_numpy, found)
                 bar.update(len(rows))
         opinions.flush()
         flush_to_disk(self.path)
         # What the other processes found is zero here. Once all have it, all have written their opinions.
-        present, scores = (fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores))
-        self.recall({'present': present, 'scores': scores})
+        return [fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores)]
 
     def recall(self, tensors):
         """Opinions that lie on disk, of this run or an earlier one."""
@@ -214,14 +236,3 @@ def _in_order(real, images, empty):
     place = np.empty(len(real), np.int64)
     place[np.argsort(~real, kind='stable')] = np.arange(len(real))
     return torch.cat([images, empty]).index_select(0, to_device(place, images.device))
-
-
-def reserve(path):
-    """Give a sparse file its space on disk now: where it is missing later, writing to a memory map kills the process
-    without a word. OSError when there is too little."""
-    with open(path, 'r+b') as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as e:
-            raise OSError(e.errno, f'{size / 1e9:.1f} GB are needed: {e.strerror}', str(path)) from e

@@ -86,3 +86,8 @@ class Denoise(Reading, Settings):
         cut_resolution(self.cut)
         if self.pose_prior != 'model':
             degrees(self.pose_prior)
+
+    @classmethod
+    def of_machine(cls) -> frozenset[str]:
+        """As in every command; the number of threads decides the last digits of the images."""
+        return super().of_machine() - {'threads'}

@@ -128,3 +128,8 @@ class Project(Reading, Settings):
     batch_size: int = option(
         64, 'Projections computed together; more needs more memory.', ge=1, le=8192, expert=True, label='Batch size'
     )
+
+    @classmethod
+    def of_machine(cls) -> frozenset[str]:
+        """As in every command; the number of threads decides the last digits of the images."""
+        return super().of_machine() - {'threads'}

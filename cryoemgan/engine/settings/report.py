@@ -92,3 +92,8 @@ class Report(Reading, Settings):
     def of_length(cls) -> frozenset[str]:
         """A finished report may go on with longer training."""
         return frozenset({'minutes', 'limit', 'pictures'})
+
+    @classmethod
+    def of_machine(cls) -> frozenset[str]:
+        """As in every command; the number of threads decides the last digits in most of the steps."""
+        return super().of_machine() - {'threads'}

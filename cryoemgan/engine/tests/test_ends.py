@@ -56,6 +56,11 @@ def test_names_that_are_no_text(tmp_path):
     assert (status, 'Traceback' in said) == (0, False), said
     with open(folder + b'/o/summary.json') as file:
         assert json.load(file)['particles'] == 8
+    # A table elsewhere would have to name the stack by its whole path.
+    status, said = engine('originals', '--particles', folder + b'/o/denoised.star', '--source',
+                          folder + b'/particles.star', '--output', tmp_path / 'originals')  # fmt: skip
+    assert status == 2
+    assert 'is not UTF-8' in said
     status, said = engine('filter', '--particles', folder + b'/none.star', '--output', folder + b'/o')
     assert status == 2
     assert 'does not exist' in said
@@ -122,6 +127,17 @@ def test_resume_knows_its_input(tmp_path, data, capsys, monkeypatch, name, chang
     said = capsys.readouterr().err.splitlines()[-1]
     assert name in said
     assert 'has changed since' in said
+
+
+@pytest.mark.parametrize('command', ['project', 'denoise', 'filter'])
+def test_other_threads_are_refused_where_they_decide_the_last_digit(tmp_path, data, capsys, command, monkeypatch):  # noqa: F811
+    arguments = [*options(command, data), '--output', str(tmp_path / 'o')]
+    interrupt_project(monkeypatch, arguments)
+    assert main([*arguments, '--resume', '--threads', '2']) == 2
+    assert '--threads was 1 in the interrupted run and is 2 now' in capsys.readouterr().err
+    # Every core there is: the number is known when another machine goes on.
+    assert main([*arguments, '--overwrite', '--threads', '0']) == 0
+    assert json.loads((tmp_path / 'o/settings.json').read_text())['settings']['threads'] > 0
 
 
 def test_a_training_can_become_longer_not_shorter(tmp_path, capsys, one_thread):

@@ -9,6 +9,7 @@ import pytest
 from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.files import CHECKSUM
+from cryoemgan.engine.finished import damage
 
 from . import toypairs
 from .test_going_on import content, data, options  # noqa: F401
@@ -128,3 +129,12 @@ def test_overwriting_a_guided_training_leaves_others_files(tmp_path, one_thread)
     assert main([*command, '--overwrite']) == 0
     assert (tmp_path / 'o/notes.txt').read_text() == 'mine'
     assert (tmp_path / 'o/summary.json').is_file()
+
+
+def test_a_damaged_step_is_damage_of_the_whole(tmp_path, whole):
+    """What ``report`` has made is the results of its steps."""
+    shutil.copytree(whole['originals'][1], tmp_path / '1_originals')
+    summary = {'steps': [{'folder': '1_originals'}]}
+    assert damage([tmp_path], summary) is None
+    (tmp_path / '1_originals/originals.star').unlink()
+    assert '1_originals' in damage([tmp_path], summary)

@@ -11,7 +11,8 @@ from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.imaging.steerable import FourierPlane
 from cryoemgan.engine.inference.model import Model
-from cryoemgan.engine.posterior.guided_pairs import GuidedPairs, reserve
+from cryoemgan.engine.posterior.asked import reserve
+from cryoemgan.engine.posterior.guided_pairs import GuidedPairs
 from cryoemgan.engine.posterior.map_prior import Context, MapPrior
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.train import Train

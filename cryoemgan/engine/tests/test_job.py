@@ -147,8 +147,8 @@ def test_resume_with_other_settings_is_refused_by_name(settings, verb, tmp_path,
     setattr(settings, name, 'bfloat16' if name == 'precision' else '12')
     with pytest.raises(InputError, match=name.replace('_', '-')):
         cli.run('denoise', settings)
-    # Threads and the images at a time do not change the result.
-    resumed = dataclasses.replace(settings, precision='auto', cut='auto', batch_size=7, threads=3)
+    # The images at a time are the machine's.
+    resumed = dataclasses.replace(settings, precision='auto', cut='auto', batch_size=7)
     cli.run('denoise', resumed)
 
 

@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from ..__main__ import run
-from ..errors import InputError
+from ..errors import InputError, Interrupted
 from ..settings.train import Train
+from ..signals import Stop
 from ..training import checkpoints
+from ..training.step import Training
 from . import toypairs
 from .test_train import rows, weights
 
@@ -109,6 +111,30 @@ def test_the_end_of_a_queues_time_saves_the_state(tmp_path, data, unbroken):
     assert checkpoints.load(folder / 'checkpoints')['iteration'] == int(found[1])
     train(folder, data, resume=True)
     assert all(torch.equal(a, b) for a, b in zip(weights(folder).values(), weights(unbroken).values()))
+
+
+@pytest.mark.parametrize('iteration', [4, 5, 12])
+def test_a_signal_at_any_iteration_loses_no_evaluation(tmp_path, data, unbroken, monkeypatch, iteration):
+    """Evaluations are due after iterations 2, 4, ..., 12: one that the signal came before is made up for."""
+    iterate, listening, stops = Training.iterate, Stop.listening, []
+
+    def remembered(self):
+        stops.append(self)
+        return listening(self)
+
+    def signalled(self, progress):
+        iterate(self, progress)
+        stops[-1].asked |= self.iteration == iteration
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stop, 'listening', remembered)
+        patch.setattr(Training, 'iterate', signalled)
+        with pytest.raises(Interrupted, match=f'after iteration {iteration}'):
+            train(tmp_path / 'o', data)
+    train(tmp_path / 'o', data, resume=True)
+    for row in (one := rows(tmp_path / 'o')) + (other := rows(unbroken)):
+        del row['seconds']
+    assert one == other
 
 
 def test_full_disk_is_told_in_one_sentence(tmp_path, data):

@@ -90,7 +90,7 @@ class TrainingLoop:
             self.folder, self.evaluation.keep, checkpoint['scores'], self.fabric.is_global_zero
         )
         self.seconds, self._stale = max(seconds, checkpoint['seconds']), checkpoint['stale']
-        self._evaluated = self.training.iteration
+        self._evaluated = checkpoint.get('evaluated', self.training.iteration)
 
     def go(self) -> None:
         """Train to the end. WorkError when a loss term or the validation error is no longer a number; Interrupted when
@@ -104,6 +104,13 @@ class TrainingLoop:
         ):
             if self._evaluated < t.iteration == 0 and t.networks.starts_from_data:
                 # What it can do before any training may be the best that the data allow.
+                self._evaluate(bar.set_postfix_str)
+            elif (
+                self.total
+                and self._evaluated != t.iteration
+                and self._evaluation_due((t.iteration - 1) / self.total, t.iteration / self.total)
+            ):
+                # Asked to end between the iteration and its evaluation.
                 self._evaluate(bar.set_postfix_str)
             progress = self._agreed()
             while (progress < 1 or not t.iteration) and not self._stopped():
@@ -209,6 +216,7 @@ class TrainingLoop:
         """Write the checkpoint (one process only)."""
         self._check()
         state = {'seconds': self.seconds, 'scores': self.best.scores, 'stale': self._stale, 'identity': self.identity}
+        state['evaluated'] = self._evaluated
         if self.log is not None:
             state['metrics'] = self.log.rows
         checkpoints.save(self.folder, {**self.training.state(), **state})

@@ -100,7 +100,7 @@ class NoisyPairs:
 
     def names(self, positions: Rows) -> list[str]:
         """Their names."""
-        return self.who(positions).names
+        return list(self.who(positions).names)
 
     def kin(self) -> Kin:
         """What of the pairs belongs on one side of a split."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.identity import who
+from ..data.identity import name_hashes, who
 from ..data.particles import open_particles
 from ..data.table import ParticleTable
 from ..devices import choose_precision
@@ -49,9 +49,10 @@ def load_empty_particles(settings, job, particles, model, most):
 
 def _shared(empties, particles):
     """How many of the empty ones are particles for certain: equal names, folders included, or equal places."""
-    same = np.isin(empties.names, particles.names)
-    if empties.places is not None and particles.places is not None:
-        same |= np.isin(empties.places, particles.places)
+    same = np.isin(name_hashes(empties.names), name_hashes(particles.names))
+    places = empties.places, particles.places
+    if places[0] is not None and places[1] is not None:
+        same |= np.isin(name_hashes(places[0]), name_hashes(places[1]))
     return int(same.sum())
 
 

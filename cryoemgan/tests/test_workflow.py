@@ -1,10 +1,10 @@
 """The protocols, headless, on tiny data, through real Scipion runs."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pytest
 import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.protocol import STATUS_FINISHED, STATUS_RUNNING
@@ -13,11 +13,10 @@ from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.objects import DenoiserModel, read_card
 from cryoemgan.protocols.train_form import MAP_FREE
 from cryoemgan.tests import data
-from cryoemgan.tests.workflow import ProjectTest
-
-pytestmark = pytest.mark.slow
+from cryoemgan.tests.workflow import ProjectTest, shared_data, slow
 
 
+@slow
 class TestWorkflow(ProjectTest):
     """project -> train -> denoise -> evaluate, and their pictures."""
 
@@ -266,15 +265,16 @@ class TestWorkflow(ProjectTest):
         assert views[0].pages == 1
 
 
+@slow
 class TestRelionRefinement(ProjectTest):
     """What a RELION user has: run_data.star through the importer of scipion-em-relion, and the refined map."""
 
     count = 4
 
-    @pytest.fixture(autouse=True)
-    def _data(self, shared_data):
-        pytest.importorskip('relion')
-        self.data = shared_data / 'relion_refined'
+    def setUp(self):
+        if find_spec('relion') is None:
+            self.skipTest('no scipion-em-relion')
+        self.data = shared_data() / 'relion_refined'
 
     def test_references_agree_with_the_particles(self):
         particles = self.run_protocol(

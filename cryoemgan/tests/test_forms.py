@@ -11,6 +11,7 @@ from cryoemgan import protocols
 from cryoemgan.engine.settings import COMMANDS
 from cryoemgan.engine.settings.reading import Reading
 from cryoemgan.protocols.form import DOOR, HELP_WIDTH, OPEN_CHOICE, OURS, camel
+from cryoemgan.protocols.progress import describe_progress
 from cryoemgan.protocols.train_form import MAP_FREE
 from cryoemgan.tests import data
 
@@ -182,3 +183,16 @@ def test_training_without_a_map_asks_for_none():
     assert list(train._partner()) == ['copies']
     assert train._check_settings() == []
     assert 'hidden_pixels' not in train._form_values()
+
+
+def test_progress_is_read_from_the_log(tmp_path):
+    """The last bar counts, whatever else is said; a bar that has just begun knows no time."""
+    log = tmp_path / 'run.stderr'
+    assert describe_progress(log) is None
+    log.write_text(
+        'checking pairs: 100%|####| 48/48 [00:00<00:00, 2323.79it/s]\n\rtraining:   0%|    | 0/6 [00:00<?, ?it/s]'
+    )
+    assert describe_progress(log) == 'training: 0 % done'
+    with log.open('a') as f:
+        f.write('\rtraining:  50%|#####     | 3/6 [00:01<01:07,  2.62it/s, validation mse 0.0002678 psnr 35.72]')
+    assert describe_progress(log) == 'training: 50 % done, about 01:07 to go'

@@ -126,8 +126,7 @@ class MinutesWizard(Wizard):
             'Minutes of training',
             f'Measured here: {pace.particles:,.0f} particles a minute, after {pace.start:.0f} s of preparation (a '
             f'guided network prepares longer). Your set has {count:,} particles; cross-fitted networks share the '
-            'minutes. The error falls steeply while each particle is seen its first ten times or so, and slowly after '
-            'that: the curves of a run show where.',
+            'minutes. What more of them brings for your particles, the curves of a run show.',
             [line for _, line in lines],
         )
         if dialog.resultYes() and dialog.chosen:

@@ -262,8 +262,8 @@ class TestWorkflow(ProjectTest):
                 views[0].save(path)
                 assert os.path.getsize(path) > 5000
         assert views[0].pages == 1
-            # Only what was measured is offered: this network is not guided.
-            assert viewer._definition.getParam('showFit') is None
+        # Only what was measured is offered: this network is not guided.
+        assert viewer._definition.getParam('showFit') is None
 
 
 @slow

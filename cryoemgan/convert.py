@@ -18,7 +18,7 @@ from .engine.data.image_state import FLAGS
 from .engine.data.optics import MAGNIFICATION
 from .engine.data.star import star_of_text
 from .engine.data.star_cells import PROVENANCE, as_text, quoted, value_of
-from .engine.data.table import ParticleTable
+from .engine.data.table import provenance_in
 from .engine.errors import InputError
 from .engine.files import atomic
 from .engine.geometry import matrix_to_euler
@@ -90,7 +90,7 @@ def provenance_of(particles):
     Subsets and copies of a set keep the stack, so nothing has to be stored with the set.
     """
     found = _provenance_block(particles)
-    return ParticleTable(found, '').provenance if found is not None else {}
+    return provenance_in(found) if found is not None else {}
 
 
 def _provenance_block(particles):

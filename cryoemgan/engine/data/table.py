@@ -180,11 +180,7 @@ class ParticleTable(ImageModel):
     @property
     def provenance(self) -> dict[str, str]:
         """{key: text}: how the images came about (block ``cryoemgan``); empty for tables of other programs."""
-        block = self._document.find_block(PROVENANCE)
-        items: list[Any] = list(block or [])
-        pairs = [item.pair for item in items if item.pair is not None]
-        prefix = f'_{PROVENANCE}'
-        return {_snake(tag[len(prefix) :]): value_of(value) for tag, value in pairs if tag.startswith(prefix)}
+        return provenance_in(self._document)
 
     @property
     def ctf_state(self) -> image_state.CtfState:
@@ -275,6 +271,15 @@ class ParticleTable(ImageModel):
         if self._cs is not None:
             with atomic(self.path.with_suffix(cryosparc.SUFFIX)) as partial:
                 cryosparc.write_cs(partial, self._cs, self)
+
+
+def provenance_in(document: gemmi.cif.Document) -> dict[str, str]:
+    """{key: text} of the provenance block of a document, which need not hold particles; {} where there is none."""
+    block = document.find_block(PROVENANCE)
+    items: list[Any] = list(block or [])
+    pairs = [item.pair for item in items if item.pair is not None]
+    prefix = f'_{PROVENANCE}'
+    return {_snake(tag[len(prefix) :]): value_of(value) for tag, value in pairs if tag.startswith(prefix)}
 
 
 def _camel(key: str) -> str:

@@ -9,6 +9,7 @@ from .clusters import Embedding, averages
 from .curves import frc_curves, training_curves
 from .distributions import column_distribution, distributions
 from .gallery import Gallery
+from .masks import mask_on_map
 from .report_page import report_page
 from .selection import selection
 from .style import picture, save
@@ -23,6 +24,7 @@ __all__ = [
     'distributions',
     'frc_curves',
     'gallery_page',
+    'mask_on_map',
     'picture',
     'report_page',
     'save',

@@ -19,16 +19,17 @@ def gallery_page(path, title, words, sets, **options):
     write_page(path, 'gallery_page.html', title=title, words=words, gallery=gallery(sets, **options))
 
 
-def gallery(sets, most=240, scores_from=(), marks=None, aligned=False):
+def gallery(sets, most=240, scores_from=(), marks=None, aligned=False, more=()):
     """What the template ``gallery.html`` shows: the same particles in several sets, and their scores.
 
     sets: {title: STAR file}; the first gives the order. most: particles shown: the worst of each score, and others
     spread over the set. scores_from: tables with scores, the first that has one wins; the sets are asked last. marks:
-    {sentence: names of particles (identity)} that are marked, such as rejected ones. aligned: see Gallery.
+    {sentence: names of particles (identity)} that are marked, such as rejected ones. aligned: see Gallery. more: Score
+    of further columns to sort by.
     """
     shared = Gallery(sets, aligned=aligned)
     given = [t if isinstance(t, ParticleTable) else ParticleTable.read(t) for t in scores_from]
-    scores = _scores(shared, [*given, *shared.tables[::-1]])
+    scores = _scores(shared, [*given, *shared.tables[::-1]], more)
     chosen = choose(len(shared), scores, most)
     labels = [label.partition('@')[0].lstrip('0') for label in shared.labels(chosen)]
     marked = _marked(shared, chosen, marks or {})
@@ -58,10 +59,10 @@ def choose(count, scores, most):
     return np.array(sorted({*chosen, *spread.tolist()}))
 
 
-def _scores(shared, tables):
+def _scores(shared, tables, more):
     """[(Score, values)] of the particles of a gallery."""
     found = []
-    for score in SCORES:
+    for score in (*more, *SCORES):
         table = next((t for t in tables if t.has(score.label)), None)
         if table is not None:
             values = shared.column(table, score.label)

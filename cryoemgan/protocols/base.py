@@ -22,6 +22,7 @@ from ..objects import DenoiserModel
 from ..plugin import Plugin
 from ..results import fill_particles
 from .form import OURS, SettingsForm
+from .progress import describe_progress
 from .single_start import SingleStart
 
 
@@ -165,8 +166,11 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
         return self._summary_lines(summary) + [f'Warning: {w}' for w in summary.get('warnings', [])]
 
     def _progress_lines(self):
-        """Sentences on a run that has not finished."""
-        return ['Not finished yet.']
+        """Sentences on a run that has not finished: what it does, and how long that takes."""
+        logs = self._error_logs() if self.isActive() else {}
+        newest = max(logs, key=lambda path: logs[path][1], default=None)
+        said = describe_progress(newest) if newest is not None else None
+        return [f'At work: {said}.' if said else 'Not finished yet.']
 
     def _summary_lines(self, summary):
         """Sentences on a finished run, from the engine's summary."""

@@ -11,6 +11,7 @@ from ..engine.errors import InputError
 from ..engine.settings import COMMANDS, Settings
 from ..engine.settings.base import flag, value_type
 from ..engine.settings.reading import Reading
+from .machine import Machine
 
 # Settings that the protocol gives itself.
 OURS = ('output', 'threads', 'device', 'resume', 'overwrite')
@@ -106,7 +107,7 @@ class FormHabits:
         return None if number and word in ('', 'none', 'default') else value
 
 
-class SettingsForm(FormHabits):
+class SettingsForm(FormHabits, Machine):
     """The part of a protocol that turns a verb's settings into its form, and the filled form into values."""
 
     # Verb of the engine.
@@ -209,29 +210,6 @@ class SettingsForm(FormHabits):
     def _help(cls, name):
         """Help of a setting that the form asks for in a way of its own."""
         return cls._settings_class().__dataclass_fields__[name].metadata['help']
-
-    def _define_machine(self, form, threads=2, gpu=True):
-        """GPU, where one is used (hidden: Scipion draws the fields in the header), and threads."""
-        if gpu:
-            self._define_gpu(form)
-        form.addParallelSection(threads=threads, mpi=0)
-
-    @staticmethod
-    def _define_gpu(form):
-        form.addHidden(
-            params.USE_GPU,
-            params.BooleanParam,
-            default=True,
-            label='Use GPU?',
-            help='Yes: a GPU is used when this machine has one, the processor otherwise.',
-        )
-        form.addHidden(
-            params.GPU_LIST,
-            params.StringParam,
-            default='0',
-            label='Choose GPU IDs',
-            help='Ids as nvidia-smi counts them, e.g. 0 or 0,1.',
-        )
 
     # --------------------------- The filled form ------------------------------
     def where(self, name):

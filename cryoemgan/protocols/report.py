@@ -137,7 +137,10 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
 
     def _progress_lines(self):
         names = self._begun()
-        return [f'Step {len(names)} of {len(TITLES)}: {names[-1]}.'] if names else ['Not begun yet.']
+        return [
+            f'Step {len(names)} of {len(TITLES)}: {names[-1]}.' if names else 'Not begun yet.',
+            *super()._progress_lines(),
+        ]
 
     def _methods(self):
         summary = self.readSummary()

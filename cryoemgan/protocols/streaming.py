@@ -200,7 +200,10 @@ class Streaming:
             return super()._progress_lines()
         count = sum(len(_read(self._batch_path(number, IDS))) for number in done)
         size = self.inputParticles.get().getSize() if self.inputParticles.get() is not None else 0
-        return [f'{count} of the {max(count, size)} particles that have arrived are done, in {len(done)} batches.']
+        return [
+            f'{count} of the {max(count, size)} particles that have arrived are done, in {len(done)} batches.',
+            *super()._progress_lines(),
+        ]
 
     def getTables(self):
         """(table of the noisy particles, of the result); while particles arrive, those of the latest batch."""

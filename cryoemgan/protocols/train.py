@@ -127,8 +127,9 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             columns = read_columns(self.getRunDir('metrics.csv'))
             last = {name: values[-1] for name, values in columns.items()}
             return [
+                *super()._progress_lines(),
                 f'Iteration {last["iteration"]:.0f}: MSE {last["mse"]:.3g} on particles kept out of training. "Analyze '
-                'results" shows the curves.'
+                'results" shows the curves.',
             ]
         except (OSError, KeyError, IndexError):
             return super()._progress_lines()

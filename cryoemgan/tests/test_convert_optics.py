@@ -94,3 +94,13 @@ def test_a_project_in_a_folder_with_other_letters(tmp_path):
     assert len(table.images()) == 6
     table.derive('q.mrcs').write(folder / 'q.star')
     assert ParticleTable.read(folder / 'q.star').names() == table.names()
+
+
+def test_how_images_came_about_is_read_beside_their_stack(tmp_path):
+    """The block alone is read, which is no table of particles."""
+    particles = data.make_particles(tmp_path, count=2)
+    assert convert.provenance_of(particles) == {}
+    table = tmp_path / 'particles.star'
+    convert.write_particles(particles, table)
+    table.write_text(table.read_text() + '\ndata_cryoemgan\n\n_cryoemganVerb project\n_cryoemganCtf none\n')
+    assert convert.provenance_of(particles) == {'verb': 'project', 'ctf': 'none'}

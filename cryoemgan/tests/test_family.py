@@ -3,8 +3,8 @@
 import math
 import os
 import shlex
+from unittest import mock
 
-import pytest
 from pwem.protocols import ProtImportParticles
 
 from cryoemgan.engine import networks
@@ -14,9 +14,7 @@ from cryoemgan.figures.style import read_columns
 from cryoemgan.objects import read_card
 from cryoemgan.protocols.form import camel
 from cryoemgan.tests import data
-from cryoemgan.tests.workflow import ProjectTest
-
-pytestmark = pytest.mark.slow
+from cryoemgan.tests.workflow import ProjectTest, slow
 
 BETA, WGAN = {'gan': 'beta', 'p': 1}, {'gan': 'wgan-gp', 'p': 1}
 # Table 4 of the paper.
@@ -41,6 +39,7 @@ MEMBERS = [
 ]
 
 
+@slow
 class TestFamily(ProjectTest):
     """Particles and their noise-free images, 64 px."""
 
@@ -64,8 +63,7 @@ class TestFamily(ProjectTest):
             samplingRate=data.PIXEL,
         )
 
-    @pytest.fixture(autouse=True)
-    def _narrow(self, monkeypatch):
+    def setUp(self):
         """Narrow networks: the full ones are built and counted in the engine's tests, and write gigabytes here."""
         options = networks.options
 
@@ -73,7 +71,9 @@ class TestFamily(ProjectTest):
             found = options(name, gan)
             return {**found, 'width': min(found['width'], 8)} if 'width' in found else found
 
-        monkeypatch.setattr(networks, 'options', narrow)
+        patch = mock.patch.object(networks, 'options', narrow)
+        patch.start()
+        self.addCleanup(patch.stop)
 
     def form(self, noise=False, **values):
         """The training form, filled in with a member."""

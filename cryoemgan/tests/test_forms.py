@@ -1,21 +1,19 @@
 """Forms: one definition of every parameter, and messages for wrong input before any work."""
 
 import dataclasses
-import os
 import re
 
 import pytest
-from pwem.objects import SetOfParticles, Volume
-from pwem.protocols import ProtImportParticles, ProtImportVolumes
+from pwem.objects import Volume
 from pyworkflow.protocol import params
 
 from cryoemgan import protocols
 from cryoemgan.engine.settings import COMMANDS
 from cryoemgan.engine.settings.reading import Reading
 from cryoemgan.protocols.form import DOOR, HELP_WIDTH, OPEN_CHOICE, OURS, camel
+from cryoemgan.protocols.progress import describe_progress
 from cryoemgan.protocols.train_form import MAP_FREE
 from cryoemgan.tests import data
-from cryoemgan.tests.workflow import ProjectTest
 
 ALL = [getattr(protocols, name) for name in protocols.__all__]
 # Those that run a verb of the engine.
@@ -130,127 +128,6 @@ def test_run_state(tmp_path):
     assert train._run_state({'alpha': 0.5}, tmp_path / 'run') == 'other'
 
 
-class TestMessages(ProjectTest):
-    """Wrong input in the forms: an early, clear message."""
-
-    count = 12
-
-    def errors_of(self, which, pointers, **values):
-        return ' '.join(self.make(which, pointers, **values).validate())
-
-    def imported(self, name, **options):
-        folder = self.getOutputPath(name)
-        os.makedirs(folder, exist_ok=True)
-        data.make_particles(folder, **{'count': 6, **options}).close()
-        return self.run_protocol(
-            ProtImportParticles, importFrom=4, sqliteFile=f'{folder}/particles.sqlite', samplingRate=data.PIXEL
-        )
-
-    def project_errors(self, particles, volume, **values):
-        return self.errors_of(
-            'CryoEMGANProtProject',
-            {'inputParticles': (particles, 'outputParticles'), 'inputVolume': (volume, 'outputVolume')},
-            **values,
-        )
-
-    def test_nothing_wrong(self):
-        assert self.project_errors(self.particles, self.map, ctf=0) == ''
-
-    def test_particles_without_angles(self):
-        unaligned = self.imported('unaligned', aligned=False)
-        assert 'no projection angles' in self.project_errors(unaligned, self.map, ctf=0)
-
-    def test_particles_with_2d_alignment(self):
-        two = self.imported('two', aligned=True)
-        particles = two.outputParticles
-        particles.setAlignment2D()
-        particles.write()
-        two._store(particles)
-        assert '2D alignment only' in self.project_errors(two, self.map, ctf=0)
-
-    def test_map_of_another_pixel_size(self):
-        wrong = self.run_protocol(ProtImportVolumes, filesPath=self.getOutputPath('map.mrc'), samplingRate=60.0)
-        assert 'pixel size is wrong' in self.project_errors(self.particles, wrong, ctf=0)
-
-    def test_ctf_that_particles_do_not_have(self):
-        assert 'have no CTF' in self.project_errors(self.particles, self.map, ctf=2)
-
-    def test_pairs_that_share_no_particle(self):
-        other = self.imported('other', count=3)
-        particles = other.outputParticles
-        assert isinstance(particles, SetOfParticles)
-        # Ids of the small set are 11, 13, 15; those of a set without them start later.
-        far = self.imported('far', count=3, first_id=5001)
-        errors = self.errors_of(
-            'CryoEMGANProtTrain',
-            {'inputParticles': (other, 'outputParticles'), 'inputReferences': (far, 'outputParticles')},
-        )
-        assert 'no particle in common' in errors
-
-    def test_particles_as_their_own_references(self):
-        errors = self.errors_of(
-            'CryoEMGANProtTrain',
-            {
-                'inputParticles': (self.particles, 'outputParticles'),
-                'inputReferences': (self.particles, 'outputParticles'),
-            },
-        )
-        assert 'learn to copy' in errors
-
-    def test_empty_inputs(self):
-        # A simulation of the phantom needs no input.
-        for cls in (c for c in ALL if c is not protocols.CryoEMGANProtSimulate):
-            assert 'EMPTY' in self.errors_of(cls.__name__, {}) or 'is empty' in self.errors_of(cls.__name__, {})
-
-    def test_folder_that_is_no_model(self):
-        errors = self.errors_of(
-            'CryoEMGANProtDenoise',
-            {'inputParticles': (self.particles, 'outputParticles')},
-            modelFrom=1,
-            modelFolder=self.getOutputPath(),
-        )
-        assert 'not a model folder' in errors
-
-    def test_model_for_other_particles(self):
-        folder = self.getOutputPath('model')
-        os.makedirs(folder, exist_ok=True)
-        with open(f'{folder}/card.json', 'w') as f:
-            f.write('{"network": "residual", "box": 32, "pixel_size": 12.0, "ctf": "none"}')
-        errors = self.errors_of(
-            'CryoEMGANProtDenoise',
-            {'inputParticles': (self.particles, 'outputParticles')},
-            modelFrom=1,
-            modelFolder=folder,
-        )
-        assert '384 Å wide' in errors
-        assert '192 Å' in errors
-
-    def test_engine_message_reaches_the_user(self):
-        """Found by the engine, not by the form: a stack that is gone."""
-        broken = self.imported('broken')
-        os.remove(self.getOutputPath('broken/particles.mrcs'))
-        protocol = self.make(
-            'CryoEMGANProtProject',
-            {'inputParticles': (broken, 'outputParticles'), 'inputVolume': (self.map, 'outputVolume')},
-            ctf=0,
-        )
-        self.proj.launchProtocol(protocol, wait=True)
-        assert protocol.isFailed()
-        assert 'particles.mrcs' in protocol.getErrorMessage()
-        assert 'returned non-zero' not in protocol.getErrorMessage()
-
-    def test_warnings(self):
-        project = self.make(
-            'CryoEMGANProtProject',
-            {'inputParticles': (self.particles, 'outputParticles'), 'inputVolume': (self.map, 'outputVolume')},
-            ctf=1,
-        )
-        text = ' '.join(project._warnings())
-        assert 'the references would as "phase-flip"' in text
-        assert 'No low-pass' in text
-        assert isinstance(self.map.outputVolume, Volume)
-
-
 def test_message_from_a_queue_of_steps(tmp_path, monkeypatch):
     """Each step a job: the engine's stderr is in a log of the queue, and old messages are not told again."""
     monkeypatch.chdir(tmp_path)
@@ -306,3 +183,16 @@ def test_training_without_a_map_asks_for_none():
     assert list(train._partner()) == ['copies']
     assert train._check_settings() == []
     assert 'hidden_pixels' not in train._form_values()
+
+
+def test_progress_is_read_from_the_log(tmp_path):
+    """The last bar counts, whatever else is said; a bar that has just begun knows no time."""
+    log = tmp_path / 'run.stderr'
+    assert describe_progress(log) is None
+    log.write_text(
+        'checking pairs: 100%|####| 48/48 [00:00<00:00, 2323.79it/s]\n\rtraining:   0%|    | 0/6 [00:00<?, ?it/s]'
+    )
+    assert describe_progress(log) == 'training: 0 % done'
+    with log.open('a') as f:
+        f.write('\rtraining:  50%|#####     | 3/6 [00:01<01:07,  2.62it/s, validation mse 0.0002678 psnr 35.72]')
+    assert describe_progress(log) == 'training: 50 % done, about 01:07 to go'

@@ -5,12 +5,9 @@ import signal
 import subprocess
 import time
 
-import pytest
-
 from cryoemgan.figures.style import read_columns
-from cryoemgan.tests.workflow import ProjectTest
+from cryoemgan.tests.workflow import ProjectTest, slow
 
-pytestmark = pytest.mark.slow
 WAIT = 240
 
 
@@ -37,6 +34,7 @@ def _works_here(process):
         return False
 
 
+@slow
 class TestStop(ProjectTest):
     """A training that is killed in the middle."""
 

@@ -1,10 +1,10 @@
 """The protocols, headless, on tiny data, through real Scipion runs."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pytest
 import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.protocol import STATUS_FINISHED, STATUS_RUNNING
@@ -13,11 +13,10 @@ from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.objects import DenoiserModel, read_card
 from cryoemgan.protocols.train_form import MAP_FREE
 from cryoemgan.tests import data
-from cryoemgan.tests.workflow import ProjectTest
-
-pytestmark = pytest.mark.slow
+from cryoemgan.tests.workflow import ProjectTest, shared_data, slow
 
 
+@slow
 class TestWorkflow(ProjectTest):
     """project -> train -> denoise -> evaluate, and their pictures."""
 
@@ -51,7 +50,6 @@ class TestWorkflow(ProjectTest):
             numberOfThreads=1,
             addNoisy=True,
         )
-
         cls.blind = cls.run_protocol(
             'CryoEMGANProtTrain',
             {'inputParticles': (cls.particles, 'outputParticles')},
@@ -133,8 +131,7 @@ class TestWorkflow(ProjectTest):
         assert not os.path.isabs(model.getFolder())
         assert os.path.exists(os.path.join(model.getFolder(), 'card.json'))
         assert any('kept out of training' in line for line in self.training.summary())
-        again = DenoiserModel.fromFolder(model.getFolder())
-        assert str(again) == str(model)
+        assert str(DenoiserModel.fromFolder(model.getFolder())) == str(model)
 
     def test_denoised_set_is_the_input_with_other_images(self):
         given, found = self.particles.outputParticles, self.denoising.outputParticles
@@ -263,18 +260,22 @@ class TestWorkflow(ProjectTest):
                 path = self.getOutputPath(f'{cls.__name__}_{name}.png')
                 views[0].save(path)
                 assert os.path.getsize(path) > 5000
+            # Only what was measured is offered: this network is not guided.
+            shown = [name for name, _ in viewer._definition.iterAllParams()]
+            assert ('showUncertainty' in shown, 'showFit' in shown) == (cls is viewers.DenoiseViewer, False)
         assert views[0].pages == 1
 
 
+@slow
 class TestRelionRefinement(ProjectTest):
     """What a RELION user has: run_data.star through the importer of scipion-em-relion, and the refined map."""
 
     count = 4
 
-    @pytest.fixture(autouse=True)
-    def _data(self, shared_data):
-        pytest.importorskip('relion')
-        self.data = shared_data / 'relion_refined'
+    def setUp(self):
+        if find_spec('relion') is None:
+            self.skipTest('no scipion-em-relion')
+        self.data = shared_data() / 'relion_refined'
 
     def test_references_agree_with_the_particles(self):
         particles = self.run_protocol(

@@ -1,6 +1,8 @@
 """What the workflow tests share: a project, a small import, and runs that must finish."""
 
+import os
 from pathlib import Path
+from unittest import SkipTest
 
 import pyworkflow as pw
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
@@ -16,6 +18,15 @@ except ImportError:
     # Scipion's own runner of tests needs no pytest.
     def slow(cls):
         return cls
+
+
+def shared_data():
+    """Folder of real maps and RELION's images beside the repository; the test is skipped where it is absent."""
+    beside = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
+    folder = Path(os.environ.get('CRYOEMGAN_SHARED_DATA', beside))
+    if not folder.is_dir():
+        raise SkipTest('no shared data on this machine')
+    return folder
 
 
 class ProjectTest(BaseTest):

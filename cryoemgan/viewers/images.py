@@ -1,6 +1,7 @@
 """Images side by side: particle | reference, and noisy | denoised | reference."""
 
 import os
+from itertools import islice
 
 from ..protocols.denoise import CryoEMGANProtDenoise
 from ..protocols.filter import CryoEMGANProtFilter
@@ -8,6 +9,34 @@ from ..protocols.pair_checks import share_ids
 from ..protocols.project import CryoEMGANProtProject
 from ..protocols.train import CryoEMGANProtTrain
 from .base import RunViewer
+
+# What a viewer offers only where it was measured: name, column, label, help.
+SCORE_EYES = (
+    (
+        'showUncertainty',
+        'cryoemganUncertainty',
+        'Uncertainty',
+        'Distribution of the expected error of the images, in standard deviations of the image: 0.3 = a third of what '
+        'is seen. The same number is an attribute of each particle in the table.',
+    ),
+    (
+        'showFit',
+        'cryoemganFit',
+        'Do the particles belong to the map?',
+        'Distribution of the fit: of particles that show what the map shows, 5 % have a fit below 0.05 and 1 % below '
+        '0.01, evenly over the rest. A heap at the left is junk, another molecule or another state: sort the table by '
+        'cryoemganFit and leave them out.',
+    ),
+)
+
+
+def labels_of(table):
+    """Labels of the columns that a STAR file has, without their underscore; none of a file that is not there."""
+    if not os.path.exists(table):
+        return set()
+    with open(table, encoding='utf-8') as f:
+        # The columns of a table stand before its rows; 200 lines hold those of any of ours.
+        return {line.split()[0][1:] for line in islice(f, 200) if line.startswith('_')}
 
 
 class ProjectViewer(RunViewer):
@@ -60,21 +89,10 @@ class DenoiseViewer(RunViewer):
     def _defineParams(self, form):
         form.addSection(label='Denoised particles')
         self._add_gallery(form, 'Noisy | denoised | reference')
-        self._add_eye(
-            form,
-            'showUncertainty',
-            'Uncertainty',
-            'Distribution of the expected error of the images, in standard deviations of the image: 0.3 = a third of '
-            'what is seen. The same number is an attribute of each particle in the table.',
-        )
-        self._add_eye(
-            form,
-            'showFit',
-            'Do the particles belong to the map?',
-            'Guided models only. Distribution of the fit: of particles that show what the map shows, 5 % have a fit '
-            'below 0.05 and 1 % below 0.01, evenly over the rest. A heap at the left is junk, another molecule or '
-            'another state: sort the table by cryoemganFit and leave them out.',
-        )
+        measured = labels_of(self.protocol.getTables()[1])
+        for name, label, words, help in SCORE_EYES:
+            if label in measured:
+                self._add_eye(form, name, words, help)
         self._add_eye(form, 'showSet', 'Denoised particles as a table', "Scipion's viewer of sets.")
 
     def _getVisualizeDict(self):

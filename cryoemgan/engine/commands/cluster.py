@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ... import figures
 from ..clustering import embedding as clustering
 from ..clustering.variability import Modes, Slices
 from ..data.image_state import CtfState, of_particles
 from ..data.particles import open_particles
+from ..data.scores import Score
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..files import atomic
@@ -17,6 +19,7 @@ from ..imaging.ctf import ctf_rfft
 from ..imaging.ctf import seen as seen_through
 
 TABLE, POINTS, PICTURE = 'clusters.star', 'embedding.csv', 'embedding.png'
+CLASS = Score('class', 'rlnClassNumber', 'Class', 'number of the class', True)
 
 
 @dataclass
@@ -151,6 +154,10 @@ def _write(job, inputs, points, labels):
     output.set('rlnClassNumber', labels)
     output.set_provenance(cluster=inputs.compare)
     output.write(job.output(TABLE))
+    figures.gallery_page(
+        job.output('gallery.html'), 'Clustered particles', 'Sort by their class, to see what a class holds.',
+        {'particle': job.folder / TABLE}, aligned=True, more=[CLASS],
+    )  # fmt: skip
 
 
 def _draw(job, points, labels, truth):

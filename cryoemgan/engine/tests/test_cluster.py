@@ -170,6 +170,7 @@ def test_three_states_at_random_views(claws, tmp_path):
     assert summary['compare'] == 'variability'
     assert summary['adjusted_rand_index'] > 0.6
     assert summary['chance_accuracy'] < 0.4
+    assert 'number of the class' in (tmp_path / 'v' / 'gallery.html').read_text(encoding='utf-8')
     source, found = (ParticleTable.read(p) for p in (claws / 'noisy.star', tmp_path / 'v' / 'clusters.star'))
     assert (match(source, found)[1] == np.arange(750)).all()
     assert np.array_equal(found.images().read([5, 700]), source.images().read([5, 700]))

@@ -8,7 +8,6 @@ from pathlib import Path
 ENGINE = Path(__file__).parents[1]
 TOO_LONG = {
     'benchmarks/soak.py',
-    'cryoemgan/tests/test_forms.py',
     'cryoemgan/engine/tests/test_crossfit.py',
     'cryoemgan/engine/tests/test_fuzz.py',
     'cryoemgan/engine/tests/test_guided.py',

@@ -1,5 +1,6 @@
 """``denoise``: particles through a trained model, in order, with everything that is known about them."""
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
 
@@ -83,9 +84,10 @@ def run(settings, job, inputs):
             resume=settings.resume,
         ) as stack,
         job.progress(len(table), 'denoising', stack.written) as bar,
+        contextlib.closing(committee.stream(table.images(), stack.written, job.warn)) as batches,
     ):
         before = stack.written
-        for batch in committee.stream(table.images(), before):
+        for batch in batches:
             stack.append(batch.images, _found(batch))
             bar.update(len(batch.noisy))
     seconds = time.perf_counter() - start

@@ -14,6 +14,7 @@ import torch
 
 from .. import networks
 from ..data.tensors import open_tensors, write_tensors
+from ..devices import to_device, to_host
 from ..errors import InputError
 from ..files import file_digest, write_state
 from ..imaging import spectra
@@ -69,12 +70,16 @@ class Model:
         member: its name; default the first. precision: float32, or bfloat16 (autocast). The result for an
         image does not depend on the others. opinion: of the member's guide on these particles (`ask`).
         """
+        return self.begin(particles, member, precision, opinion)()
+
+    def begin(self, particles, member=None, precision='float32', opinion=None):
+        """As `denoise`, begun on the device: what is given back waits for the images when it is called."""
         generator = self.members[member] if member else next(iter(self.members.values()))
         source, units, grey = self.card['input'], self.card['units'], self.card['grey']
         gains = self._gains
         if gains is not None:
             particles = source['mean'] + spectra.filtered(particles - np.float32(source['mean']), gains)
-        images = torch.from_numpy(np.ascontiguousarray(particles, np.float32))[:, None].to(self.device)
+        images = to_device(np.asarray(particles, np.float32), self.device)[:, None]
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=precision == 'bfloat16'),
@@ -83,10 +88,15 @@ class Model:
             if opinion is not None:
                 seen = torch.cat([seen, opinion.channels(units['scale'], units['offset'])], 1)
             output = generator(seen)[:, 0].float()
-        references = (units['scale'] * output + units['offset']).cpu().numpy()
-        if gains is not None:
-            references = spectra.filtered(references, 1 / gains)
-        return grey['gain'] * references + grey['offset']
+            references = to_host(units['scale'] * output + units['offset'])
+
+        def finish():
+            found = references()
+            if gains is not None:
+                found = spectra.filtered(found, 1 / gains)
+            return grey['gain'] * found + grey['offset']
+
+        return finish
 
     @property
     def needs_ctf(self):

@@ -1,5 +1,6 @@
 """``project``: the refined map at every particle's angles and shifts."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from ...errors import InputError
 from ...files import file_digest
 from ...imaging import maps, resample
 from ...imaging.field_of_view import cut_off
-from ...metrics import pair_agreement
 from ...training.pairs import AGREEMENT
 from . import class_maps, comparison, half_maps, states
-from .references import Renderer, prepared_map
+from .references import Renderer, prepared_map, stream
 
 STACK, TABLE = 'references.mrcs', 'references.star'
 
@@ -159,16 +159,16 @@ def run(settings, job, inputs):
         job.output(STACK), count, p.plan.box, pixel_size, p.table.describe,
         columns=1, left_out=len(job.left_out), resume=settings.resume,
     )  # fmt: skip
-    images = p.table.images()
-    with writer, job.progress(count, 'projecting', writer.written) as bar:
-        for start in range(writer.written, count, settings.batch_size):
-            rows = np.arange(start, min(start + settings.batch_size, count))
-            spectra = renderer.spectra(rows)
-            references = renderer.images(spectra, rows, p.wanted)
-            compared = references if mode == p.wanted else renderer.images(spectra, rows, mode)
-            particles = resample.resample(images.read(rows), p.plan.box)
-            writer.append(references, pair_agreement.correlations(compared, particles, pixel_size)[:, None])
-            bar.update(len(rows))
+    with (
+        writer,
+        job.progress(count, 'projecting', writer.written) as bar,
+        contextlib.closing(
+            stream(renderer, p.table.images(), p, mode, writer.written, settings.batch_size, job.warn)
+        ) as batches,
+    ):
+        for images, agreement in batches:
+            writer.append(images, agreement)
+            bar.update(len(images))
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
     references.set(AGREEMENT, writer.values[:, 0])
     references.set_provenance(**_provenance(settings, p, lowpass, verdict))

@@ -1,6 +1,5 @@
 """Denoising a stream of particles with all members of a model: each particle by those that never saw it."""
 
-import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,22 +40,23 @@ class Ensemble:
         self.context = Context.of(table, like, plan.model_box) if model.takes_context else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
-    def stream(self, images, first=0, say=lambda sentence: None):
-        """Denoised, batch by batch, in order, from particle ``first`` on. Reading, the networks, and what comes after
-        them go on at the same time. say: told when memory runs out and batches become smaller."""
+    def stream(self, images, starts, say=lambda sentence: None):
+        """[Denoised, ...] of each batch, in order: one, or several where memory ran out. Reading, the networks, and
+        what comes after them go on at the same time.
+
+        starts: first particle of each batch. say: told when memory runs out and batches become smaller.
+        """
         portions = Portions(say)
+
+        def read(start):
+            rows = np.arange(start, min(start + self.plan.batch_size, len(images)))
+            return self._fitted(images.read(rows), rows)
 
         def begin(batch):
             noisy, particles, rows = batch
             return portions(lambda part: self._begun(noisy[part], particles[part], rows[part]), len(rows))
 
-        starts = range(first, len(images), self.plan.batch_size)
-        batches = (np.arange(k, min(k + self.plan.batch_size, len(images))) for k in starts)
-        with contextlib.closing(
-            in_stages(batches, lambda rows: self._fitted(images.read(rows), rows), begin, _finished_all)
-        ) as found:
-            for parts in found:
-                yield from parts
+        return in_stages(starts, read, begin, lambda begun: [finish() for finish in begun])
 
     def __call__(self, noisy, rows):
         """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
@@ -134,10 +134,6 @@ class Ensemble:
         if self.cut:
             images = maps.lowpass(images, self.plan.pixel_size, self.cut, axes=(-2, -1))
         return images
-
-
-def _finished_all(begun):
-    return [finish() for finish in begun]
 
 
 def cut_of(setting, model):

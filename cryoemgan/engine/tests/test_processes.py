@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from . import toypairs
+from . import test_going_on, toypairs
+from .test_going_on import content
 from .test_resume import OPTIONS, ROOT
 from .test_train import rows, weights
 
 pytestmark = pytest.mark.slow
+data = test_going_on.data
 
 # Adam's first steps are signs: at a high rate rounding of tiny gradients would grow.
 OPTIONS = {**OPTIONS, 'learning_rate_generator': 1e-5, 'learning_rate_discriminator': 1e-5, 'iterations': 3,
@@ -71,3 +73,26 @@ def test_two_processes_share_the_questions_to_the_bank(tmp_path):
     assert np.abs(a).max() > 0.5
     np.testing.assert_allclose(b, a, atol=0.01 * a.std())
     assert_equal(tmp_path / '1', tmp_path / '2', ('mse', 'ssim', 'reconstruction', 'gradient_generator'))
+
+
+def run_command(arguments, processes, **popen):
+    """A command started from a shell, not waited for."""
+    words = [sys.executable, '-m', 'cryoemgan.engine', *map(str, arguments), '--device', 'cpu', '--threads', '1']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    return subprocess.Popen(
+        [*words, '--devices', str(processes)], env=environment, text=True, start_new_session=True, **popen
+    )
+
+
+@pytest.mark.parametrize('command', ['denoise', 'project'])
+def test_two_processes_write_what_one_does(tmp_path, data, command):
+    """In order, and every image once, also when one process has a batch less."""
+    particles, volume, model = data
+    more = {'denoise': ['--model', model, '--precision', 'float32'], 'project': ['--volume', volume, '--ctf', 'none']}
+    for n in (1, 2):
+        options = [command, '--particles', particles, '--batch-size', 5, '--output', tmp_path / str(n), *more[command]]
+        assert run_command(options, n).wait(300) == 0
+    a, b = (content(tmp_path / str(n)) for n in (1, 2))
+    assert a.keys() == b.keys()
+    assert {name for name in a if a[name] != b[name]} == set()
+    assert json.loads((tmp_path / '2' / 'summary.json').read_text())['processes'] == 2

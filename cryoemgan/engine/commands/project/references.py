@@ -1,7 +1,5 @@
 """References of given particles: their map, projected at their angles, moved by their shifts, through their CTF."""
 
-import contextlib
-
 import numpy as np
 import torch
 
@@ -78,16 +76,17 @@ def _filtered(settings, p, volume, lowpass):
     return p.plan.apply(data) * (p.plan.pixel_size / volume.pixel_size)
 
 
-def stream(renderer, images, p, mode, start, batch_size, say):
-    """(references float32[n, box, box], correlation with their particles [n, 1]), batch by batch, in order, from
-    particle ``start`` on. Reading, projecting and comparing go on at the same time.
+def stream(renderer, images, p, mode, starts, batch_size, say):
+    """[(references float32[n, box, box], correlation with their particles [n, 1]), ...] of each batch, in order: one,
+    or several where memory ran out. Reading, projecting and comparing go on at the same time.
 
-    images: of the particles. mode: CTF state in which they are compared. say: told when memory runs out and batches
-    become smaller.
+    images: of the particles. mode: CTF state in which they are compared. starts: first particle of each batch. say:
+    told when memory runs out and batches become smaller.
     """
     portions, pixel_size = Portions(say), float(np.median(p.pixel_sizes))
 
-    def read(rows):
+    def read(start):
+        rows = np.arange(start, min(start + batch_size, len(images)))
         return rows, resample.resample(images.read(rows), p.plan.box)
 
     def project(batch):
@@ -101,19 +100,10 @@ def stream(renderer, images, p, mode, start, batch_size, say):
         return portions(begin, len(rows))
 
     def compare(parts):
-        return [(found[0], _agreement(found[-1], particles, pixel_size)) for found, particles in map(_arrived, parts)]
+        found = [([finish() for finish in shown], particles) for shown, particles in parts]
+        return [
+            (shown[0], pair_agreement.correlations(shown[-1], particles, pixel_size)[:, None])
+            for shown, particles in found
+        ]
 
-    starts = range(start, len(images), batch_size)
-    batches = (np.arange(k, min(k + batch_size, len(images))) for k in starts)
-    with contextlib.closing(in_stages(batches, read, project, compare)) as found:
-        for parts in found:
-            yield from parts
-
-
-def _arrived(part):
-    shown, particles = part
-    return [finish() for finish in shown], particles
-
-
-def _agreement(references, particles, pixel_size):
-    return pair_agreement.correlations(references, particles, pixel_size)[:, None]
+    return in_stages(starts, read, project, compare)

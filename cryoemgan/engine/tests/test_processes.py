@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,3 +99,26 @@ def test_two_processes_write_what_one_does(tmp_path, data, command):
     assert a.keys() == b.keys()
     assert {name for name in a if a[name] != b[name]} == set()
     assert json.loads((tmp_path / '2' / 'summary.json').read_text())['processes'] == 2
+
+
+def test_a_killed_process_ends_the_run_in_one_sentence_and_another_number_goes_on(tmp_path):
+    particles, references = toypairs.pairs(tmp_path / 'data', count=60)
+    options = {**OPTIONS, 'particles': particles, 'references': references, 'iterations': 100, 'evaluations': 50}
+    words = [str(x) for k, v in options.items() if k != 'threads' for x in ('--' + k.replace('_', '-'), v)]
+    train_it = ['train', '--output', tmp_path / 't', *words]
+    run = run_command(train_it, 2, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    for _ in range(1200):
+        if (tmp_path / 't' / 'checkpoints' / 'last.pt').exists() or run.poll() is not None:
+            break
+        time.sleep(0.1)
+    (child,) = Path(f'/proc/{run.pid}/task/{run.pid}/children').read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 1, said[-3000:]
+    assert said.count('cryoemgan: ') == 1
+    assert 'cryoemgan: another process of this run has ended' in said
+    assert '--resume' in said
+    assert not (tmp_path / 't' / 'summary.json').exists()
+    assert run_command([*train_it, '--resume'], 1).wait(300) == 0
+    found = json.loads((tmp_path / 't' / 'summary.json').read_text())
+    assert (found['processes'], found['iterations']) == (1, 100)

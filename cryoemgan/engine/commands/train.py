@@ -277,6 +277,8 @@ def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:
     }
     if fabric.is_global_zero:
         results |= _assess(job, inputs, Model.load(job.folder / 'model', fabric.device), collapse.best_at(results))
+        for task in inputs.tasks:
+            dataset.forget(job.folder / task.place)
     return results
 
 

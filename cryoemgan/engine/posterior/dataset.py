@@ -52,11 +52,13 @@ def build(job, member, fabric):
     identity = _identity(member, bank)
     kept = fabric.broadcast(_kept(folder, identity, job) if fabric.is_global_zero else None)
     if kept:
+        description, asked = kept
         tensors = load_file(folder / BANK)
-        guide.recall(kept, tensors['spectrum'].to(fabric.device))
-        guided.recall(tensors)
+        guide.recall(description, tensors['spectrum'].to(fabric.device))
+        guided.recall(tensors) if asked else _ask(job, guided, folder, identity, fabric)
     else:
-        _ask_everything(job, member, guided, folder, identity, fabric)
+        _calibrate(job, member, guided, fabric)
+        _ask(job, guided, folder, identity, fabric)
     found = guided.guide.threshold
     if found['false_acceptance'] > 0.01:
         job.warn(
@@ -127,8 +129,14 @@ def _pilot(job, member, device):
     return template, preparation.timed(lambda: guide(noisy, context)) / len(some)
 
 
-def _ask_everything(job, member, guided, folder, identity, fabric):
-    """Calibrate the guide, let it look at every particle, and keep what it found."""
+def forget(folder):
+    """Remove what takes most of the space of a trained member, its opinions. A training that is made longer asks for
+    them again; what the guide had learnt before is kept."""
+    (folder / OPINIONS).unlink(missing_ok=True)
+
+
+def _calibrate(job, member, guided, fabric):
+    """Let the guide learn from a sample of the member's training particles."""
     settings, guide = member.settings, guided.guide
     if fabric.is_global_zero:
         how = guided.preparation
@@ -140,8 +148,13 @@ def _ask_everything(job, member, guided, folder, identity, fabric):
         f'guide calibrated: gain {guide.gain:.3g}, contrast spread {guide.search.contrast:g}, '
         f'{guide.search.candidates} candidates, temperature {guide.search.temperature:g}'
     )
+
+
+def _ask(job, guided, folder, identity, fabric):
+    """Let the calibrated guide look at every particle, and keep what it found."""
+    guide = guided.guide
     guided.prepare(job, fabric)
-    guide.threshold = threshold(guided, member.training)
+    guide.threshold = threshold(guided, guided.training)
     if fabric.is_global_zero:
         kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
         with atomic(folder / BANK) as partial:
@@ -151,21 +164,25 @@ def _ask_everything(job, member, guided, folder, identity, fabric):
 
 
 def _kept(folder, identity, job):
-    """Description of the guide of an interrupted run with the same identity; None when there is none, or its files are
-    not what was written."""
+    """(description of the guide of an earlier run with the same identity, whether its opinions are there); None when
+    there is none, or its files are not what was written."""
     if not (folder / DONE).exists():
         return None
     kept = read_state(folder / DONE)
     if kept is not None and kept['identity'] != identity:
         return None
+    asked = (folder / OPINIONS).is_file()
     if kept is None:
         lost = [DONE]
     else:
-        files = {name: folder / name for name in (BANK, OPINIONS)}
+        files = {name: folder / name for name in ((BANK, OPINIONS) if asked else (BANK,))}
         lost = [n for n, p in files.items() if not (p.is_file() and file_digest(p) == kept['sha256'].get(n))]
     if lost:
         job.warn(f'{folder / lost[0]} is missing or damaged: the map is asked about every particle again')
-    return None if kept is None or lost else kept['guide']
+        return None
+    if not asked:
+        job.say('a finished training keeps no opinions: the map is asked about every particle again')
+    return kept['guide'], asked
 
 
 def _identity(member, bank):

@@ -177,7 +177,7 @@ def _kept(folder, identity, job):
     else:
         files = {name: folder / name for name in ((BANK, OPINIONS) if asked else (BANK,))}
         lost = [n for n, p in files.items() if not (p.is_file() and file_digest(p) == kept['sha256'].get(n))]
-    if lost:
+    if kept is None or lost:
         job.warn(f'{folder / lost[0]} is missing or damaged: the map is asked about every particle again')
         return None
     if not asked:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..devices import to_device
 from ..networks import Networks, set_stage
@@ -116,6 +117,11 @@ class Training:
         self.generator, self.discriminator = networks.generator, networks.discriminator
         self.rule = losses.adversary(adversary.gan, adversary.alpha, adversary.beta)
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if optimisation.ema else self.generator
+        # Buffers of other layers than these are constants, some of them as large as a batch.
+        self._statistics = [
+            list(b for m in n.modules() if isinstance(m, _BatchNorm) for b in m.buffers())
+            for n in (self.average, self.generator)
+        ]
         objective = GeneratorObjective(self.generator, self.discriminator, self.rule, adversary)
         self._generate = fabric.setup_module(objective)
         if self.rule is not None:
@@ -217,7 +223,8 @@ class Training:
         steps = (self.iteration - self.average_since) * self.adversary.generator_steps
         decay = min(self.optimisation.ema, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
-        torch._foreach_copy_(list(self.average.buffers()), list(self.generator.buffers()))
+        if self._statistics[0]:
+            torch._foreach_copy_(*self._statistics)
 
     def learning_rates(self) -> dict[str, float]:
         """{'learning_rate_generator', 'learning_rate_discriminator'} of the latest iteration."""

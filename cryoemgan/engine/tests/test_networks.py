@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from cryoemgan.engine import networks
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.settings.networks import DEFAULT_NETWORK, NETWORKS
+from cryoemgan.engine.training.step import statistics_of
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -54,7 +54,7 @@ def test_training_changes_no_buffers_but_those_of_normalisation(name):
     pair, images = tiny(name), torch.randn(4, 1, 64, 64)
     pair.initialise(images, images)
     network = pair.generator.train()
-    statistics = {id(b) for m in network.modules() if isinstance(m, _BatchNorm) for b in m.buffers()}
+    statistics = set(map(id, statistics_of(network)))
     before = {n: b.clone() for n, b in network.named_buffers()}
     network(images).square().mean().backward()
     changed = {n for n, b in network.named_buffers() if not torch.equal(b, before[n])}

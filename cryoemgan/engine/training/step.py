@@ -82,6 +82,11 @@ def cosine(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
+def statistics_of(network: nn.Module) -> list[Tensor]:
+    """Buffers that change in training, those of batch norm."""
+    return [b for m in network.modules() if isinstance(m, _BatchNorm) for b in m.buffers()]
+
+
 class Training:
     """Networks, optimisers and running average, and the iteration that moves them.
 
@@ -117,11 +122,8 @@ class Training:
         self.generator, self.discriminator = networks.generator, networks.discriminator
         self.rule = losses.adversary(adversary.gan, adversary.alpha, adversary.beta)
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if optimisation.ema else self.generator
-        # Buffers of other layers than these are constants, some of them as large as a batch.
-        self._statistics = [
-            list(b for m in n.modules() if isinstance(m, _BatchNorm) for b in m.buffers())
-            for n in (self.average, self.generator)
-        ]
+        # Other buffers are constants, some of them as large as a batch.
+        self._statistics = statistics_of(self.average), statistics_of(self.generator)
         objective = GeneratorObjective(self.generator, self.discriminator, self.rule, adversary)
         self._generate = fabric.setup_module(objective)
         if self.rule is not None:
@@ -224,7 +226,7 @@ class Training:
         decay = min(self.optimisation.ema, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
         if self._statistics[0]:
-            torch._foreach_copy_(*self._statistics)
+            torch._foreach_copy_(self._statistics[0], self._statistics[1])
 
     def learning_rates(self) -> dict[str, float]:
         """{'learning_rate_generator', 'learning_rate_discriminator'} of the latest iteration."""

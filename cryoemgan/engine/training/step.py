@@ -125,6 +125,7 @@ class Training:
         # Other buffers are constants, some of them as large as a batch.
         self._statistics = statistics_of(self.average), statistics_of(self.generator)
         objective = GeneratorObjective(self.generator, self.discriminator, self.rule, adversary)
+        # Every forward pass has its own step: nothing is accumulated, so that there is nothing for `no_sync` to save.
         self._generate = fabric.setup_module(objective)
         if self.rule is not None:
             self._discriminate = fabric.setup_module(DiscriminatorObjective(self.discriminator, self.rule, adversary))
@@ -200,6 +201,7 @@ class Training:
         if counted is None or self.fabric.world_size == 1:
             return None
         total = counted.sum().float()
+        # As in `Terms`: without Fabric's barrier.
         torch.distributed.all_reduce(total)
         return total / self.fabric.world_size
 

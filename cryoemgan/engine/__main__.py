@@ -9,6 +9,7 @@ import sys
 
 from .. import __version__
 from .errors import InputError, Interrupted, WorkError
+from .run_folder import leader
 from .settings import COMMANDS
 from .settings.arguments import add_options
 from .settings.files import read_settings_file
@@ -102,7 +103,8 @@ def _main(argv):
         if debug:
             raise
         sentence, status = explained(e)
-        print(f'cryoemgan: {sentence}', file=sys.stderr)
+        if not (ended_elsewhere(e) and not leader()):
+            print(f'cryoemgan: {sentence}', file=sys.stderr)
         return status
     return 0
 
@@ -117,6 +119,11 @@ def explained(error):
         return f'{why}. Nothing half done counts as a result; the same command with --resume goes on', 1
     if isinstance(error, WorkError):
         return str(error), 1
+    if ended_elsewhere(error):
+        return (
+            'another process of this run has ended (killed, or out of memory; what it said last stands above): nothing '
+            'half done counts as a result; the same command with --resume goes on, with any number of processes'
+        ), 1
     if isinstance(error, MemoryError) or 'out of memory' in str(error) or "can't allocate memory" in str(error):
         return f'out of memory ({_first_line(error)}): take a smaller --batch-size or --box, or another machine', 1
     if isinstance(error, OSError):
@@ -138,6 +145,16 @@ def explained(error):
         f'an error inside the program: {type(error).__name__}: {_first_line(error)}. Nothing complete was written. The '
         'same command with --debug shows where; please report it'
     ), 1
+
+
+def ended_elsewhere(error):
+    """Whether a process of a run ends since another one has: the first process tells of it, for all."""
+    torch = sys.modules.get('torch')
+    return (
+        torch is not None
+        and isinstance(error, RuntimeError)
+        and importlib.import_module('.processes', __package__).is_lost(error)
+    )
 
 
 class Unbroken(io.TextIOBase):

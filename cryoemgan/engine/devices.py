@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,26 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
         return tensor.to(device)
     # Only from pinned memory is a copy a thing that the device does by itself.
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(tensor: Tensor) -> Callable[[], NDArray[Any]]:
+    """A tensor on its way back: the result waits until it is there. A GPU copies it beside its other work."""
+    if tensor.device.type != 'cuda':
+        return tensor.cpu().numpy
+    there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    there.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.current_stream(tensor.device).record_event()
+
+    def wait() -> NDArray[Any]:
+        arrived.synchronize()
+        return there.numpy()
+
+    return wait
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, of a GPU or of the computer."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def keep_freed_memory() -> None:

@@ -14,7 +14,7 @@ from ..engine.settings.reading import Reading
 from .machine import Machine
 
 # Settings that the protocol gives itself.
-OURS = ('output', 'threads', 'device', 'resume', 'overwrite')
+OURS = ('output', 'threads', 'device', 'devices', 'nodes', 'resume', 'overwrite')
 # Settings of reading that Scipion answers: the door writes absolute names, the set's pixel size, no .cs files.
 DOOR = ('images_folder', 'pixel_size', 'passthrough')
 # First choice of a list or of yes/no when the setting may stay open; what it then is may follow in brackets.

@@ -35,9 +35,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
     _label = 'train denoiser'
     _possibleOutputs = outputs
     _verb = 'train'
-    _from_inputs = (
-        'particles', 'target', 'references', 'copies', 'init', 'volume', 'noise_particles', 'devices', 'nodes',
-    )  # fmt: skip
+    _from_inputs = ('particles', 'target', 'references', 'copies', 'init', 'volume', 'noise_particles')
     # A longer training goes on from the checkpoint of the shorter one.
     _may_change = (*LENGTHS, 'keep', 'patience')
 

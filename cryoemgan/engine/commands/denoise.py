@@ -11,7 +11,7 @@ from ..data.image_state import CtfState
 from ..data.particles import open_particles
 from ..data.stack_writer import ResumableStack
 from ..data.table import ParticleTable
-from ..devices import choose_device, choose_precision
+from ..devices import choose_precision
 from ..errors import InputError
 from ..inference import boxes, card, collapse
 from ..inference.ensemble import Ensemble, cut_of
@@ -20,7 +20,9 @@ from ..inference.noise_response import ACCEPTED
 from ..inference.routing import Routing, route
 from ..posterior import p_value
 from ..posterior.p_value import FLAG, SURE
+from ..processes import gather_team, own_device
 from ..settings.map_prior import degrees
+from .filling import fill
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
@@ -45,7 +47,7 @@ class DenoiseInputs:
 def load_inputs(settings, job):
     """DenoiseInputs; InputError for anything that cannot be denoised."""
     table = open_particles(job, settings.particles)
-    model = Model.load(settings.model, choose_device(settings.device))
+    model = Model.load(settings.model, own_device(settings))
     _set_pose_prior(settings, model)
     model.require(table)
     job.input(model.folder / card.CARD)
@@ -70,24 +72,19 @@ def run(settings, job, inputs):
     precision = choose_precision(settings.precision, model.device)
     _warn_before(job, inputs)
     committee = Ensemble(model, plan, precision, routing, inputs.cut, settings.uncertainty, table)
-    start = time.perf_counter()
-    with (
-        ResumableStack(
-            job.output(STACK),
-            len(table),
-            plan.box,
-            plan.pixel_size,
-            table.describe,
-            columns=FOUND,
-            left_out=len(job.left_out),
-            resume=settings.resume,
-        ) as stack,
-        job.progress(len(table), 'denoising', stack.written) as bar,
-    ):
-        before = stack.written
-        for batch in committee.stream(table.images(), before):
-            stack.append(batch.images, _found(batch))
-            bar.update(len(batch.noisy))
+    stack = ResumableStack(
+        job.output(STACK), len(table), plan.box, plan.pixel_size, table.describe, columns=FOUND,
+        left_out=len(job.left_out), resume=settings.resume,
+    )  # fmt: skip
+
+    def denoised(starts):
+        for parts in committee.stream(table.images(), starts, job.warn):
+            yield [(part.images, _found(part)) for part in parts]
+
+    start, team = time.perf_counter(), gather_team(settings)
+    before = fill(stack, job, 'denoising', denoised, plan.batch_size, team)
+    if team.rank:
+        return {}
     seconds = time.perf_counter() - start
     constant = int(stack.values[:, 0].sum())
     if constant:
@@ -112,7 +109,7 @@ def run(settings, job, inputs):
         'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
         'members': routing.members, 'resolution_cut': committee.cut,
         'uncertainty_median': typical,
-        'constant_images': constant, 'device': str(model.device), 'precision': precision,
+        'constant_images': constant, 'device': str(model.device), 'processes': team.size, 'precision': precision,
         'images_per_second': round((len(table) - before) / seconds, 2), 'statement': card.statement_of(model.card),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from .. import networks
 from ..data.identity import Kin
-from ..devices import keep_freed_memory
+from ..devices import choose_precision, keep_freed_memory
 from ..errors import InputError
 from ..files import file_identity
 from ..inference import assessment, assessment_from_copies, collapse
@@ -18,10 +18,10 @@ from ..inference.card import ASSUMPTIONS
 from ..inference.model import Model, amend_card
 from ..job import Job
 from ..posterior import dataset
+from ..processes import choose_devices, launch
 from ..settings.train import Train
 from ..shapes import Json, Rows
 from ..training import checkpoints, folds, sampling
-from ..training.distributed import choose_devices, launch
 from ..training.fresh_pairs import FreshPairs, read_volumes
 from ..training.interfaces import TrainingPairs
 from ..training.noise_images import open_background
@@ -45,7 +45,7 @@ class TrainInputs:
 def load_inputs(settings: Train, job: Job) -> TrainInputs:
     """All checks of input; nothing is written. settings: filled."""
     s = settings
-    choose_devices(s)
+    choose_precision(s.precision, choose_devices(s)[0])
     start = Model.load(job.input(s.init)) if s.init else None
     if s.network == 'guided':
         dataset.check_settings(s)
@@ -265,7 +265,8 @@ def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:
     """Train every fold model; returns the summary's results. WorkError when a loss term is no longer a number."""
     keep_freed_memory()
     growing = networks.outline(settings.network, inputs.pairs.box).stages > 1
-    fabric, precision = launch(settings, unused_weights=growing)
+    precision = choose_precision(settings.precision, choose_devices(settings)[0])
+    fabric = launch(settings, precision, unused_weights=growing)
     found = train_fold_models(inputs.tasks, job, fabric)
     results = {
         **merged(found),
@@ -276,6 +277,8 @@ def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:
     }
     if fabric.is_global_zero:
         results |= _assess(job, inputs, Model.load(job.folder / 'model', fabric.device), collapse.best_at(results))
+        for task in inputs.tasks:
+            dataset.forget(job.folder / task.place)
     return results
 
 

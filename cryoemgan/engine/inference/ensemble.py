@@ -8,6 +8,7 @@ from ..imaging import maps
 from ..imaging.resample import resample
 from ..posterior.map_prior import Context
 from ..settings.denoise import cut_resolution
+from ..streams import Portions, in_stages
 from . import uncertainty
 
 
@@ -39,27 +40,50 @@ class Ensemble:
         self.context = Context.of(table, like, plan.model_box) if model.takes_context else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
-    def stream(self, images, first=0):
-        """Yield Denoised, batch by batch, in order, from particle ``first`` on."""
-        for start in range(first, len(images), self.plan.batch_size):
+    def stream(self, images, starts, say=lambda sentence: None):
+        """[Denoised, ...] of each batch, in order: one, or several where memory ran out. Reading, the networks, and
+        what comes after them go on at the same time.
+
+        starts: first particle of each batch. say: told when memory runs out and batches become smaller.
+        """
+        portions = Portions(say)
+
+        def read(start):
             rows = np.arange(start, min(start + self.plan.batch_size, len(images)))
-            yield self(images.read(rows), rows)
+            return self._fitted(images.read(rows), rows)
+
+        def begin(batch):
+            noisy, particles, rows = batch
+            return portions(lambda part: self._begun(noisy[part], particles[part], rows[part]), len(rows))
+
+        return in_stages(starts, read, begin, lambda begun: [finish() for finish in begun])
 
     def __call__(self, noisy, rows):
         """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
-        particles, weights = resample(noisy, self.plan.model_box), self.routing.weights[rows]
+        return self._begun(*self._fitted(noisy, rows))()
+
+    def _fitted(self, noisy, rows):
+        return noisy, resample(noisy, self.plan.model_box), rows
+
+    def _begun(self, noisy, particles, rows):
+        """Denoised, begun on the device: what is given back waits for it when it is called."""
+        weights = self.routing.weights[rows]
         opinions = self._opinions(particles, weights, rows)
-        scores = self._scores(opinions, weights) if self.model.guides else None
         if not self.with_errors:
-            return Denoised(noisy, self._finished(self._routed(particles, weights, opinions)), None, None, scores)
-        found = uncertainty.answers(self.model, particles, self.precision, opinions)
+            begun = self._routed(particles, weights, opinions)
+            return lambda: Denoised(noisy, self._finished(begun()), None, None, self._scores(opinions, weights))
+        begun = uncertainty.begin_answers(self.model, particles, self.precision, opinions)
+        return lambda: self._with_errors(noisy, weights, opinions, begun())
+
+    def _with_errors(self, noisy, weights, opinions, found):
         # The cut comes first: detail that is not shown cannot be wrong.
         found = np.stack([self._finished(answer) for answer in found])
         images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
         own = uncertainty.posterior_sd(self.model, opinions)
         own = own if own is None else resample(own, self.plan.box)
         spreads = self.scale * uncertainty.spread(found, own)
-        return Denoised(noisy, images, uncertainty.relative(spreads, images), spreads, scores)
+        errors = uncertainty.relative(spreads, images)
+        return Denoised(noisy, images, errors, spreads, self._scores(opinions, weights))
 
     def _opinions(self, particles, weights, rows):
         """{member: ImagePosterior} of all particles (with errors) or of those that it denoises; None: blind."""
@@ -75,7 +99,9 @@ class Ensemble:
         return found
 
     def _scores(self, opinions, weights):
-        """float64 [b, 6]: each particle's scores and fit, from the members that denoise it."""
+        """float64 [b, 6]: each particle's scores and fit, from the members that denoise it; None without a map."""
+        if not self.model.guides:
+            return None
         scores = np.zeros((len(weights), 6))
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
@@ -87,14 +113,21 @@ class Ensemble:
         return scores
 
     def _routed(self, particles, weights, opinions):
-        """Each particle by its own members only; opinions as `_opinions` gives them."""
-        images = np.zeros_like(particles)
+        """Each particle by its own members only, begun; opinions as `_opinions` gives them."""
+        begun = []
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
-                answer = self.model.denoise(particles[mine], member, self.precision, opinions and opinions[member])
-                images[mine] += weights[mine, k, None, None] * answer
-        return images
+                opinion = opinions and opinions[member]
+                begun.append((k, mine, self.model.begin(particles[mine], member, self.precision, opinion)))
+
+        def finish():
+            images = np.zeros_like(particles)
+            for k, mine, answer in begun:
+                images[mine] += weights[mine, k, None, None] * answer()
+            return images
+
+        return finish
 
     def _finished(self, images):
         images = resample(images, self.plan.box)

@@ -14,6 +14,7 @@ import torch
 
 from .. import networks
 from ..data.tensors import open_tensors, write_tensors
+from ..devices import to_device, to_host
 from ..errors import InputError
 from ..files import file_digest, write_state
 from ..imaging import spectra
@@ -22,10 +23,8 @@ from ..posterior.p_value import Power, PValueCalibration
 from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
 from .card_schema import LARGEST, LIBRARY, check_library
 from .known_particles import KINDS, hashes_of, known, read_hashes
+from .safe_files import checked_file, compare_shapes, shapes
 from .seen_ctf import SeenCtf, require_ctf
-
-# What a safetensors file may need beside its numbers.
-HEADER_ROOM = 2**20
 
 
 class Model:
@@ -69,12 +68,16 @@ class Model:
         member: its name; default the first. precision: float32, or bfloat16 (autocast). The result for an
         image does not depend on the others. opinion: of the member's guide on these particles (`ask`).
         """
+        return self.begin(particles, member, precision, opinion)()
+
+    def begin(self, particles, member=None, precision='float32', opinion=None):
+        """As `denoise`, begun on the device: what is given back waits for the images when it is called."""
         generator = self.members[member] if member else next(iter(self.members.values()))
         source, units, grey = self.card['input'], self.card['units'], self.card['grey']
         gains = self._gains
         if gains is not None:
             particles = source['mean'] + spectra.filtered(particles - np.float32(source['mean']), gains)
-        images = torch.from_numpy(np.ascontiguousarray(particles, np.float32))[:, None].to(self.device)
+        images = to_device(np.asarray(particles, np.float32), self.device)[:, None]
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=precision == 'bfloat16'),
@@ -83,10 +86,15 @@ class Model:
             if opinion is not None:
                 seen = torch.cat([seen, opinion.channels(units['scale'], units['offset'])], 1)
             output = generator(seen)[:, 0].float()
-        references = (units['scale'] * output + units['offset']).cpu().numpy()
-        if gains is not None:
-            references = spectra.filtered(references, 1 / gains)
-        return grey['gain'] * references + grey['offset']
+            references = to_host(units['scale'] * output + units['offset'])
+
+        def finish():
+            found = references()
+            if gains is not None:
+                found = spectra.filtered(found, 1 / gains)
+            return grey['gain'] * found + grey['offset']
+
+        return finish
 
     @property
     def needs_ctf(self):
@@ -228,10 +236,10 @@ def _load_member(folder, card, member):
     generator = networks.outline(card['network']['name'], card['box'], **card['network']['options']).generator
     expected = generator.state_dict()
     size = sum(v.numel() * v.element_size() for v in expected.values())
-    path = _checked_file(folder / member['weights'], member['sha256'], size)
+    path = checked_file(folder / member['weights'], member['sha256'], size)
     with open_tensors(path) as file:
-        found = _shapes(file)
-        _compare_shapes(path, expected, found)
+        found = shapes(file)
+        compare_shapes(path, expected, found)
         tensors = {key: file.get_tensor(key) for key in found}
     for key, value in tensors.items():
         if not torch.isfinite(value).all():
@@ -245,9 +253,9 @@ def _load_member(folder, card, member):
 
 def _load_guide(folder, card, entry, device):
     """The MapPrior that the entry of a member describes."""
-    path = _checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
+    path = checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
     with open_tensors(path) as file:
-        check_library(path, _shapes(file), entry, card['box'])
+        check_library(path, shapes(file), entry, card['box'])
         tensors = {key: file.get_tensor(key) for key in LIBRARY}
     for key in LIBRARY:
         # Poses are NaN where nobody knows them.
@@ -259,39 +267,6 @@ def _load_guide(folder, card, entry, device):
     return MapPrior.load(tensors, entry, card['box'], device)
 
 
-def _shapes(file):
-    """{name: (shape, type)} of the tensors of an open file, without reading them."""
-    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-    return {key: (tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()}
-
-
-def _compare_shapes(path, expected, found):
-    names = {torch.float32: 'F32', torch.int64: 'I64'}
-    wanted = {k: (tuple(v.shape), names[v.dtype]) for k, v in expected.items()}
-    for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
-            raise InputError(
-                f'{path}: {key} is {found.get(key, "missing")}, the network of the card needs '
-                f'{wanted.get(key, "no such entry")}; card and weights do not belong together'
-            )
-
-
 def _read_ids(folder, member):
-    path = _checked_file(folder / member['ids'], member['ids_sha256'], 8 * len(KINDS) * member['particles'])
+    path = checked_file(folder / member['ids'], member['ids_sha256'], 8 * len(KINDS) * member['particles'])
     return read_hashes(path)
-
-
-def _checked_file(path, digest, size):
-    """The path; InputError unless the file is there, no pickle, no larger than ``size`` allows, and the card's."""
-    if not path.is_file():
-        raise InputError(f'{path}: missing; copy the whole model folder again')
-    if path.stat().st_size > size + HEADER_ROOM:
-        raise InputError(f'{path}: {path.stat().st_size} bytes, the network of the card has only {size}')
-    with path.open('rb') as file:
-        start = file.read(9)
-    # A safetensors file begins with the length of its header (any bytes), and the header with a brace.
-    if start[8:] != b'{' and (start[:2] == b'PK' or start[:1] == b'\x80'):
-        raise InputError(f'{path}: this is a pickle, which can execute code; only safetensors files are read')
-    if file_digest(path) != digest:
-        raise InputError(f'{path}: damaged or exchanged (its sha256 is not that in {CARD}); copy the model again')
-    return path

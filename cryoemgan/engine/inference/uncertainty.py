@@ -25,14 +25,20 @@ def answers(model, particles, precision='float32', opinions=None):
     opinions: {member: ImagePosterior} of the particles (Model.ask_all). With one member it is turned with
     the particles: the answers then differ by the network only, and an error of the search does not show in them.
     """
-    found = [model.denoise(particles, m, precision, opinions and opinions[m]) for m in model.members]
-    if len(found) == 1:
+    return begin_answers(model, particles, precision, opinions)()
+
+
+def begin_answers(model, particles, precision='float32', opinions=None):
+    """As `answers`, begun on the device: what is given back waits for them when it is called."""
+    begun = [model.begin(particles, m, precision, opinions and opinions[m]) for m in model.members]
+    if len(begun) == 1:
         # `equivariant` answers a turned particle with the turned answer, however wrong: without an opinion, which stays
         # in its place, the turn is about the middle of the box and moves the origin by a pixel.
         turn = turned if model.guides else lambda images: images[:, ::-1, ::-1]
         opinion = opinions and next(iter(opinions.values())).turned()
-        found.append(turn(model.denoise(np.ascontiguousarray(turn(particles)), None, precision, opinion)))
-    return np.stack(found)
+        second = model.begin(np.ascontiguousarray(turn(particles)), None, precision, opinion)
+        begun.append(lambda: turn(second()))
+    return lambda: np.stack([finish() for finish in begun])
 
 
 def spread(found, own=None):

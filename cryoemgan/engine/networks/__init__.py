@@ -7,6 +7,7 @@ discriminator)`` (with a first argument ``box`` if its weights depend on the box
 * discriminator: images in network units [B, 1, N, N] -> scores (logits, no sigmoid) [B, 1, n, n], one
   a patch.
 
+Buffers are constants, but for the statistics of batch norm: the running average of weights follows no others.
 `create` wraps both so that they take any even box. To add a network: add its file to the imports at the
 end, and its name to ``settings/networks.py``.
 """

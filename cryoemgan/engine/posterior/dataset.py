@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..files import atomic, file_digest, read_state, write_state
 from ..settings.base import flag
 from . import preparation
-from .asked import forget
+from .asked import forget as forget_journal
 from .calibration import JUDGED, Sample, calibrate, threshold
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
 from .map_prior import Context, MapPrior, MapPriorOptions
@@ -53,13 +53,15 @@ def build(job, member, fabric):
     identity = _identity(member, bank)
     kept = fabric.broadcast(_kept(folder, identity, job) if fabric.is_global_zero else None)
     if kept:
+        description, asked = kept
         tensors = load_file(folder / BANK)
-        guide.recall(kept, tensors['spectrum'].to(fabric.device))
-        guided.recall(tensors)
+        guide.recall(description, tensors['spectrum'].to(fabric.device))
+        guided.recall(tensors) if asked else _ask(job, guided, folder, identity, fabric)
     else:
         if settings.resume:
             job.say('the map prior was not complete: its template library and calibration are made again')
-        _ask_everything(job, member, guided, folder, identity, fabric)
+        _calibrate(job, member, guided, fabric)
+        _ask(job, guided, folder, identity, fabric)
     found = guided.guide.threshold
     if found['false_acceptance'] > 0.01:
         job.warn(
@@ -130,8 +132,14 @@ def _pilot(job, member, device):
     return template, preparation.timed(lambda: guide(noisy, context)) / len(some)
 
 
-def _ask_everything(job, member, guided, folder, identity, fabric):
-    """Calibrate the guide, let it look at every particle, and keep what it found."""
+def forget(folder):
+    """Remove what takes most of the space of a trained member, its opinions. A training that is made longer asks for
+    them again; what the guide had learnt before is kept."""
+    (folder / OPINIONS).unlink(missing_ok=True)
+
+
+def _calibrate(job, member, guided, fabric):
+    """Let the guide learn from a sample of the member's training particles."""
     settings, guide = member.settings, guided.guide
     if fabric.is_global_zero:
         how = guided.preparation
@@ -143,34 +151,43 @@ def _ask_everything(job, member, guided, folder, identity, fabric):
         f'guide calibrated: gain {guide.gain:.3g}, contrast spread {guide.search.contrast:g}, '
         f'{guide.search.candidates} candidates, temperature {guide.search.temperature:g}'
     )
+
+
+def _ask(job, guided, folder, identity, fabric):
+    """Let the calibrated guide look at every particle, and keep what it found."""
+    guide = guided.guide
     about = f'{identity} {json.dumps(guide.description(), sort_keys=True)} {guide.spectrum.cpu().tolist()}'
     guided.prepare(job, fabric, hashlib.sha256(about.encode()).hexdigest())
-    guide.threshold = threshold(guided, member.training)
+    guide.threshold = threshold(guided, guided.training)
     if fabric.is_global_zero:
         kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
         with atomic(folder / BANK) as partial:
             write_tensors({**kept, 'spectrum': guide.spectrum}, partial)
         digests = {name: file_digest(folder / name) for name in (BANK, OPINIONS)}
         write_state(folder / DONE, {'identity': identity, 'guide': guide.description(), 'sha256': digests})
-        forget(folder / OPINIONS)
+        forget_journal(folder / OPINIONS)
 
 
 def _kept(folder, identity, job):
-    """Description of the guide of an interrupted run with the same identity; None when there is none, or its files are
-    not what was written."""
+    """(description of the guide of an earlier run with the same identity, whether its opinions are there); None when
+    there is none, or its files are not what was written."""
     if not (folder / DONE).exists():
         return None
     kept = read_state(folder / DONE)
     if kept is not None and kept['identity'] != identity:
         return None
+    asked = (folder / OPINIONS).is_file()
     if kept is None:
         lost = [DONE]
     else:
-        files = {name: folder / name for name in (BANK, OPINIONS)}
+        files = {name: folder / name for name in ((BANK, OPINIONS) if asked else (BANK,))}
         lost = [n for n, p in files.items() if not (p.is_file() and file_digest(p) == kept['sha256'].get(n))]
-    if lost:
+    if kept is None or lost:
         job.warn(f'{folder / lost[0]} is missing or damaged: the map is asked about every particle again')
-    return None if kept is None or lost else kept['guide']
+        return None
+    if not asked:
+        job.say('a finished training keeps no opinions: the map is asked about every particle again')
+    return kept['guide'], asked
 
 
 def _identity(member, bank):

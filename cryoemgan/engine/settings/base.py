@@ -159,9 +159,8 @@ class Settings:
     @classmethod
     def of_machine(cls) -> frozenset[str]:
         """Names of settings that say where and how to compute, not what."""
-        return frozenset(
-            {'output', 'threads', 'device', 'resume', 'overwrite', 'batch_size', 'bad_images', 'images_folder'}
-        )
+        names = 'output threads device devices nodes resume overwrite batch_size bad_images images_folder'
+        return frozenset(names.split())
 
     @classmethod
     def of_length(cls) -> frozenset[str]:

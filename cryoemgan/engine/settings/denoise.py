@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .base import Settings, option
 from .map_prior import POSE_PRIOR, degrees
+from .processes import Processes
 from .reading import Reading
 
 
@@ -22,7 +23,7 @@ def cut_resolution(text: str) -> float | None:
 
 
 @dataclass
-class Denoise(Reading, Settings):
+class Denoise(Processes, Reading, Settings):
     """Denoise particles with a trained model."""
 
     particles: str = option(

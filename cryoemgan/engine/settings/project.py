@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .base import Settings, option
+from .processes import Processes
 from .reading import Reading
 
 MAPS = 'Maps'
@@ -11,7 +12,7 @@ AS_PARTICLES = 'particles'
 
 
 @dataclass
-class Project(Reading, Settings):
+class Project(Processes, Reading, Settings):
     """Project a refined map at every particle's angles and shifts."""
 
     GROUP: ClassVar[str] = 'References'

@@ -14,6 +14,7 @@ from .map_prior import MapPriorSettings, degrees
 from .networks import NETWORKS
 from .optimisation import Evaluation, Length, Optimisation
 from .pairs import Augmentation, Checks, Contamination, Fresh, SelfSupervision
+from .processes import Processes
 from .reading import Reading
 
 PRESETS = Path(__file__).resolve().parent.parent / 'presets'
@@ -145,26 +146,6 @@ class CrossFitting:
 
 
 @dataclass
-class Processes:
-    """How many processes share the work."""
-
-    GROUP: ClassVar[str] = 'Processes'
-
-    devices: int | None = option(
-        None,
-        'Processes, one a GPU (or, with --device cpu, CPU processes); default the '
-        'GPUs named by --device. Started under torchrun or SLURM, their number rules.',
-        ge=1,
-        le=1024,
-        expert=True,
-        label='Processes',
-    )
-    nodes: int = option(
-        1, 'Computers, for runs started by torchrun or SLURM.', ge=1, le=1024, expert=True, label='Nodes'
-    )
-
-
-@dataclass
 class Train(
     MapPriorSettings,
     Contamination,
@@ -186,9 +167,9 @@ class Train(
 
     @classmethod
     def of_machine(cls) -> frozenset[str]:
-        """As in every command, and the processes. The batches of a training decide what it learns, and the number of
-        threads its last digits."""
-        return super().of_machine() - {'batch_size', 'threads'} | {'devices', 'nodes'}
+        """As in every command; but the batches of a training decide what it learns, and the number of threads its last
+        digits."""
+        return super().of_machine() - {'batch_size', 'threads'}
 
     @classmethod
     def of_length(cls) -> frozenset[str]:

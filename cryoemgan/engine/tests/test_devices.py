@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from ..training.distributed import Autocast
+from ..precision import Autocast
 
 # Pages that the system had to clear (4 kB each) while 16 MB in blocks of 4 MB were filled and freed ten times.
 CLEARED = """

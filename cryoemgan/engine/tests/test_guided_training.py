@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.imaging.steerable import FourierPlane
 from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.posterior import dataset
 from cryoemgan.engine.posterior.asked import reserve
 from cryoemgan.engine.posterior.guided_pairs import GuidedPairs
 from cryoemgan.engine.posterior.map_prior import Context, MapPrior
@@ -57,6 +59,26 @@ def test_train_and_denoise_end_to_end(tmp_path, toys):
     # What was written is what the bank shows, not the safe answer of a network that was never asked.
     correlation = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, truth)]
     assert np.median(correlation) > 0.5
+
+
+def test_opinions_go_with_the_end_of_a_training_and_are_asked_for_again_to_go_on(tmp_path, toys, monkeypatch, capsys):
+    seen, forget = [], dataset.forget
+
+    def forget_and_note(folder):
+        seen.append((np.load(folder / dataset.OPINIONS), load_file(folder / dataset.BANK)))
+        forget(folder)
+
+    monkeypatch.setattr(dataset, 'forget', forget_and_note)
+    for iterations in (4, 6):
+        settings = {**GUIDED, **toys, 'iterations': iterations, 'resume': iterations == 6}
+        found = run('train', Train(output=str(tmp_path / 't'), cross_fit='none', **settings))
+        assert found['iterations'] == iterations
+        assert not (tmp_path / 't' / dataset.OPINIONS).exists()
+    assert 'keeps no opinions' in capsys.readouterr().out
+    (first, guide), (again, guide_again) = seen
+    np.testing.assert_array_equal(again, first)
+    for name, tensor in guide.items():
+        torch.testing.assert_close(guide_again[name], tensor, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize('other', [{'fresh_fraction': 0.5}, {'exchange_noise': 0.5}])

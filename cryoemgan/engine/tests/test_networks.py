@@ -6,6 +6,7 @@ import torch
 from cryoemgan.engine import networks
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.settings.networks import DEFAULT_NETWORK, NETWORKS
+from cryoemgan.engine.training.step import statistics_of
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -45,6 +46,19 @@ def test_default_is_small():
 def test_patch_scores_of_the_paper(name, box, patches):
     scores = tiny(name, box).discriminator(torch.randn(2, 1, box, box))
     assert scores.shape == (2, 1, patches, patches)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_training_changes_no_buffers_but_those_of_normalisation(name):
+    """The running average follows these only."""
+    pair, images = tiny(name), torch.randn(4, 1, 64, 64)
+    pair.initialise(images, images)
+    network = pair.generator.train()
+    statistics = set(map(id, statistics_of(network)))
+    before = {n: b.clone() for n, b in network.named_buffers()}
+    network(images).square().mean().backward()
+    changed = {n for n, b in network.named_buffers() if not torch.equal(b, before[n])}
+    assert changed <= {n for n, b in network.named_buffers() if id(b) in statistics}
 
 
 @pytest.mark.parametrize('name', NETWORKS)

@@ -2,19 +2,24 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from . import toypairs
+from . import test_going_on, toypairs
+from .test_going_on import content
 from .test_resume import OPTIONS, ROOT
 from .test_train import rows, weights
 
 pytestmark = pytest.mark.slow
+data = test_going_on.data
 
 # Adam's first steps are signs: at a high rate rounding of tiny gradients would grow.
 OPTIONS = {**OPTIONS, 'learning_rate_generator': 1e-5, 'learning_rate_discriminator': 1e-5, 'iterations': 3,
@@ -67,7 +72,54 @@ def test_two_processes_share_the_questions_to_the_bank(tmp_path):
     options = {**OPTIONS, 'particles': particles, 'references': references, 'network': 'guided', 'gan': 'none'}
     one, two = (train(tmp_path / f'{n}', options, n) for n in (1, 2))
     assert two['best']['mse'] == pytest.approx(one['best']['mse'], rel=1e-3)
-    a, b = (np.load(tmp_path / f'{n}' / 'opinions.npy').astype(np.float32) for n in (1, 2))
-    assert np.abs(a).max() > 0.5
-    np.testing.assert_allclose(b, a, atol=0.01 * a.std())
+    a, b = (load_file(tmp_path / f'{n}' / 'guide.safetensors') for n in (1, 2))
+    assert a['scores'].abs().max() > 0.5
+    torch.testing.assert_close(b['present'], a['present'], rtol=0, atol=0.01)
+    torch.testing.assert_close(b['scores'], a['scores'], rtol=0.01, atol=0.01, equal_nan=True)
     assert_equal(tmp_path / '1', tmp_path / '2', ('mse', 'ssim', 'reconstruction', 'gradient_generator'))
+
+
+def run_command(arguments, processes, **popen):
+    """A command started from a shell, not waited for."""
+    words = [sys.executable, '-m', 'cryoemgan.engine', *map(str, arguments), '--device', 'cpu', '--threads', '1']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    return subprocess.Popen(
+        [*words, '--devices', str(processes)], env=environment, text=True, start_new_session=True, **popen
+    )
+
+
+@pytest.mark.parametrize('command', ['denoise', 'project'])
+def test_two_processes_write_what_one_does(tmp_path, data, command):
+    """In order, and every image once, also when one process has a batch less."""
+    particles, volume, model = data
+    more = {'denoise': ['--model', model, '--precision', 'float32'], 'project': ['--volume', volume, '--ctf', 'none']}
+    for n in (1, 2):
+        options = [command, '--particles', particles, '--batch-size', 5, '--output', tmp_path / str(n), *more[command]]
+        assert run_command(options, n).wait(300) == 0
+    a, b = (content(tmp_path / str(n)) for n in (1, 2))
+    assert a.keys() == b.keys()
+    assert {name for name in a if a[name] != b[name]} == set()
+    assert json.loads((tmp_path / '2' / 'summary.json').read_text())['processes'] == 2
+
+
+def test_a_killed_process_ends_the_run_in_one_sentence_and_another_number_goes_on(tmp_path):
+    particles, references = toypairs.pairs(tmp_path / 'data', count=60)
+    options = {**OPTIONS, 'particles': particles, 'references': references, 'iterations': 100, 'evaluations': 50}
+    words = [str(x) for k, v in options.items() if k != 'threads' for x in ('--' + k.replace('_', '-'), v)]
+    train_it = ['train', '--output', tmp_path / 't', *words]
+    run = run_command(train_it, 2, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    for _ in range(1200):
+        if (tmp_path / 't' / 'checkpoints' / 'last.pt').exists() or run.poll() is not None:
+            break
+        time.sleep(0.1)
+    (child,) = Path(f'/proc/{run.pid}/task/{run.pid}/children').read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 1, said[-3000:]
+    assert said.count('cryoemgan: ') == 1
+    assert 'cryoemgan: another process of this run has ended' in said
+    assert '--resume' in said
+    assert not (tmp_path / 't' / 'summary.json').exists()
+    assert run_command([*train_it, '--resume'], 1).wait(300) == 0
+    found = json.loads((tmp_path / 't' / 'summary.json').read_text())
+    assert (found['processes'], found['iterations']) == (1, 100)

@@ -7,9 +7,9 @@ import pytest
 
 from cryoemgan.engine.__main__ import build_parser, parse
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.processes import choose_devices
 from cryoemgan.engine.settings import COMMANDS, Train
 from cryoemgan.engine.settings.base import value_type
-from cryoemgan.engine.training.distributed import choose_devices
 
 
 @pytest.fixture

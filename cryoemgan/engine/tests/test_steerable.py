@@ -164,9 +164,9 @@ def test_a_single_network_is_not_sure_because_it_turns_with_the_particle():
     class OneMember:
         members, guides = {'main': generator}, {}
 
-        def denoise(self, particles, member=None, precision='float32', opinion=None):
+        def begin(self, particles, member=None, precision='float32', opinion=None):
             with torch.no_grad():
-                return generator(torch.from_numpy(particles)[:, None])[:, 0].numpy()
+                return generator(torch.from_numpy(particles)[:, None])[:, 0].numpy
 
     noisy, clean = (x[:, 0].numpy() for x in images(20, 12))
     found = uncertainty.answers(OneMember(), noisy)

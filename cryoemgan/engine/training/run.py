@@ -16,6 +16,7 @@ from torch import nn
 from .. import networks
 from ..data.identity import Who
 from ..data.sampling import evenly_spread
+from ..devices import is_out_of_memory
 from ..errors import WorkError
 from ..job import Job
 from ..networks import Networks, parameter_count
@@ -95,8 +96,8 @@ def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
         try:
             loop.go()
             return _results(task, loop)
-        except (torch.OutOfMemoryError, RuntimeError) as e:
-            if not _out_of_memory(e) or batch_size < 2 or fabric.world_size > 1:
+        except (RuntimeError, MemoryError) as e:
+            if not is_out_of_memory(e) or batch_size < 2 or fabric.world_size > 1:
                 raise
             seconds = loop.seconds
         # Out of the except clause: its traceback would hold every tensor of the step that failed.
@@ -112,10 +113,6 @@ def _guided(task: FoldTask, job: Job, fabric: Fabric) -> FoldTask:
     pairs = dataset.build(job, task, fabric)
     training = np.append(pairs.training, pairs.empty)
     return replace(task, pairs=pairs, training=training, validation=pairs.validation)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _loop(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..devices import to_device
 from ..networks import Networks, set_stage
@@ -81,6 +82,11 @@ def cosine(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
+def statistics_of(network: nn.Module) -> list[Tensor]:
+    """Buffers that change in training, those of batch norm."""
+    return [b for m in network.modules() if isinstance(m, _BatchNorm) for b in m.buffers()]
+
+
 class Training:
     """Networks, optimisers and running average, and the iteration that moves them.
 
@@ -116,7 +122,10 @@ class Training:
         self.generator, self.discriminator = networks.generator, networks.discriminator
         self.rule = losses.adversary(adversary.gan, adversary.alpha, adversary.beta)
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if optimisation.ema else self.generator
+        # Other buffers are constants, some of them as large as a batch.
+        self._statistics = statistics_of(self.average), statistics_of(self.generator)
         objective = GeneratorObjective(self.generator, self.discriminator, self.rule, adversary)
+        # Every forward pass has its own step: nothing is accumulated, so that there is nothing for `no_sync` to save.
         self._generate = fabric.setup_module(objective)
         if self.rule is not None:
             self._discriminate = fabric.setup_module(DiscriminatorObjective(self.discriminator, self.rule, adversary))
@@ -192,6 +201,7 @@ class Training:
         if counted is None or self.fabric.world_size == 1:
             return None
         total = counted.sum().float()
+        # As in `Terms`: without Fabric's barrier.
         torch.distributed.all_reduce(total)
         return total / self.fabric.world_size
 
@@ -217,7 +227,8 @@ class Training:
         steps = (self.iteration - self.average_since) * self.adversary.generator_steps
         decay = min(self.optimisation.ema, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
-        torch._foreach_copy_(list(self.average.buffers()), list(self.generator.buffers()))
+        if self._statistics[0]:
+            torch._foreach_copy_(self._statistics[0], self._statistics[1])
 
     def learning_rates(self) -> dict[str, float]:
         """{'learning_rate_generator', 'learning_rate_discriminator'} of the latest iteration."""

@@ -51,6 +51,7 @@ class Terms:
         """
         found = torch.stack([terms[name].detach().float() for name in NAMES[side]])
         if self._fabric.world_size > 1:
+            # Fabric's all_reduce would begin with a barrier, for which the host waits.
             torch.distributed.all_reduce(found)
             found /= self._fabric.world_size
         self._sums[side] = found.double() + self._sums.get(side, 0.0)

@@ -12,11 +12,11 @@ from torch import nn
 
 from ..data.sampling import chunks, evenly_spread
 from ..metrics import tensor_metrics
+from ..processes import summed
 from ..random_fields import RandomRows
 from ..settings.pairs import SelfSupervision
 from ..shapes import Rows, Tensor
 from . import blind_spots
-from .distributed import summed
 from .interfaces import TrainingPairs
 from .loading import read
 from .losses import Rule

@@ -11,15 +11,15 @@ from ...data.image_state import CtfState
 from ...data.particles import open_particles
 from ...data.stack_writer import ResumableStack
 from ...data.table import ParticleTable
-from ...devices import choose_device
 from ...errors import InputError
 from ...files import file_digest
 from ...imaging import maps, resample
 from ...imaging.field_of_view import cut_off
-from ...metrics import pair_agreement
+from ...processes import gather_team, own_device
 from ...training.pairs import AGREEMENT
+from ..filling import fill
 from . import class_maps, comparison, half_maps, states
-from .references import Renderer, prepared_map
+from .references import Renderer, prepared_map, stream
 
 STACK, TABLE = 'references.mrcs', 'references.star'
 
@@ -73,7 +73,7 @@ def load_inputs(settings, job):
     ctf = table.ctf() if wanted is not CtfState.NONE or table.has('rlnDefocusU') else None
     states.warn(job, table, held, wanted)
     return ProjectInputs(table, volumes, map_of_row, mask, resolution, plan, matrices, shifts, pixel_sizes, ctf, held,
-                    wanted, choose_device(settings.device))  # fmt: skip
+                    wanted, own_device(settings))  # fmt: skip
 
 
 def _read_maps(settings, job):
@@ -150,27 +150,22 @@ def run(settings, job, inputs):
     outside = cut_off(p.maps, p.plan.box, float(np.median(p.pixel_sizes)))[1]
     if outside:
         job.warn(f'{outside}; what goes on outside is modelled in no network that learns from these references')
-    renderer = Renderer(settings, p, lowpass)
+    renderer, team = Renderer(settings, p, lowpass), gather_team(settings)
     # References are compared as the particles are.
     mode = p.held if p.ctf else CtfState.NONE
-    found, verdict = comparison.compare(settings, job, p, renderer, mode)
+    compared = comparison.compare(settings, job, p, renderer, mode) if team.rank == 0 else None
     pixel_size = float(np.median(p.pixel_sizes))
-    writer = ResumableStack(
+    stack = ResumableStack(
         job.output(STACK), count, p.plan.box, pixel_size, p.table.describe,
         columns=1, left_out=len(job.left_out), resume=settings.resume,
     )  # fmt: skip
-    images = p.table.images()
-    with writer, job.progress(count, 'projecting', writer.written) as bar:
-        for start in range(writer.written, count, settings.batch_size):
-            rows = np.arange(start, min(start + settings.batch_size, count))
-            spectra = renderer.spectra(rows)
-            references = renderer.images(spectra, rows, p.wanted)
-            compared = references if mode == p.wanted else renderer.images(spectra, rows, mode)
-            particles = resample.resample(images.read(rows), p.plan.box)
-            writer.append(references, pair_agreement.correlations(compared, particles, pixel_size)[:, None])
-            bar.update(len(rows))
+    images, size = p.table.images(), settings.batch_size
+    fill(stack, job, 'projecting', lambda starts: stream(renderer, images, p, mode, starts, size, job.warn), size, team)
+    if compared is None:
+        return {}
+    found, verdict = compared
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
-    references.set(AGREEMENT, writer.values[:, 0])
+    references.set(AGREEMENT, stack.values[:, 0])
     references.set_provenance(**_provenance(settings, p, lowpass, verdict))
     _write_maps(settings, job, p, lowpass)
     references.write(job.output(TABLE))
@@ -181,6 +176,7 @@ def run(settings, job, inputs):
     )  # fmt: skip
     return {
         'particles': count,
+        'processes': team.size,
         'per_map': np.bincount(p.map_of_row, minlength=len(p.maps)).tolist(),
         'box': p.plan.box,
         'pixel_size': pixel_size,

@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 
-from ...imaging import maps
+from ...devices import to_host
+from ...imaging import maps, resample
 from ...imaging.ctf import apply_ctf, ctf_rfft
 from ...imaging.projection import FourierProjector
+from ...metrics import pair_agreement
+from ...streams import Portions, in_stages
 
 
 class Renderer:
@@ -46,11 +49,15 @@ class Renderer:
 
     def images(self, spectra, rows, mode):
         """float32[n, box, box] of spectra of ``rows``, with the CTF as ``mode`` says."""
+        return self.begin(spectra, rows, mode)()
+
+    def begin(self, spectra, rows, mode):
+        """As `images`, begun on the device: what is given back waits for them when it is called."""
         p = self._p
         if mode != 'none':
             params = {name: values[rows] for name, values in p.ctf.items()}
             spectra = apply_ctf(spectra, ctf_rfft(p.plan.box, p.pixel_sizes[rows], params, self._device), mode)
-        return torch.fft.irfft2(spectra, s=(p.plan.box, p.plan.box)).cpu().numpy()
+        return to_host(torch.fft.irfft2(spectra, s=(p.plan.box, p.plan.box)))
 
 
 def prepared_map(settings, volume, mask, lowpass):
@@ -67,3 +74,36 @@ def _filtered(settings, p, volume, lowpass):
     """The map as it is projected, resampled, in units of line integrals of the input's voxels."""
     data = prepared_map(settings, volume, p.mask, lowpass)
     return p.plan.apply(data) * (p.plan.pixel_size / volume.pixel_size)
+
+
+def stream(renderer, images, p, mode, starts, batch_size, say):
+    """[(references float32[n, box, box], correlation with their particles [n, 1]), ...] of each batch, in order: one,
+    or several where memory ran out. Reading, projecting and comparing go on at the same time.
+
+    images: of the particles. mode: CTF state in which they are compared. starts: first particle of each batch. say:
+    told when memory runs out and batches become smaller.
+    """
+    portions, pixel_size = Portions(say), float(np.median(p.pixel_sizes))
+
+    def read(start):
+        rows = np.arange(start, min(start + batch_size, len(images)))
+        return rows, resample.resample(images.read(rows), p.plan.box)
+
+    def project(batch):
+        rows, particles = batch
+
+        def begin(part):
+            spectra = renderer.spectra(rows[part])
+            shown = [renderer.begin(spectra, rows[part], m) for m in dict.fromkeys((p.wanted, mode))]
+            return shown, particles[part]
+
+        return portions(begin, len(rows))
+
+    def compare(parts):
+        found = [([finish() for finish in shown], particles) for shown, particles in parts]
+        return [
+            (shown[0], pair_agreement.correlations(shown[-1], particles, pixel_size)[:, None])
+            for shown, particles in found
+        ]
+
+    return in_stages(starts, read, project, compare)

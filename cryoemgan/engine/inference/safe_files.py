@@ -1,0 +1,43 @@
+"""Files of weights are what the card says, and nothing that could be executed, before they are read."""
+
+import torch
+
+from ..errors import InputError
+from ..files import file_digest
+from .card import CARD
+
+# What a safetensors file may need beside its numbers.
+HEADER_ROOM = 2**20
+
+
+def checked_file(path, digest, size):
+    """The path; InputError unless the file is there, no pickle, no larger than ``size`` allows, and the card's."""
+    if not path.is_file():
+        raise InputError(f'{path}: missing; copy the whole model folder again')
+    if path.stat().st_size > size + HEADER_ROOM:
+        raise InputError(f'{path}: {path.stat().st_size} bytes, the network of the card has only {size}')
+    with path.open('rb') as file:
+        start = file.read(9)
+    # A safetensors file begins with the length of its header (any bytes), and the header with a brace.
+    if start[8:] != b'{' and (start[:2] == b'PK' or start[:1] == b'\x80'):
+        raise InputError(f'{path}: this is a pickle, which can execute code; only safetensors files are read')
+    if file_digest(path) != digest:
+        raise InputError(f'{path}: damaged or exchanged (its sha256 is not that in {CARD}); copy the model again')
+    return path
+
+
+def shapes(file):
+    """{name: (shape, type)} of the tensors of an open file, without reading them."""
+    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+    return {key: (tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()}
+
+
+def compare_shapes(path, expected, found):
+    names = {torch.float32: 'F32', torch.int64: 'I64'}
+    wanted = {k: (tuple(v.shape), names[v.dtype]) for k, v in expected.items()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise InputError(
+                f'{path}: {key} is {found.get(key, "missing")}, the network of the card needs '
+                f'{wanted.get(key, "no such entry")}; card and weights do not belong together'
+            )

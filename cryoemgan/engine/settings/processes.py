@@ -1,0 +1,36 @@
+"""Parameters of commands whose work several processes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from .base import option
+
+
+@dataclass
+class Processes:
+    """How many processes share the work."""
+
+    GROUP: ClassVar[str] = 'Processes'
+
+    devices: int | None = option(
+        None,
+        'Processes, one a GPU (or, with --device cpu, CPU processes); default the '
+        'GPUs named by --device. Started under torchrun or SLURM, their number rules.',
+        ge=1,
+        le=1024,
+        expert=True,
+        label='Processes',
+    )
+    nodes: int = option(
+        1, 'Computers, for runs started by torchrun or SLURM.', ge=1, le=1024, expert=True, label='Nodes'
+    )
+
+
+class Shared(Protocol):
+    """What such a command says of the machine."""
+
+    device: str
+    devices: int | None
+    nodes: int

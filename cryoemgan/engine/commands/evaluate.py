@@ -192,7 +192,6 @@ def _data_range(job, inputs, size):
 
 def _compare_all(settings, job, inputs, data_range):
     """Write metrics.csv batch by batch; ({name: Running of COLUMNS and slope}, {name: Running of FRC curves})."""
-    correlation = frc.RingCorrelation(inputs.references.box)
     stats, curves = ({name: Running() for name in inputs.sets} for _ in range(2))
     labels, total = particle_labels(inputs.references), len(inputs.reference_rows)
     with contextlib.ExitStack() as stack:
@@ -209,7 +208,7 @@ def _compare_all(settings, job, inputs, data_range):
                 block = np.stack([values[c] for c in COLUMNS], axis=1)
                 writer.writerows([labels[row], name, *(f'{v:.6g}' for v in line)] for row, line in zip(rows, block))
                 stats[name].add(block)
-                curves[name].add(correlation(images, references))
+                curves[name].add(frc.ring_correlation(images, references))
             bar.update(len(rows))
     return stats, curves
 

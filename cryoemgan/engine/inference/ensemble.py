@@ -1,14 +1,24 @@
 """Denoising a stream of particles with all members of a model: each particle by those that never saw it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.stacks import StackReader
+from ..data.table import ParticleTable
 from ..imaging import maps
 from ..imaging.resample import resample
-from ..posterior.map_prior import Context
+from ..posterior.map_prior import Context, ImagePosterior
 from ..settings.denoise import cut_resolution
+from ..shapes import Floats, Images, Rows
 from . import uncertainty
+from .boxes import Boxes
+from .model import Model
+from .routing import Routing
+from .seen_ctf import Knowledge
 
 
 @dataclass(frozen=True)
@@ -32,78 +42,88 @@ class Ensemble:
     them than their pixels (`Model.takes_context`). like: rows of it whose context is taken, default all in order.
     """
 
-    def __init__(self, model, plan, precision, routing, cut=None, with_errors=True, table=None, like=slice(None)):
+    def __init__(
+        self,
+        model: Model,
+        plan: Boxes,
+        precision: str,
+        routing: Routing,
+        cut: float | None = None,
+        with_errors: bool = True,
+        table: ParticleTable | None = None,
+        like: Rows | slice = slice(None),
+    ) -> None:
         self.model, self.plan, self.precision, self.routing = model, plan, precision, routing
         self.cut = cut if cut and cut > 2 * plan.pixel_size else None
         self.with_errors = with_errors
         self.context = Context.of(table, like, plan.model_box) if model.takes_context else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
-    def stream(self, images, first=0):
+    def stream(self, images: StackReader, first: int = 0) -> Iterator[Denoised]:
         """Yield Denoised, batch by batch, in order, from particle ``first`` on."""
         for start in range(first, len(images), self.plan.batch_size):
             rows = np.arange(start, min(start + self.plan.batch_size, len(images)))
             yield self(images.read(rows), rows)
 
-    def __call__(self, noisy, rows):
+    def __call__(self, noisy: Images, rows: Rows) -> Denoised:
         """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
         particles, weights = resample(noisy, self.plan.model_box), self.routing.weights[rows]
-        opinions = self._opinions(particles, weights, rows)
-        scores = self._scores(opinions, weights) if self.model.guides else None
+        known = self._known(particles, weights, rows)
+        scores = self._scores(known, weights) if self.model.guides else None
         if not self.with_errors:
-            return Denoised(noisy, self._finished(self._routed(particles, weights, opinions)), None, None, scores)
-        found = uncertainty.answers(self.model, particles, self.precision, opinions)
+            return Denoised(noisy, self._finished(self._routed(particles, weights, known)), None, None, scores)
+        found = uncertainty.answers(self.model, particles, self.precision, known)
         # The cut comes first: detail that is not shown cannot be wrong.
         found = np.stack([self._finished(answer) for answer in found])
         images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
-        own = uncertainty.posterior_sd(self.model, opinions)
+        own = uncertainty.posterior_sd(self.model, known)
         own = own if own is None else resample(own, self.plan.box)
         spreads = self.scale * uncertainty.spread(found, own)
         return Denoised(noisy, images, uncertainty.relative(spreads, images), spreads, scores)
 
-    def _opinions(self, particles, weights, rows):
-        """{member: ImagePosterior} of all particles (with errors) or of those that it denoises; None: blind."""
+    def _known(self, particles: Images, weights: Images, rows: Rows) -> dict[str, Knowledge]:
+        """{member: what it is told} of all particles (with errors) or of those that it denoises; empty: pixels only."""
+        found: dict[str, Knowledge] = {}
         if self.context is None:
-            return None
+            return found
         if self.with_errors:
             return self.model.ask_all(particles, self.context.part(rows))
-        found = {}
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
                 found[member] = self.model.ask(particles[mine], self.context.part(rows[mine]), member)
         return found
 
-    def _scores(self, opinions, weights):
+    def _scores(self, known: Mapping[str, Knowledge], weights: Images) -> Floats:
         """float64 [b, 6]: each particle's scores and fit, from the members that denoise it."""
         scores = np.zeros((len(weights), 6))
         for k, member in enumerate(self.routing.members):
-            mine = np.flatnonzero(weights[:, k])
-            if mine.size:
-                found = opinions[member].scores()
+            mine, posterior = np.flatnonzero(weights[:, k]), known.get(member)
+            if mine.size and isinstance(posterior, ImagePosterior):
+                found = posterior.scores()
                 found = found[mine] if self.with_errors else found
                 fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
                 scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])
         return scores
 
-    def _routed(self, particles, weights, opinions):
-        """Each particle by its own members only; opinions as `_opinions` gives them."""
+    def _routed(self, particles: Images, weights: Images, known: Mapping[str, Knowledge]) -> Images:
+        """Each particle by its own members only; known: as `_known` gives it."""
         images = np.zeros_like(particles)
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
-                answer = self.model.denoise(particles[mine], member, self.precision, opinions and opinions[member])
+                answer = self.model.denoise(particles[mine], member, self.precision, known.get(member))
                 images[mine] += weights[mine, k, None, None] * answer
         return images
 
-    def _finished(self, images):
+    def _finished(self, images: Images) -> Images:
         images = resample(images, self.plan.box)
         if self.cut:
             images = maps.lowpass(images, self.plan.pixel_size, self.cut, axes=(-2, -1))
         return images
 
 
-def cut_of(setting, model):
+def cut_of(setting: str, model: Model) -> float | None:
     """Resolution (A) of --cut: 'auto' is what the model's validation particles support, 'none' gives None."""
     if setting == 'auto':
         return model.card.get('resolution', {}).get('cut')

@@ -12,6 +12,7 @@ import torch
 from ..data.image_state import CtfState
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft, seen
+from ..shapes import Json
 from .library import TemplateLibrary
 from .posterior import Particles, Prior, Search, infer
 
@@ -105,7 +106,7 @@ class MapPrior:
     def __init__(self, bank, gain, spectrum, search=None, options=None):
         self.bank, self.plane, self.gain, self.spectrum = bank, bank.plane, gain, spectrum
         self.search, self.options = search or Search(), options or MapPriorOptions()
-        self.threshold = None
+        self.threshold: Json = {}
 
     @property
     def device(self):

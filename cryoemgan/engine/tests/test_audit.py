@@ -8,6 +8,7 @@ import pytest
 
 from cryoemgan.engine.__main__ import main, run
 from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.imaging.flips import flipped
 from cryoemgan.engine.imaging.rings import ring_index
 from cryoemgan.engine.inference.model import Model
 from cryoemgan.engine.metrics import resemblance
@@ -78,7 +79,7 @@ def test_calibration_of_known_errors():
 def test_mirrored_keeps_the_origin(box):
     image = np.zeros((1, box, box), np.float32)
     image[0, box // 2 + 2, box // 2 - 1] = 1
-    mirrored = negative_controls.mirrored(image)
+    mirrored = flipped(image, -1)
     assert mirrored[0, box // 2 + 2, box // 2 + 1] == 1
 
 
@@ -192,7 +193,7 @@ def inverted(particles, references):
 
 
 def mirrored_map(particles, references):
-    return particles, negative_controls.mirrored(references)
+    return particles, flipped(references, -1)
 
 
 @pytest.mark.parametrize('change', [shuffled, pure_noise, another_molecule, inverted, mirrored_map])

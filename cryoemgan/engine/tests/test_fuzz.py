@@ -24,7 +24,8 @@ from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.imaging import maps
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.inference.model import Model, save_model
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.inference.model_writer import save_model
 from cryoemgan.engine.job import Job
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context, MapPrior, MapPriorOptions

@@ -14,7 +14,8 @@ import torch
 from cryoemgan.engine import networks
 from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.inference.known_particles import name_hashes
-from cryoemgan.engine.inference.model import Model, save_model
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.inference.model_writer import save_model
 
 NAMES = [f'{i}@stack.mrcs' for i in range(1, 31)]
 

@@ -8,10 +8,12 @@ import torch
 from ..data.image_state import CtfState, of_particles, particles_shown_as
 from ..imaging import spectra
 from ..imaging.ctf import apply_ctf, ctf_rfft
+from ..imaging.flips import flipped
+from ..imaging.grey_scale import least_squares_line
 from ..imaging.resample import resample
 from ..imaging.rings import frequencies
 from ..metrics import pair_agreement, resemblance
-from ..metrics.frc import RingCorrelation
+from ..metrics.frc import ring_correlation
 from . import empty_particles, negative_controls, second_opinion
 
 STEPS = 7
@@ -43,7 +45,7 @@ class AuditSample:
             # It draws what the particles hold, and was never told the grey scale of the references.
             if p.references.ctf_state is CtfState.NONE and p.particles.has('rlnDefocusU'):
                 references = self._filtered(references, of_particles(p.particles))
-            grey = dict(zip(('gain', 'offset'), line(references, self.particles)))
+            grey = dict(zip(('gain', 'offset'), least_squares_line(references, self.particles)))
         # What the network is to draw; and the same as the particles hold it: with their CTF.
         self.truth = (grey['gain'] * references + grey['offset']).astype(np.float32)
         self.signal = self.with_ctf(self.truth)
@@ -199,7 +201,7 @@ def _second(bench, denoised, twin_images, twins_denoised, seed, bar):
     # power is that of the corners: residuals hold what the references lack, and more noise than there is would make
     # the noises of the copies fall against each other.
     white = negative_controls.stream(seed, 6).standard_normal(bench.particles.shape, dtype=np.float32)
-    extra = spectra.filtered(white, spectra.noise_power(bench.particles) ** 0.5)
+    extra = spectra.filtered(white, spectra.corner_power(bench.particles) ** 0.5)
     real = judge.compare(bench.particles + extra / 2, bench.particles - 2 * extra)
     each = judge.compare(bench.particles, bench.particles, denoised)
     twins = judge.compare(twin_images, bench.signal, twins_denoised)
@@ -218,14 +220,13 @@ def _noise_in(bench, noise, denoised, rng):
     """Pure noise with the data's spectrum: how much appears from nothing."""
     images = bench.particles.mean() + noise.draw(len(bench.particles), rng)
     out = bench.denoise(images)
-    rings = RingCorrelation(out.shape[-1])
     average, expected = (x.mean(0, keepdims=True) for x in (out, bench.truth))
     return {
         'in': images,
         'out': out,
         'nearest': resemblance.nearest(out, bench.truth),
         'energy': resemblance.energy(out) / max(resemblance.energy(denoised), 1e-12),
-        'frc': rings(average, expected)[0],
+        'frc': ring_correlation(average, expected)[0],
     }
 
 
@@ -234,8 +235,8 @@ def _wrong(bench, noise, make, rng):
     training map? own: output against its own truth; to_training: against the nearest reference; without_network: the
     same of the truth itself."""
     if make is None:
-        truth = negative_controls.mirrored(bench.truth)
-        signal = negative_controls.mirrored(bench.signal)
+        truth = flipped(bench.truth, -1)
+        signal = flipped(bench.signal, -1)
     else:
         bare = make(len(bench.truth), bench.truth.shape[-1], rng)
         truth = negative_controls.like(bench.as_drawn(bare), bench.truth)
@@ -256,13 +257,6 @@ def _bias(bench, noise, rng):
     denoised_e, denoised_o = (bench.with_ctf(bench.denoise(x)) for x in (e, o))
     bias, signal = resemblance.bias(denoised_e, denoised_o, e, o)
     return bias, signal, signal > 0.01 * signal.max()
-
-
-def line(x, y):
-    """(gain, offset) of the least-squares line through all pixels."""
-    x, y = (np.asarray(v, np.float64) for v in (x, y))
-    gain = ((x - x.mean()) * (y - y.mean())).mean() / x.var()
-    return float(gain), float(y.mean() - gain * x.mean())
 
 
 def _mean_sd(values):

@@ -25,7 +25,7 @@ from ..inference.ensemble import Ensemble, cut_of
 from ..inference.model import Model
 from ..inference.routing import Routing, route
 from ..metrics import resemblance
-from ..metrics.frc import RingCorrelation
+from ..metrics.frc import ring_correlation
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,6 @@ class SecondOpinion:
         self._committee = Ensemble(
             second.model, second.plan, precision, second.routing, second.cut, False, bench.p.particles
         )
-        box = bench.particles.shape[-1]
-        self.rings = RingCorrelation(box)
         self.cut = max((c for c in (bench.committee.cut, self._committee.cut) if c), default=None)
 
     def compare(self, images, target, denoised=None):
@@ -82,7 +80,7 @@ class SecondOpinion:
         difference, error = second - first, target - first
         power = resemblance.ring_covariance(difference, difference)
         found = resemblance.ring_covariance(difference, error)
-        return Comparison(second, resemblance.own(first, second), self.rings(first, second).mean(0), found, power)
+        return Comparison(second, resemblance.own(first, second), ring_correlation(first, second).mean(0), found, power)
 
     def _cut(self, images):
         return lowpass(images, self.bench.p.plan.pixel_size, self.cut, axes=(-2, -1)) if self.cut else images

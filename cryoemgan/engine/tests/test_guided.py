@@ -8,10 +8,10 @@ from scipy.stats import norm
 from cryoemgan.engine import networks
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
 from cryoemgan.engine.imaging import phantom
+from cryoemgan.engine.imaging.flips import turned
 from cryoemgan.engine.imaging.maps import soft_circle
 from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.imaging.steerable import FourierPlane, principal_basis
-from cryoemgan.engine.inference import uncertainty
 from cryoemgan.engine.metrics import resemblance
 from cryoemgan.engine.posterior import posterior, view_clusters
 from cryoemgan.engine.posterior.calibration import Sample, calibrate
@@ -235,7 +235,7 @@ def test_guide_survives_storage(bank, particles):
 def test_opinion_of_turned_particles_is_the_turned_opinion(bank, particles):
     _, images, sd, _ = particles
     guide = guide_of(bank, sd)
-    asked = guide(torch.from_numpy(uncertainty.turned(images.numpy()).copy()), Context(1.0))
+    asked = guide(torch.from_numpy(turned(images.numpy()).copy()), Context(1.0))
     moved = guide(images, Context(1.0)).turned()
     # The Nyquist line is its own opposite; the rest agrees.
     assert float((asked.mean - moved.mean).square().mean() / moved.mean.var()) < 1e-2

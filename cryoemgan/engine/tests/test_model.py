@@ -124,7 +124,7 @@ def test_replaced_in_place_without_leftovers(folder):
 def test_interrupted_replacement_leaves_the_old_model(folder, monkeypatch):
     before = Model.load(folder)
     monkeypatch.setattr(
-        'cryoemgan.engine.inference.model.write_state', lambda *_: (_ for _ in ()).throw(OSError('killed'))
+        'cryoemgan.engine.inference.model_writer.write_state', lambda *_: (_ for _ in ()).throw(OSError('killed'))
     )
     with pytest.raises(OSError, match='killed'):
         save_model(folder, card(), {'all': networks.create('residual', 32, width=8).generator}, {'all': NAMES})

@@ -207,7 +207,7 @@ def test_planted_failures_are_red(tmp_path, data, model, change):
 
 
 def test_what_project_named_is_red(tmp_path, data, model):
-    """Pixel size, hand, CTF: `project` tries the alternatives (test_paircheck), and the audit does not forget it."""
+    """Pixel size, hand, CTF: `project` tries the alternatives (test_planted_mistakes), and the audit remembers it."""
     named = 'a pixel size of the map 10 % smaller'
     table = ParticleTable.read(data[2])
     table.set_provenance(pair_check=named, pair_check_certain='yes')

@@ -9,11 +9,7 @@ ENGINE = Path(__file__).parents[1]
 TOO_LONG = {
     'benchmarks/soak.py',
     'cryoemgan/tests/test_forms.py',
-    'cryoemgan/engine/tests/test_crossfit.py',
-    'cryoemgan/engine/tests/test_fuzz.py',
-    'cryoemgan/engine/tests/test_guided.py',
     'cryoemgan/engine/tests/test_job.py',
-    'cryoemgan/engine/tests/test_project.py',
     'cryoemgan/protocols/project.py',
 }
 

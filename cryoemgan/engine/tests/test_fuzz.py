@@ -1,4 +1,6 @@
-"""Files that nobody meant: tables, stacks and settings with random damage are read right or refused in one sentence, in bounded time and memory. CRYOEMGAN_FUZZ_SECONDS: for all kinds together, 20 by default."""
+"""Files that nobody meant: tables, stacks and settings with random damage are read right or refused in one sentence, in
+bounded time and memory. CRYOEMGAN_FUZZ_SECONDS: for all kinds together, 20 by default.
+"""
 
 import copy
 import importlib

@@ -10,7 +10,6 @@ TOO_LONG = {
     'benchmarks/soak.py',
     'cryoemgan/tests/test_forms.py',
     'cryoemgan/engine/tests/test_job.py',
-    'cryoemgan/protocols/project.py',
 }
 
 

@@ -1,5 +1,7 @@
 """``audit``: what of a denoised particle comes from the particle, and what from the training set."""
 
+from __future__ import annotations
+
 import csv
 from dataclasses import dataclass
 
@@ -16,7 +18,10 @@ from ..inference import boxes, card
 from ..inference.ensemble import Ensemble, cut_of
 from ..inference.model import Model
 from ..inference.routing import Routing, route
+from ..job import Job
 from ..metrics import pair_agreement
+from ..settings.audit import Audit
+from ..shapes import Json
 from ..trust import empty_particles, examination, report, second_opinion, thresholds
 from ..trust.empty_particles import EmptyParticles
 from ..trust.second_opinion import SecondModel
@@ -40,7 +45,7 @@ class AuditInputs:
     empties: EmptyParticles | None
 
 
-def load_inputs(settings, job):
+def load_inputs(settings: Audit, job: Job) -> AuditInputs:
     """AuditInputs; InputError for sets that cannot be audited together."""
     particles, references = (open_particles(job, p) for p in (settings.particles, settings.references))
     model = Model.load(settings.model, choose_device(settings.device))
@@ -70,7 +75,7 @@ def load_inputs(settings, job):
                     empty_particles.load_empty_particles(settings, job, particles, model, most))  # fmt: skip
 
 
-def run(settings, job, p):
+def run(settings: Audit, job: Job, p: AuditInputs) -> Json:
     """Measure, judge, write audit.json, audit.csv, pictures and audit.html."""
     committee = Ensemble(p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut, table=p.particles)
     with job.progress(examination.STEPS + (p.second is not None) + (p.empties is not None), 'audit') as bar:
@@ -89,7 +94,7 @@ def run(settings, job, p):
     return found.results
 
 
-def _write_rows(job, p, found):
+def _write_rows(job: Job, p: AuditInputs, found: examination.Findings) -> None:
     names, members = p.particles.names(), p.routing.labels()
     columns = [*COLUMNS, *(k for k in found.columns if k not in COLUMNS)]
     with atomic(job.output('audit.csv')) as partial, partial.open('w', newline='', encoding='utf-8') as f:

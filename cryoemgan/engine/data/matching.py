@@ -52,6 +52,18 @@ def match(a: ParticleTable, b: ParticleTable) -> tuple[Rows, Rows]:
     return pairs[:, 0], pairs[:, 1]
 
 
+def rows_of_all(particles: ParticleTable, source: ParticleTable) -> Rows:
+    """Row in the source of every particle; InputError when one is not there."""
+    rows, found = match(particles, source)
+    if len(rows) < len(particles):
+        missing = np.setdiff1d(np.arange(len(particles)), rows)
+        raise InputError(
+            f'{particles.describe(missing[0])} is not in {source.path} ({len(missing)} of {len(particles)} particles '
+            'are not): give the set that was denoised as --source'
+        )
+    return found
+
+
 def _without_folders(names: dict[str, list[str]]) -> dict[str, list[str]]:
     return {kind: [tail(name) for name in of] for kind, of in names.items()}
 

@@ -39,6 +39,10 @@ def test_packages_import_in_one_direction():
     list(graphlib.TopologicalSorter(graph).static_order())
 
 
+def test_imaging_takes_arrays_and_knows_no_command():
+    assert not packages()['imaging'] & {'settings', 'job', 'run_folder', 'commands'}
+
+
 def drawn():
     """{package: line of the drawing in docs/architecture.rst, counted from above}."""
     page = ENGINE.parents[1] / 'docs' / 'architecture.rst'

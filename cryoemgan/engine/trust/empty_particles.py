@@ -73,9 +73,9 @@ def denoise(
     """
     precision = choose_precision('auto', model.device)
     like = np.arange(len(empties.table)) % len(particles)
-    committee = Ensemble(model, empties.plan, precision, empties.routing, cut, False, particles, like)
+    ensemble = Ensemble(model, empties.plan, precision, empties.routing, cut, False, particles, like)
     images = empties.table.images().read(empties.rows)
     size = empties.plan.batch_size
     starts = range(0, len(images), size)
-    denoised = [committee(images[k : k + size], empties.rows[k : k + size]).images for k in starts]
+    denoised = [ensemble(images[k : k + size], empties.rows[k : k + size]).images for k in starts]
     return resample(images, empties.plan.model_box), np.concatenate(denoised)

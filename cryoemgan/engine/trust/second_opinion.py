@@ -77,10 +77,10 @@ class SecondOpinion:
     def __init__(self, second: SecondModel, bench: AuditSample) -> None:
         self.bench, self.second = bench, second
         precision = choose_precision('auto', second.model.device)
-        self._committee = Ensemble(
+        self._ensemble = Ensemble(
             second.model, second.plan, precision, second.routing, second.cut, False, bench.p.particles
         )
-        self.cut = max((c for c in (bench.committee.cut, self._committee.cut) if c), default=None)
+        self.cut = max((c for c in (bench.ensemble.cut, self._ensemble.cut) if c), default=None)
 
     def compare(self, images: Images, target: Images, denoised: Images | None = None) -> Comparison:
         """Comparison on images [n, N, N]; target: the same signal with other noise, or without. denoised: what the
@@ -97,7 +97,7 @@ class SecondOpinion:
 
     def _denoise(self, images: Images) -> Images:
         rows, size, box = self.bench.p.rows, self.second.plan.batch_size, images.shape[-1]
-        parts = [self._committee(images[k : k + size], rows[k : k + size]).images for k in range(0, len(rows), size)]
+        parts = [self._ensemble(images[k : k + size], rows[k : k + size]).images for k in range(0, len(rows), size)]
         found = resample(np.concatenate(parts), box)
         return self.bench.with_ctf(found, self.second.model.card['ctf'])
 

@@ -56,7 +56,7 @@ class Ensemble:
         self.model, self.plan, self.precision, self.routing = model, plan, precision, routing
         self.cut = cut if cut and cut > 2 * plan.pixel_size else None
         self.with_errors = with_errors
-        self.context = Context.of(table, like, plan.model_box) if model.takes_context else None
+        self.context = Context.of(table, like, plan.model_box) if table is not None and model.takes_context else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
     def stream(self, images: StackReader, first: int = 0) -> Iterator[Denoised]:
@@ -100,7 +100,7 @@ class Ensemble:
         for k, member in enumerate(self.routing.members):
             mine, posterior = np.flatnonzero(weights[:, k]), known.get(member)
             if mine.size and isinstance(posterior, ImagePosterior):
-                found = posterior.scores()
+                found = posterior.scores().astype(np.float64)
                 found = found[mine] if self.with_errors else found
                 fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
                 scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])

@@ -262,7 +262,7 @@ def test_originals_that_are_not_there(tmp_path, data, capsys):
     other.write(tmp_path / 'part.star')
     words = ['--particles', data[1], '--source', tmp_path / 'part.star', '--output', tmp_path / 'x']
     assert main(['originals', *map(str, words)]) == 2
-    assert '60 of 160 selected particles' in capsys.readouterr().err
+    assert '60 of 160 particles' in capsys.readouterr().err
 
 
 def test_statement_and_members_travel_with_the_denoised_set(tmp_path, data, model):

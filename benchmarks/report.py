@@ -6,7 +6,11 @@ A document names the cell of every number that it took from here in a comment::
     .. cell: suite error method=cwf use=judge median = 0.33
     .. cell: suite error method=guided against=cwf worst = 0.9
 
-that is: table, column, what its rows must be, how the sets are put together (mean, median or worst; each set first as
+    .. page: downstream 15.8 16.2 53
+
+The last names numbers that stand, with as many digits or more, or as a fraction for a percentage, on a page
+``results/NAME.md`` of a study that left no table. A cell is:
+table, column, what its rows must be, how the sets are put together (mean, median or worst; each set first as
 the mean over its seeds; with ``against`` as a ratio to another method on that set), and the number as it is printed.
 """
 
@@ -24,6 +28,8 @@ from .runner import RESULTS, Experiment
 
 Row = dict[str, str]
 HERE = Path(__file__).resolve().parent
+PAGE = re.compile(r'^\.\. page: (\w+)((?: [\d.]+)+)$', re.MULTILINE)
+NUMBER = re.compile(r'(?<![\w.])\d+(?:\.\d+)?')
 CELL = re.compile(r'^\.\. cell: (\w+) (\w+)((?: \w+=\S+)*)(?: (mean|median|worst))? = (\S+)$', re.MULTILINE)
 TOGETHER = {'mean': statistics.fmean, 'median': statistics.median, 'worst': max}
 
@@ -78,6 +84,18 @@ def quoted(document: str) -> list[Quoted]:
         Quoted(text, table, column, dict(pair.split('=', 1) for pair in pairs.split()), how or 'mean')
         for table, column, pairs, how, text in CELL.findall(document)
     ]
+
+
+def not_on_their_page(document: str) -> list[str]:
+    """'PAGE NUMBER' of the numbers that a document says are on a page of results, and that are not there."""
+    missing = []
+    for name, numbers in PAGE.findall(document):
+        there = [float(n) for n in NUMBER.findall((RESULTS / f'{name}.md').read_text(encoding='utf-8'))]
+        for text in numbers.split():
+            digits = len(text.partition('.')[2])
+            if not any(f'{n:.{digits}f}' == text for x in there for n in (x, 100 * x)):
+                missing.append(f'{name} {text}')
+    return missing
 
 
 def pages(folder: Path) -> list[Path]:

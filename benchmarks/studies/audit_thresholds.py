@@ -107,7 +107,8 @@ def lacking(half, folder, name):
 
 def planted(folder, particles, references, seed, count):
     """{failure: (particles, references)} of those that need no other training."""
-    from cryoemgan.engine.trust.negative_controls import foreign_projections, like, mirrored
+    from cryoemgan.engine.imaging.flips import flipped
+    from cryoemgan.engine.trust.negative_controls import foreign_projections, like
 
     rng = np.random.default_rng(seed)
     clean_references, images = stack(references), stack(particles)
@@ -118,7 +119,7 @@ def planted(folder, particles, references, seed, count):
     foreign = like(foreign_projections(count, BOX, rng), clean) + (images - clean)
     pictures = {
         'shuffled': (references, clean_references[rng.permutation(count)]),
-        'mirrored': (references, mirrored(clean_references)),
+        'mirrored': (references, flipped(clean_references, -1)),
         'larger': (references, magnified(clean_references, 1.2)),
         'noise': (particles, noise), 'foreign': (particles, foreign),
         'inverted': (particles, 2 * images.mean() - images),

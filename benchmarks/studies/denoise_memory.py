@@ -43,7 +43,7 @@ def make_particles(folder, count, box):
 def make_model(folder, box, width):
     """A model folder of random weights."""
     from cryoemgan.engine import networks
-    from cryoemgan.engine.inference.model import save_model
+    from cryoemgan.engine.inference.model_writer import save_model
 
     card = dict(network={'name': 'residual', 'options': {'width': width}}, box=box, pixel_size=2.0, ctf='none',
                 input={'mean': 0.0, 'sd': 1.0}, grey={'gain': 1.0, 'offset': 0.0}, units={'scale': 1.0, 'offset': 0.0},

@@ -22,7 +22,7 @@ from cryoemgan.engine.imaging.rings import frequencies
 from cryoemgan.engine.inference import uncertainty
 from cryoemgan.engine.inference.model import Model
 from cryoemgan.engine.inference.routing import route
-from cryoemgan.engine.metrics.frc import RingCorrelation, resolution
+from cryoemgan.engine.metrics.frc import resolution, ring_correlation
 from cryoemgan.engine.metrics.resemblance import own, ring_covariance
 from cryoemgan.engine.training import augmentation
 
@@ -84,7 +84,6 @@ def cuts(output, references, swapped, truth, particles, table):
     # The grey scale of the truth file is another one.
     gain = ring_covariance(truth, particles).sum() / ring_covariance(truth, truth).sum()
     truth = gain * truth
-    rings = RingCorrelation(box)
     curves = {
         'raw/reference': (particles, references),
         'raw/ref. swapped': (particles, swapped),
@@ -93,7 +92,7 @@ def cuts(output, references, swapped, truth, particles, table):
         'output/truth': (output, truth),
         'reference/truth': (references, truth),
     }
-    found = {k: rings(*pair).mean(0) for k, pair in curves.items()}
+    found = {k: ring_correlation(*pair).mean(0) for k, pair in curves.items()}
     slope = {k: ring_covariance(output, x) / np.maximum(ring_covariance(output, output), 1e-30)
              for k, x in (('reference', references), ('truth', truth))}  # fmt: skip
     print('A     ', *(f'{k:>17}' for k in found), 'slope of reference, of truth on output')

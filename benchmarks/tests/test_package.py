@@ -112,15 +112,32 @@ DOCUMENTS = [ROOT / 'README.rst', *sorted((ROOT / 'docs').glob('*.rst'))]
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.name)
 def test_numbers_in_documents_are_those_of_their_cells(path):
     text = path.read_text(encoding='utf-8')
-    shown = report.CELL.sub('', text)
+    shown = report.PAGE.sub('', report.CELL.sub('', text))
     for number in report.quoted(text):
         assert number.is_right(), number
         assert number.text in shown, f'{number.text} is not on the page'
     assert text.count('.. cell:') == len(report.quoted(text)), 'a cell is written wrongly'
+    assert not report.not_on_their_page(text)
+    assert text.count('.. page:') == len(report.PAGE.findall(text)), 'a page is written wrongly'
+    for number in ' '.join(numbers for _, numbers in report.PAGE.findall(text)).split():
+        assert number in shown, f'{number} is not in the document'
 
 
 def test_readme_quotes_measurements():
     assert len(report.quoted(DOCUMENTS[0].read_text(encoding='utf-8'))) >= 5
+
+
+def test_what_is_on_no_page_is_named():
+    assert report.not_on_their_page('.. page: downstream 15.8 15.9\n\n.. page: downstream 0.97531\n') == [
+        'downstream 15.9',
+        'downstream 0.97531',
+    ]
+
+
+@pytest.mark.parametrize('name', ['trust', 'choosing'])
+def test_pages_for_users_say_where_their_numbers_are(name):
+    numbers = report.PAGE.findall((ROOT / 'docs' / f'{name}.rst').read_text(encoding='utf-8'))
+    assert sum(len(found.split()) for _, found in numbers) >= 15
 
 
 ROWS = [

@@ -1,21 +1,31 @@
 """The command line: ``cryoemgan VERB --option value`` (= ``python -m cryoemgan.engine VERB``)."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import importlib
 import io
 import os
 import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, TextIO
 
 from .. import __version__
 from .errors import InputError, Interrupted, WorkError
 from .run_folder import leader
 from .settings import COMMANDS
 from .settings.arguments import add_options
+from .settings.base import Settings
 from .settings.files import read_settings_file
+from .shapes import Json
+
+if TYPE_CHECKING:
+    from .job import Job
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """One sub-command a verb, its options from the settings classes."""
     parser = argparse.ArgumentParser(
         prog='cryoemgan',
@@ -38,7 +48,7 @@ def build_parser():
     return parser
 
 
-def parse(argv=None):
+def parse(argv: Sequence[str] | None = None) -> tuple[str, Settings]:
     """(verb, validated settings) of a command line; the settings file fills what the command line leaves out."""
     given = vars(build_parser().parse_args(argv))
     verb, path = given.pop('verb'), given.pop('settings_file')
@@ -48,7 +58,7 @@ def parse(argv=None):
     return verb, settings
 
 
-def use_threads(n):
+def use_threads(n: int) -> int:
     """Limit every numerical library to n threads (0 = the cores we may use); returns n. Before torch is imported."""
     n = n or len(os.sched_getaffinity(0))
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
@@ -58,7 +68,7 @@ def use_threads(n):
     return n
 
 
-def run(verb, settings):
+def run(verb: str, settings: Settings) -> Json:
     """Run a command on validated settings in its folder; returns what it found (also in summary.json)."""
     from .job import Job
     from .signals import watch_parent
@@ -74,7 +84,7 @@ def run(verb, settings):
             return _work(module, job, inputs)
 
 
-def _work(module, job, inputs):
+def _work(module: ModuleType, job: Job, inputs: object) -> Json:
     """The command's own work, in a folder that nobody else writes to."""
     finished = job.prepare()
     if finished is not None:
@@ -84,13 +94,13 @@ def _work(module, job, inputs):
     return results
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 1 failed while working, 2 wrong usage or input."""
     with contextlib.redirect_stdout(Unbroken(sys.stdout)), contextlib.redirect_stderr(Unbroken(sys.stderr)):
         return _main(argv)
 
 
-def _main(argv):
+def _main(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = '--debug' in argv
     try:
@@ -109,7 +119,7 @@ def _main(argv):
     return 0
 
 
-def explained(error):
+def explained(error: BaseException) -> tuple[str, int]:
     """(sentence for a person, exit status) of an error."""
     if isinstance(error, InputError):
         return str(error), 2
@@ -147,44 +157,42 @@ def explained(error):
     ), 1
 
 
-def ended_elsewhere(error):
+def ended_elsewhere(error: BaseException) -> bool:
     """Whether a process of a run ends since another one has: the first process tells of it, for all."""
-    torch = sys.modules.get('torch')
-    return (
-        torch is not None
-        and isinstance(error, RuntimeError)
-        and importlib.import_module('.processes', __package__).is_lost(error)
-    )
+    if 'torch' not in sys.modules or not isinstance(error, RuntimeError):
+        return False
+    lost: bool = importlib.import_module('.processes', __package__).is_lost(error)
+    return lost
 
 
 class Unbroken(io.TextIOBase):
     """A text stream that nobody has to read to its end (``| head``), and that shows every name of a file."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         """Write, also bytes that are no text in this locale; nothing when the reader has gone."""
         encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
         with contextlib.suppress(BrokenPipeError):
             return self._stream.write(text.encode(encoding, 'backslashreplace').decode(encoding))
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
         """As of any stream."""
         with contextlib.suppress(BrokenPipeError):
             self._stream.flush()
 
-    def isatty(self):
+    def isatty(self) -> bool:
         """As of any stream."""
         return self._stream.isatty()
 
-    def fileno(self):
+    def fileno(self) -> int:
         """As of any stream."""
         return self._stream.fileno()
 
 
-def _first_line(error):
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ['no more is known'])[0]
 
 

@@ -10,6 +10,7 @@ from ..convert import state_of
 from ..engine.settings.project import AS_PARTICLES
 from ..results import Result
 from .base import CryoEMGANProtBase, describe_alignment_error
+from .map_checks import check_classes, check_maps
 from .map_input import class_maps, has_half_sets, own_half_maps, particles_of_classes, write_map
 from .pair_checks import check_noisy
 
@@ -146,7 +147,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         if not isinstance(particles, SetOfParticles) or not maps:
             return errors
         if self._from_classes():
-            errors += self._check_classes(maps)
+            errors += check_classes(self.inputClasses.get())
         else:
             problem = describe_alignment_error(particles)
             errors += [problem] if problem else []
@@ -159,47 +160,12 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
                     'The particles do not say which half set they belong to (_rlnRandomSubset): take the particles of '
                     'the refinement that made the half maps, or do not use half maps.'
                 )
-        if not all(m.getSamplingRate() for m in maps) or not particles.getSamplingRate():
-            return [*errors, 'The map or the particles have no pixel size: import them with it.']
-        errors += self._check_sizes(particles, maps[0])
-        for other in maps[1:]:
-            if (
-                other.getDim() != maps[0].getDim()
-                or abs(other.getSamplingRate() / maps[0].getSamplingRate() - 1) > 1e-3
-            ):
-                errors.append(f'{other.getFileName()} has another box or pixel size than {maps[0].getFileName()}.')
+        errors += check_maps(maps, particles, self._given('inputMask'))
         if self._ctf() != CTF_NONE and not particles.hasCTF():
             errors.append(
                 f'The particles have no CTF, so the references cannot hold it ({self._ctf()}). Estimate it '
                 f'first, or choose "{CTF_NONE}" for particles that never had one.'
             )
-        return errors
-
-    def _check_classes(self, maps):
-        classes = self.inputClasses.get()
-        without = [c.getObjId() for c in classes.iterItems() if c.isEnabled() and c.getSize()]
-        without = sorted(set(without) - set(class_maps(classes)))
-        if without:
-            return [f'Class {", ".join(map(str, without))} has particles but no map: switch it off.']
-        first = classes.getFirstItem()
-        return [] if first.hasAlignmentProj() else [describe_alignment_error(first)]
-
-    def _check_sizes(self, particles, volume):
-        errors = []
-        box, field = volume.getDim(), particles.getXDim() * particles.getSamplingRate()
-        if box and len(set(box)) > 1:
-            errors.append(f'The map has a box of {box[0]} x {box[1]} x {box[2]}: a cube is needed.')
-        elif box:
-            of_map = box[0] * volume.getSamplingRate()
-            if not 0.5 <= of_map / field <= 4:
-                errors.append(
-                    f'The map is {of_map:.0f} Å wide, the particles {field:.0f} Å: these do not belong '
-                    'together, or a pixel size is wrong (map '
-                    f'{volume.getSamplingRate():g}, particles {particles.getSamplingRate():g} Å/px).'
-                )
-            mask = self._given('inputMask')
-            if mask is not None and mask.getDim() and tuple(mask.getDim()) != tuple(box):
-                errors.append(f'The mask has a box of {mask.getDim()[0]} px, the map {box[0]} px.')
         return errors
 
     def _warnings(self):

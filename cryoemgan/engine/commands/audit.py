@@ -1,46 +1,32 @@
 """``audit``: what of a denoised particle comes from the particle, and what from the training set."""
 
-import csv
-from dataclasses import dataclass
+from __future__ import annotations
 
-import numpy as np
+import csv
 
 from ..data.image_state import CtfState, require_known
 from ..data.matching import match
 from ..data.particles import open_particles
-from ..data.table import ParticleTable
+from ..data.sampling import evenly_spread
 from ..devices import choose_device, choose_precision
 from ..errors import InputError
 from ..files import atomic, write_json
 from ..inference import boxes, card
 from ..inference.ensemble import Ensemble, cut_of
 from ..inference.model import Model
-from ..inference.routing import Routing, route
+from ..inference.routing import route
+from ..job import Job
 from ..metrics import pair_agreement
+from ..settings.audit import Audit
+from ..shapes import Json
 from ..trust import empty_particles, examination, report, second_opinion, thresholds
-from ..trust.empty_particles import EmptyParticles
-from ..trust.second_opinion import SecondModel
+from ..trust.examination import Findings
+from ..trust.inputs import AuditInputs
 
 COLUMNS = ('particle', 'member', 'leaked', 'correlation', 'denoised_correlation', 'rank', 'uncertainty')
 
 
-@dataclass
-class AuditInputs:
-    """Checked input: both tables, rows of the sample in each, model, routing of all particles."""
-
-    particles: ParticleTable
-    references: ParticleTable
-    rows: np.ndarray
-    reference_rows: np.ndarray
-    model: Model
-    plan: boxes.Boxes
-    routing: Routing
-    cut: float | None
-    second: SecondModel | None
-    empties: EmptyParticles | None
-
-
-def load_inputs(settings, job):
+def load_inputs(settings: Audit, job: Job) -> AuditInputs:
     """AuditInputs; InputError for sets that cannot be audited together."""
     particles, references = (open_particles(job, p) for p in (settings.particles, settings.references))
     model = Model.load(settings.model, choose_device(settings.device))
@@ -63,33 +49,34 @@ def load_inputs(settings, job):
             'take the references it was trained on'
         )
     most = max(20, min(settings.sample, 2**24 // plan.model_box**2))
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
+    chosen = evenly_spread(len(rows), most)
     return AuditInputs(particles, references, rows[chosen], reference_rows[chosen], model, plan,
                     route(model, particles), cut_of(settings.cut, model),
                     second_opinion.load_second_model(settings, job, particles, model),
                     empty_particles.load_empty_particles(settings, job, particles, model, most))  # fmt: skip
 
 
-def run(settings, job, p):
+def run(settings: Audit, job: Job, p: AuditInputs) -> Json:
     """Measure, judge, write audit.json, audit.csv, pictures and audit.html."""
-    committee = Ensemble(p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut, table=p.particles)
+    ensemble = Ensemble(p.model, p.plan, choose_precision('auto', p.model.device), p.routing, p.cut, table=p.particles)
     with job.progress(examination.STEPS + (p.second is not None) + (p.empties is not None), 'audit') as bar:
-        found = examination.examine(p, committee, settings.seed, bar)
+        found = examination.examine(p, ensemble, settings.seed, bar)
+    judged = {name: value for name, value in found.judged.items() if value is not None}
     colours, overall = thresholds.judge(found.judged)
     found.results |= {'lights': colours, 'overall': overall, 'statement': card.statement_of(p.model.card)}
     for name, colour in colours.items():
         limit = thresholds.THRESHOLDS[name]
         if colour != 'green':
-            job.warn(f'{limit.title}: {found.judged[name]:.3g} is {colour}. {limit.bad}')
+            job.warn(f'{limit.title}: {judged[name]:.3g} is {colour}. {limit.bad}')
     _write_rows(job, p, found)
     pictures = report.draw(job, found, settings.pictures)
     write_json(job.output('audit.json'), found.results)
-    report.write_html(job.output('audit.html'), found.results, found.judged, pictures)
+    report.write_html(job.output('audit.html'), found.results, judged, pictures)
     job.say(f'audit: {overall.upper()} ({", ".join(f"{k} {v}" for k, v in colours.items())})')
     return found.results
 
 
-def _write_rows(job, p, found):
+def _write_rows(job: Job, p: AuditInputs, found: Findings) -> None:
     names, members = p.particles.names(), p.routing.labels()
     columns = [*COLUMNS, *(k for k in found.columns if k not in COLUMNS)]
     with atomic(job.output('audit.csv')) as partial, partial.open('w', newline='', encoding='utf-8') as f:

@@ -1,7 +1,11 @@
 """``cluster``: particles sorted into conformations by their place along the modes of change, or by their images."""
 
+from __future__ import annotations
+
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,38 +15,42 @@ from ..clustering import embedding as clustering
 from ..clustering.variability import Modes, Slices
 from ..data.image_state import CtfState, of_particles
 from ..data.particles import open_particles
+from ..data.sampling import chunks
 from ..data.scores import Score
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..files import atomic
 from ..imaging.ctf import ctf_rfft
 from ..imaging.ctf import seen as seen_through
+from ..job import Job
+from ..settings.cluster import Cluster
+from ..shapes import CtfParameters, Floats, Json, Rows, Tensor
 
 TABLE, POINTS, PICTURE = 'clusters.star', 'embedding.csv', 'embedding.png'
 CLASS = Score('class', 'rlnClassNumber', 'Class', 'number of the class', True)
 
+# Features of the landmarks; those of any rows; and what rows say of them, with its precision, where that is known.
+Features: TypeAlias = tuple[Floats, Callable[[Rows], Floats], Callable[[Rows], tuple[Floats, Floats]] | None]
+
 
 @dataclass
 class ClusterInputs:
-    """Checked input. truth: int64 [n] or None; matrices, ctf: None where they are not needed."""
+    """Checked input. truth: int64 [n] or None; ctf: None where it is not needed."""
 
     table: ParticleTable
     compare: str
     embedding: str
     clusters: str | int
-    truth: np.ndarray | None
-    matrices: np.ndarray | None
-    ctf: dict | None
+    truth: Rows | None
+    ctf: CtfParameters | None
 
 
-def load_inputs(settings, job):
+def load_inputs(settings: Cluster, job: Job) -> ClusterInputs:
     """ClusterInputs; InputError for anything that cannot be clustered."""
     table = open_particles(job, settings.particles)
-    clusters = settings.clusters
-    if clusters != 'auto':
-        if not clusters.isdecimal() or not 2 <= int(clusters) <= len(table):
-            raise InputError(f'--clusters: {clusters!r} must be auto or a number from 2 to the number of particles')
-        clusters = int(clusters)
+    wanted = settings.clusters
+    if wanted != 'auto' and not (wanted.isdecimal() and 2 <= int(wanted) <= len(table)):
+        raise InputError(f'--clusters: {wanted!r} must be auto or a number from 2 to the number of particles')
     compare = settings.compare
     if compare == 'auto':
         compare = 'variability' if table.has('rlnAngleTilt') else 'images'
@@ -60,14 +68,13 @@ def load_inputs(settings, job):
         table,
         compare,
         embedding,
-        clusters,
+        wanted if wanted == 'auto' else int(wanted),
         table.ints(settings.truth) if settings.truth else None,
-        table.rotations() if seen else None,
         table.ctf() if with_ctf else None,
     )
 
 
-def run(settings, job, inputs):
+def run(settings: Cluster, job: Job, inputs: ClusterInputs) -> Json:
     """Write embedding.csv, its picture, and clusters.star."""
     table = inputs.table
     torch.set_num_threads(settings.threads or torch.get_num_threads())
@@ -99,16 +106,17 @@ def run(settings, job, inputs):
     return result
 
 
-def _variability(settings, inputs, landmarks):
+def _variability(settings: Cluster, inputs: ClusterInputs, landmarks: Rows) -> Features:
     """Features of landmarks, a function that gives those of any rows, and one of what rows say of them."""
     table, shifts = inputs.table, inputs.table.shifts()
     slices = Slices(table.box, settings.detail)
+    matrices = table.rotations()
 
-    def seen(rows):
+    def seen(rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
         coefficients = slices.of(table.images().read(rows), shifts[rows])
-        return coefficients, torch.as_tensor(inputs.matrices[rows], dtype=torch.float32), _ctf(rows)
+        return coefficients, torch.as_tensor(matrices[rows], dtype=torch.float32), _ctf(rows)
 
-    def _ctf(rows):
+    def _ctf(rows: Rows) -> Tensor | None:
         if inputs.ctf is None:
             return None
         params = {name: values[rows] for name, values in inputs.ctf.items()}
@@ -119,27 +127,27 @@ def _variability(settings, inputs, landmarks):
     batches = [seen(rows) for rows in _parts(landmarks, settings.batch_size)]
     modes = Modes(slices, settings.components, settings.seed).learn(batches)
 
-    def of_rows(rows):
+    def of_rows(rows: Rows) -> Floats:
         return modes.locate(*seen(rows)).numpy().astype(np.float64)
 
-    def evidence(rows):
+    def evidence(rows: Rows) -> tuple[Floats, Floats]:
         parts = [modes.evidence(*seen(part)) for part in _parts(rows, settings.batch_size)]
-        return tuple(torch.cat([p[i] for p in parts]).numpy() for i in (0, 1))
+        return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
 
     return np.concatenate([modes.locate(*b).numpy() for b in batches]).astype(np.float64), of_rows, evidence
 
 
-def _aligned(settings, inputs, landmarks):
+def _aligned(settings: Cluster, inputs: ClusterInputs, landmarks: Rows) -> Features:
     images = inputs.table.images()
     features = clustering.AlignedImages(inputs.table.box, settings.align)
     return features.learn(images.read(landmarks)), lambda rows: features(images.read(rows)), None
 
 
-def _parts(rows, size):
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+def _parts(rows: Rows, size: int) -> list[Rows]:
+    return [rows[part] for part in chunks(len(rows), size)]
 
 
-def _write(job, inputs, points, labels):
+def _write(job: Job, inputs: ClusterInputs, points: Floats, labels: Rows) -> None:
     names, truth = inputs.table.names(), inputs.truth
     with atomic(job.output(POINTS)) as partial, open(partial, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
@@ -160,7 +168,7 @@ def _write(job, inputs, points, labels):
     )  # fmt: skip
 
 
-def _draw(job, points, labels, truth):
+def _draw(job: Job, points: Floats, labels: Rows, truth: Rows | None) -> None:
     """Points coloured by cluster, and by truth beside it; histograms when there is one dimension."""
     from matplotlib.figure import Figure
 

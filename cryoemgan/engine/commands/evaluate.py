@@ -4,8 +4,11 @@ Sets are matched to the references by identity and read batch by batch. All of t
 every set has: means over different particles cannot be compared.
 """
 
+from __future__ import annotations
+
 import contextlib
 import csv
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,15 @@ from ...figures.gallery import particle_labels
 from ..data.image_state import CtfState
 from ..data.matching import match
 from ..data.particles import open_particles
+from ..data.sampling import chunks, evenly_spread
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..files import atomic
 from ..imaging import rings
+from ..job import Job
 from ..metrics import frc, image_metrics
+from ..settings.evaluate import Evaluate
+from ..shapes import AnyPath, Floats, Json, Rows
 
 COLUMNS = [*image_metrics.NAMES, *(f'{name}_affine' for name in image_metrics.NAMES), 'gain', 'offset']
 # Title of the references in the gallery.
@@ -36,18 +43,19 @@ class EvaluateInputs:
     """What is compared: references, sets by name, and the rows of each that hold the same particles."""
 
     references: ParticleTable
-    reference_rows: np.ndarray
-    sets: dict
-    rows: dict
+    reference_rows: Rows
+    sets: dict[str, ParticleTable]
+    rows: dict[str, Rows]
 
 
 class Running:
     """Mean and s.d. of a stream of batches [n, ...] (Chan et al. 1983: stable, unlike a sum of squares)."""
 
-    def __init__(self):
-        self.count, self.mean, self._squares = 0, 0.0, 0.0
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean, self._squares = np.zeros(()), np.zeros(())
 
-    def add(self, values):
+    def add(self, values: Floats) -> None:
         """Take in a batch [n, ...]."""
         n, mean = len(values), values.mean(0)
         total = self.count + n
@@ -56,12 +64,12 @@ class Running:
         self.count = total
 
     @property
-    def sd(self):
+    def sd(self) -> Floats:
         """Standard deviation of what was seen."""
         return np.sqrt(self._squares / self.count)
 
 
-def load_inputs(settings, job):
+def load_inputs(settings: Evaluate, job: Job) -> EvaluateInputs:
     """Read and match all tables; InputError for mismatches. Nothing is written."""
     references = open_particles(job, settings.references)
     sets = {name: open_particles(job, path) for name, path in _named(settings.particles).items()}
@@ -71,7 +79,7 @@ def load_inputs(settings, job):
     return EvaluateInputs(references, *_shared(job, references, sets))
 
 
-def run(settings, job, inputs):
+def run(settings: Evaluate, job: Job, inputs: EvaluateInputs) -> Json:
     """Compare, write metrics.csv, frc.csv and pictures; returns the summary of every method."""
     data_range = settings.data_range or _data_range(job, inputs, settings.batch_size)
     stats, curves = _compare_all(settings, job, inputs, data_range)
@@ -96,7 +104,7 @@ def run(settings, job, inputs):
 # Checks
 
 
-def _named(arguments):
+def _named(arguments: Iterable[str]) -> dict[str, str]:
     """{name: path} of NAME=FILE arguments; a bare FILE is called by its stem."""
     named = {}
     for argument in arguments:
@@ -109,7 +117,7 @@ def _named(arguments):
     return named
 
 
-def _check_scale(references, name, table):
+def _check_scale(references: ParticleTable, name: str, table: ParticleTable) -> None:
     if table.box != references.box:
         raise InputError(
             f'{table.path} ({name}) has images of {table.box} px, {references.path} of {references.box} '
@@ -130,7 +138,7 @@ def _check_scale(references, name, table):
         )
 
 
-def _warn_about_origin(job, references, name, table):
+def _warn_about_origin(job: Job, references: ParticleTable, name: str, table: ParticleTable) -> None:
     leakage = table.provenance.get('leakage')
     if leakage not in (None, '0'):
         job.warn(f'{name}: {leakage} particles were denoised by a model that was trained on them')
@@ -142,7 +150,9 @@ def _warn_about_origin(job, references, name, table):
         )
 
 
-def _shared(job, references, sets):
+def _shared(
+    job: Job, references: ParticleTable, sets: dict[str, ParticleTable]
+) -> tuple[Rows, dict[str, ParticleTable], dict[str, Rows]]:
     """(rows of the references, sets, {name: rows}) of the particles that every set has."""
     matched = {name: match(references, table) for name, table in sets.items()}
     common = np.arange(len(references))
@@ -171,15 +181,11 @@ def _shared(job, references, sets):
 # Work
 
 
-def _batches(total, size):
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))
-
-
-def _data_range(job, inputs, size):
+def _data_range(job: Job, inputs: EvaluateInputs, size: int) -> float:
     images, rows = inputs.references.images(), inputs.reference_rows
     low, high = np.inf, -np.inf
     with job.progress(len(rows), 'grey range') as bar:
-        for part in _batches(len(rows), size):
+        for part in chunks(len(rows), size):
             batch = images.read(rows[part])
             low, high = min(low, float(batch.min())), max(high, float(batch.max()))
             bar.update(len(batch))
@@ -190,9 +196,10 @@ def _data_range(job, inputs, size):
     return high - low
 
 
-def _compare_all(settings, job, inputs, data_range):
+def _compare_all(
+    settings: Evaluate, job: Job, inputs: EvaluateInputs, data_range: float
+) -> tuple[dict[str, Running], dict[str, Running]]:
     """Write metrics.csv batch by batch; ({name: Running of COLUMNS and slope}, {name: Running of FRC curves})."""
-    correlation = frc.RingCorrelation(inputs.references.box)
     stats, curves = ({name: Running() for name in inputs.sets} for _ in range(2))
     labels, total = particle_labels(inputs.references), len(inputs.reference_rows)
     with contextlib.ExitStack() as stack:
@@ -200,7 +207,7 @@ def _compare_all(settings, job, inputs, data_range):
         writer = csv.writer(stack.enter_context(open(target, 'w', newline='', encoding='utf-8')))
         writer.writerow(['particle', 'method', *COLUMNS])
         bar = stack.enter_context(job.progress(total, 'compare'))
-        for part in _batches(total, settings.batch_size):
+        for part in chunks(total, settings.batch_size):
             rows = inputs.reference_rows[part]
             references = inputs.references.images().read(rows)
             for name, table in inputs.sets.items():
@@ -209,12 +216,12 @@ def _compare_all(settings, job, inputs, data_range):
                 block = np.stack([values[c] for c in COLUMNS], axis=1)
                 writer.writerows([labels[row], name, *(f'{v:.6g}' for v in line)] for row, line in zip(rows, block))
                 stats[name].add(block)
-                curves[name].add(correlation(images, references))
+                curves[name].add(frc.ring_correlation(images, references))
             bar.update(len(rows))
     return stats, curves
 
 
-def _write_frc(path, curves, box, pixel_size):
+def _write_frc(path: AnyPath, curves: Mapping[str, Running], box: int, pixel_size: float) -> None:
     frequency = rings.frequencies(box, pixel_size)
     with atomic(path) as partial, open(partial, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
@@ -226,7 +233,7 @@ def _write_frc(path, curves, box, pixel_size):
                 )
 
 
-def _method_summary(stats, curve, data_range, pixel_size, box):
+def _method_summary(stats: Running, curve: Floats, data_range: float, pixel_size: float, box: int) -> Json:
     """Means and s.d. of a method as the summary promises them."""
     of = {c: {'mean': float(stats.mean[i]), 'sd': float(stats.sd[i])} for i, c in enumerate(COLUMNS)}
     groups: list[dict[str, Any]] = [{n: of[n + suffix] for n in image_metrics.NAMES} for suffix in ('', '_affine')]
@@ -241,7 +248,7 @@ def _method_summary(stats, curve, data_range, pixel_size, box):
     }
 
 
-def _warn_about_scale(job, name, result, stats):
+def _warn_about_scale(job: Job, name: str, result: Json, stats: Running) -> None:
     ncc, standard_error = result['ncc']['mean'], result['ncc']['sd'] / np.sqrt(stats.count)
     if ncc < -max(4 * standard_error, 0.02):
         job.warn(
@@ -258,7 +265,7 @@ def _warn_about_scale(job, name, result, stats):
 # Reports
 
 
-def _as_text(results, data_range):
+def _as_text(results: Mapping[str, Json], data_range: float) -> str:
     """The table printed at the end."""
     width = max(6, *(len(name) for name in results))
     head = f'{"":{width}}  {"MSE":>10} {"PSNR":>7} {"SSIM":>6} {"NCC":>6} | {"affine MSE":>10} {"PSNR":>7} {"SSIM":>6}'
@@ -276,11 +283,11 @@ def _as_text(results, data_range):
     return '\n'.join(lines)
 
 
-def _draw(settings, job, inputs):
+def _draw(settings: Evaluate, job: Job, inputs: EvaluateInputs) -> None:
     figures.save(figures.distributions(job.output('metrics.csv')), job.output('metrics.png'))
     figures.save(figures.frc_curves(job.output('frc.csv')), job.output('frc.png'))
     gallery = figures.Gallery({**inputs.sets, REFERENCE: inputs.references}, metrics=job.output('metrics.csv'))
-    shown = np.linspace(0, len(gallery) - 1, min(settings.pictures, len(gallery))).astype(int)
+    shown = evenly_spread(len(gallery), settings.pictures)
     figures.save(gallery.particles(shown), job.output('gallery.png'))
     figures.gallery_page(
         job.output('gallery.html'), 'Evaluation', 'The same particles in every set, and what they were compared with.',

@@ -1,5 +1,7 @@
 """``filter``: particles through a classical denoiser; the same output as ``denoise``."""
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass
 
@@ -7,13 +9,17 @@ import numpy as np
 
 from ... import figures
 from .. import classical
-from ..classical.base import Batch, corner_noise, transfer
+from ..classical.base import Batch, Method, corner_noise, transfer
 from ..data.image_state import CtfState, particles_shown_as
 from ..data.particles import open_particles
+from ..data.sampling import chunks
 from ..data.stack_writer import ResumableStack
 from ..data.table import ParticleTable
 from ..errors import InputError
-from ..settings.filter import AS_PARTICLES
+from ..imaging.spectra import filtered
+from ..job import Job
+from ..settings.filter import AS_PARTICLES, Filter
+from ..shapes import CtfParameters, Floats, Images, Json, Rows
 
 STACK, TABLE, LEARNT = 'denoised.mrcs', 'denoised.star', 'learnt.npz'
 KNOW_THE_CTF = ('cwf', 'wiener')
@@ -27,11 +33,11 @@ class FilterInputs:
     table: ParticleTable
     method: classical.Method
     pixel_size: float
-    ctf: dict | None
+    ctf: CtfParameters | None
     held: CtfState
 
 
-def load_inputs(settings, job):
+def load_inputs(settings: Filter, job: Job) -> FilterInputs:
     """FilterInputs; InputError for anything that cannot be filtered."""
     table = open_particles(job, settings.particles)
     if table.box % 2 or table.box < 16:
@@ -57,7 +63,7 @@ def load_inputs(settings, job):
     return FilterInputs(table, method, table.pixel_size, ctf, held)
 
 
-def run(settings, job, inputs):
+def run(settings: Filter, job: Job, inputs: FilterInputs) -> Json:
     """Learn if the method does, then write denoised.mrcs and denoised.star."""
     table = inputs.table
     read = _Reader(settings, inputs)
@@ -110,47 +116,44 @@ def run(settings, job, inputs):
 class _Reader:
     """Rows of the table as a ``Batch``."""
 
-    def __init__(self, settings, inputs):
+    def __init__(self, settings: Filter, inputs: FilterInputs) -> None:
         self._images, self._settings, self._prepared = inputs.table.images(), settings, inputs
-        self._wanted = settings.method in KNOW_THE_CTF and inputs.ctf is not None
+        self._ctf = inputs.ctf if settings.method in KNOW_THE_CTF else None
 
-    def __call__(self, rows):
+    def __call__(self, rows: Rows) -> Batch:
         images = self._images.read(rows)
         given = self._settings.noise_sd
         noise = np.full(len(rows), given) if given else corner_noise(images)[1]
         # A constant image has no noise; zero would divide by zero.
         noise = np.maximum(noise, 1e-6 * max(float(np.abs(images).max()), 1e-30))
-        if not self._wanted:
+        if self._ctf is None:
             return Batch(images, noise)
-        return Batch(images, noise, *self._transfer(rows, images.shape[1]))
-
-    def _transfer(self, rows, box):
-        ctf = {name: values[rows] for name, values in self._prepared.ctf.items()}
-        return transfer(box, self._prepared.pixel_size, ctf, self._prepared.held.value)
+        ctf = {name: values[rows] for name, values in self._ctf.items()}
+        known = transfer(images.shape[1], self._prepared.pixel_size, ctf, self._prepared.held.value)
+        return Batch(images, noise, *known)
 
 
-def _sample(count, settings):
+def _sample(count: int, settings: Filter) -> Rows:
     rng = np.random.default_rng(settings.seed)
     return np.sort(rng.permutation(count)[: settings.learn_from])
 
 
-def _parts(rows, size):
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+def _parts(rows: Rows, size: int) -> list[Rows]:
+    return [rows[part] for part in chunks(len(rows), size)]
 
 
-def _with_ctf(method, estimate, batch, settings):
+def _with_ctf(method: Method, estimate: Images, batch: Batch, settings: Filter) -> Images:
     """The estimate with the CTF that the settings want on it."""
     if not method.uses_ctf or batch.transfer is None or settings.ctf == 'none':
         return estimate
-    box = estimate.shape[1]
-    return np.fft.irfft2(np.fft.rfft2(estimate) * batch.transfer, s=(box, box)).astype(np.float32)
+    return filtered(estimate, batch.transfer)
 
 
-def _ctf_kept(settings, inputs):
+def _ctf_kept(settings: Filter, inputs: FilterInputs) -> str:
     return 'none' if inputs.ctf is None or settings.ctf == 'none' else inputs.held.value
 
 
-def _warn_constant(job, noise):
+def _warn_constant(job: Job, noise: Floats) -> None:
     constant = int((noise <= 1e-6 * np.median(noise)).sum())
     if constant:
         job.warn(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import figures
-from ..data.matching import match
+from ..data.matching import match, rows_of_all
 from ..data.particles import open_particles
 from ..data.scores import BY_NAME, SCORES, Score
 from ..data.table import ParticleTable
@@ -73,14 +73,7 @@ def _further(particles: ParticleTable, table: ParticleTable) -> dict[str, Floats
 def _rows_in(source: ParticleTable, particles: ParticleTable) -> Rows:
     if source is particles:
         return np.arange(len(particles))
-    rows, found = match(particles, source)
-    if len(rows) < len(particles):
-        missing = np.setdiff1d(np.arange(len(particles)), rows)
-        raise InputError(
-            f'{particles.describe(missing[0])} is not in {source.path} ({len(missing)} of {len(particles)} particles '
-            'are not): give the set that was denoised as --source'
-        )
-    return found
+    return rows_of_all(particles, source)
 
 
 def _limits(settings: Select, particles: ParticleTable, values: dict[str, Floats]) -> list[Limit]:

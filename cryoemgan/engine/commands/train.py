@@ -15,7 +15,8 @@ from ..errors import InputError
 from ..files import file_identity
 from ..inference import assessment, assessment_from_copies, collapse
 from ..inference.card import ASSUMPTIONS
-from ..inference.model import Model, amend_card
+from ..inference.model import Model
+from ..inference.model_writer import amend_card
 from ..job import Job
 from ..posterior import dataset
 from ..processes import choose_devices, launch

@@ -46,6 +46,18 @@ def match(a: ParticleTable, b: ParticleTable) -> tuple[Rows, Rows]:
     return pairs[:, 0], pairs[:, 1]
 
 
+def rows_of_all(particles: ParticleTable, source: ParticleTable) -> Rows:
+    """Row in the source of every particle; InputError when one is not there."""
+    rows, found = match(particles, source)
+    if len(rows) < len(particles):
+        missing = np.setdiff1d(np.arange(len(particles)), rows)
+        raise InputError(
+            f'{particles.describe(missing[0])} is not in {source.path} ({len(missing)} of {len(particles)} particles '
+            'are not): give the set that was denoised as --source'
+        )
+    return found
+
+
 def _keys(table: ParticleTable, kind: str, short: bool) -> Rows | None:
     """Hashes of who the particles are, int64 [n]; None where the table does not say. short: names without folders."""
     names = who(table).places if kind == 'place' else table.identity(kind)

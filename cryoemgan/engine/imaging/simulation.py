@@ -9,10 +9,8 @@ import numpy as np
 from scipy import fft
 from scipy.spatial.transform import Rotation
 
-from ..data.table import ParticleTable
 from ..geometry import euler_to_matrix, matrix_to_euler
-from ..settings.simulate import Simulate
-from ..shapes import CtfParameters, Flags, Floats, Images, Rows
+from ..shapes import Flags, Floats, Images, Rows
 
 # Streams of the seed; numbers are part of the reproducibility promise.
 POSES, SHIFTS, CTF, HALVES, CONTAMINATED, ERRORS, PLACES, NOISE, SPOILT = range(1, 10)
@@ -39,29 +37,6 @@ def perturbed_angles(angles: tuple[Floats, Floats, Floats], degrees: float, seed
     """Angles after a further rotation whose components have the s.d. ``degrees``, as an estimate would be wrong."""
     wrong = Rotation.from_rotvec(stream(seed, ERRORS).normal(0, np.deg2rad(degrees), (len(angles[0]), 3)))
     return matrix_to_euler(wrong.as_matrix() @ euler_to_matrix(*angles))
-
-
-def random_ctf(settings: Simulate, count: int, table: ParticleTable | None = None) -> CtfParameters:
-    """CTF parameters as ParticleTable.ctf() gives them: from a range of defoci, or rows of a table."""
-    rng = stream(settings.seed, CTF)
-    if table is not None:
-        rows = rng.integers(len(table), size=count)
-        return {name: values[rows] for name, values in table.ctf().items()}
-    defocus = rng.uniform(settings.defocus_min, settings.defocus_max, count)
-    half = rng.uniform(0, settings.astigmatism, count)
-    same = dict(
-        voltage=settings.voltage,
-        cs=settings.cs,
-        amplitude_contrast=settings.amplitude_contrast,
-        phase_shift=0.0,
-        b_factor=0.0,
-    )
-    return {
-        'defocus_u': defocus + half,
-        'defocus_v': defocus - half,
-        'defocus_angle': rng.uniform(0, 180, count),
-        **{name: np.full(count, value) for name, value in same.items()},
-    }
 
 
 def noise_power(box: int) -> Any:

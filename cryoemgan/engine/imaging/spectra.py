@@ -96,6 +96,3 @@ def coloured_noise(rng: np.random.Generator, count: int, box: int, power: Floats
     """Gaussian noise float32 [count, box, box] of a given power: of each ring, or of each coefficient."""
     white = rng.standard_normal((count, box, box), dtype=np.float32)
     return filtered(white, np.sqrt(power).astype(np.float32))
-
-
-noise_power, background = corner_power, corner_weight

@@ -5,17 +5,24 @@ denoised, and what the output has in common with the other is signal. Those imag
 the particles: the numbers are a little worse than the denoiser.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
 import numpy as np
 
 from ..metrics.frc import resolution
 from ..metrics.resemblance import ring_covariance
 from ..posterior.map_prior import Context
 from ..random_streams import generator
+from ..shapes import Floats, Images, Json, Rows
 from . import uncertainty
 from .assessment import CHUNK, FRC_LIMIT, blind_weights, correlation, cut_low, sample
+from .model import Model
 
 
-def assess(model, pairs, members):
+def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     """As `assessment.assess`, without references: the error of an image is its squared distance to the independent copy
     less the variance of the copy's noise, known on average only."""
     positions = sample(pairs, members)
@@ -46,7 +53,9 @@ def assess(model, pairs, members):
     }
 
 
-def _chunks(model, pairs, positions, seed):
+def _chunks(
+    model: Model, pairs: Any, positions: Rows, seed: int
+) -> Iterator[tuple[Images, Images, Images, float, Images]]:
     """Yield (denoised by blind members, its input, an independent copy [n, N, N] each, variance of the copy's noise
     [n], all answers [k, n, N, N])."""
     weights = blind_weights(model, pairs, positions)
@@ -59,7 +68,7 @@ def _chunks(model, pairs, positions, seed):
         yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), noisy, other, variance, found
 
 
-def _frc(chunks):
+def _frc(chunks: Iterable[tuple[Images, Images, Images, float, Images]]) -> Floats:
     """FRC of the output with the signal, by rings, over all chunks."""
     mixed = output = signal = np.zeros(())
     for image, noisy, other, _, _ in chunks:
@@ -69,7 +78,7 @@ def _frc(chunks):
     return frc_from_copies(mixed, output, signal)
 
 
-def frc_from_copies(mixed, output, signal):
+def frc_from_copies(mixed: Floats, output: Floats, signal: Floats) -> Floats:
     """FRC of an output with the signal nobody has seen, by rings: cov(output, copy) / sqrt(var(output) var(signal)), of
     sums over images; var(signal) is the covariance of the two copies. 0 where there is no signal."""
     power = output * np.maximum(signal, 0)
@@ -80,29 +89,29 @@ def frc_from_copies(mixed, output, signal):
 class CopiesCollapseCheck:
     """`CollapseCheck` from noisy copies: variance between particles of the output and, by covariance, of the signal."""
 
-    def __init__(self):
-        self.count, self.products = 0, [0.0, 0.0]
+    def __init__(self) -> None:
+        self.count, self.own, self.shared = 0, 0.0, 0.0
         self.sums = [np.zeros(()), np.zeros(())]
 
-    def add(self, images, others):
+    def add(self, images: Images, others: Images) -> None:
         """One batch, [n, N, N] each."""
         self.count += len(images)
         for k, x in enumerate((images, others)):
             self.sums[k] = self.sums[k] + x.sum(0, dtype=np.float64)
-        self.products[0] += np.square(images, dtype=np.float64).sum()
-        self.products[1] += np.vdot(images.astype(np.float64), others)
+        self.own += float(np.square(images, dtype=np.float64).sum())
+        self.shared += float(np.vdot(images.astype(np.float64), others))
 
-    def measured(self, error):
+    def measured(self, error: float) -> dict[str, float]:
         """{'variance', 'error'} as parts of the signal's; error: mean squared, of a pixel."""
-        own = self.products[0] - np.square(self.sums[0]).sum() / self.count
-        shared = self.products[1] - (self.sums[0] * self.sums[1]).sum() / self.count
+        own = self.own - np.square(self.sums[0]).sum() / self.count
+        shared = self.shared - (self.sums[0] * self.sums[1]).sum() / self.count
         # Output of regression type: what it shares with the copy is its own variance, when it is right.
         pixels = self.count * np.size(self.sums[0])
         signal = max(shared, 1e-12) + error * pixels
         return {'variance': float(max(own, 0) / signal), 'error': float(error * pixels / signal)}
 
 
-def sentence(measured):
+def sentence(measured: Json) -> str:
     """What `assess` found, for the log."""
     cut, found = measured['resolution']['cut'], measured['uncertainty']
     where = f'down to {cut:.1f} A' if cut else 'nowhere'

@@ -1,11 +1,17 @@
 """Whether a model fits particles: field of view, box, grey scale; and the boxes on the way through it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.sampling import evenly_spread
+from ..data.stacks import StackReader
+from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.resample import resample
+from .model import Model
 
 # Fields of view that differ by less are the same; magnifications are calibrated to about a percent.
 SAME_FIELD = 0.005
@@ -25,7 +31,7 @@ class Boxes:
     batch_size: int
 
 
-def choose_boxes(table, model, output_box, batch_size):
+def choose_boxes(table: ParticleTable, model: Model, output_box: str, batch_size: int) -> Boxes:
     """The Boxes for these particles; InputError when the model saw another field of view.
 
     A network has learnt objects of one size in pixels: particles may be resampled onto its box when the
@@ -45,12 +51,12 @@ def choose_boxes(table, model, output_box, batch_size):
     return Boxes(box, model.box, result, pixel_size * box / result, min(batch_size, at_once))
 
 
-def grey_scale_warning(model, images, plan):
+def grey_scale_warning(model: Model, images: StackReader, plan: Boxes) -> str | None:
     """A sentence when the particles' grey values are not those of the training set, else None.
 
     Looks at up to 256 particles spread over the set.
     """
-    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), SAMPLE)).astype(int))
+    rows = evenly_spread(len(images), SAMPLE)
     sums = np.zeros(3)
     for start in range(0, len(rows), plan.batch_size):
         chunk = resample(images.read(rows[start : start + plan.batch_size]), plan.model_box)

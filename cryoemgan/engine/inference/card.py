@@ -1,11 +1,14 @@
 """The card of a model: what it is, how it was made, what it may be used for; checked before anything is loaded."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from pathlib import Path
 
 from ..errors import InputError
 from ..files import matches_checksum
+from ..shapes import AnyPath, Json
 from .card_schema import check_entries
 
 CARD = 'card.json'
@@ -24,7 +27,7 @@ ASSUMPTIONS = {
 LARGEST_CARD = 16 * 2**20
 
 
-def read_card(folder):
+def read_card(folder: AnyPath) -> tuple[Json, str]:
     """(card, sha256 of the file) of a model folder; InputError says what is wrong with it."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -48,7 +51,7 @@ def read_card(folder):
     return card, hashlib.sha256(data).hexdigest()
 
 
-def check_card(card, folder):
+def check_card(card: Json, folder: AnyPath) -> None:
     """InputError unless the card is complete, of known version and in range."""
     path = Path(folder) / CARD
     if not isinstance(card, dict) or card.get('format') != FORMAT:
@@ -61,7 +64,7 @@ def check_card(card, folder):
     check_entries(card, path)
 
 
-def statement_of(card):
+def statement_of(card: Json) -> str:
     """What the output of the model of a card may be used for."""
     if card.get('target') in ASSUMPTIONS:
         return f'{STATEMENT}. Trained without references: {ASSUMPTIONS[card["target"]]}'

@@ -4,7 +4,11 @@ Early in training a network gives the mean image whatever it sees: a local minim
 particle in every picture, and no information. Before that, its images are further from the truth than the mean image.
 """
 
+from __future__ import annotations
+
 import numpy as np
+
+from ..shapes import Images, Json
 
 # Part of the references' variance between particles below which all images are practically the same.
 BLANK = 0.01
@@ -17,11 +21,11 @@ EARLY = 0.25
 class CollapseCheck:
     """Moments of a stream of batches of images and of what they should be."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count, self.error = 0, 0.0
         self.sums = {'images': [0.0, 0.0], 'truth': [0.0, 0.0]}
 
-    def add(self, images, truth):
+    def add(self, images: Images, truth: Images) -> None:
         """One batch, [n, box, box] each."""
         self.count += len(images)
         for name, x in (('images', images), ('truth', truth)):
@@ -29,7 +33,7 @@ class CollapseCheck:
             self.sums[name][1] += np.square(x, dtype=np.float64).sum()
         self.error += np.square(images - truth, dtype=np.float64).sum()
 
-    def measured(self):
+    def measured(self) -> dict[str, float]:
         """{'variance', 'error'}: of the images between particles (about the set's mean image), and their mean squared
         error, as parts of the references' variance between particles. 1 is full contrast; an error of 1 is that of
         the mean image."""
@@ -42,7 +46,7 @@ class CollapseCheck:
         return {'variance': float(between['images'] / scale), 'error': float(self.error / scale)}
 
 
-def warning(card):
+def warning(card: Json) -> str | None:
     """A sentence when the model of this card (or of these results of ``assess``) shows nothing, or next to nothing,
     else None."""
     found = card.get('shown')
@@ -67,7 +71,7 @@ def warning(card):
     return f'THE MODEL SHOWS {what}: {why}. {_cure(found)}'
 
 
-def _cure(found):
+def _cure(found: Json) -> str:
     if found.get('best_at', 1.0) < EARLY:
         return (
             f'It was best after {found["best_at"]:.0%} of its iterations and got worse from there: more time does not '
@@ -80,7 +84,7 @@ def _cure(found):
     )
 
 
-def best_at(results):
+def best_at(results: Json) -> float | None:
     """Part of the iterations after which a training (its results) was best; the earliest of several fold models. None
     when it was judged too seldom to tell."""
     every = list(results.get('members', {}).values()) or [results]
@@ -89,7 +93,7 @@ def best_at(results):
     return min(r['best']['iteration'] / max(1, r['iterations']) for r in every)
 
 
-def images_warning(expected_error):
+def images_warning(expected_error: float | None) -> str | None:
     """A sentence when the expected error (median over particles, in s.d. of the denoised image) says that images show
     next to nothing, else None."""
     # The best possible image with an error of 1 - FAINT of the variance has an s.d. of root FAINT of the truth's.

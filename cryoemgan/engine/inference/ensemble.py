@@ -1,15 +1,29 @@
 """Denoising a stream of particles with all members of a model: each particle by those that never saw it."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
+from ..data.stacks import StackReader
+from ..data.table import ParticleTable
 from ..imaging import maps
 from ..imaging.resample import resample
-from ..posterior.map_prior import Context
+from ..posterior.map_prior import Context, ImagePosterior
 from ..settings.denoise import cut_resolution
+from ..shapes import Floats, Images, Rows
 from ..streams import Portions, in_stages
 from . import uncertainty
+from .boxes import Boxes
+from .model import Model
+from .routing import Routing
+from .seen_ctf import Knowledge
+
+# Particles as they are, at the model's box, and their rows.
+Batch: TypeAlias = tuple[Images, Images, Rows]
 
 
 @dataclass(frozen=True)
@@ -33,14 +47,26 @@ class Ensemble:
     them than their pixels (`Model.takes_context`). like: rows of it whose context is taken, default all in order.
     """
 
-    def __init__(self, model, plan, precision, routing, cut=None, with_errors=True, table=None, like=slice(None)):
+    def __init__(
+        self,
+        model: Model,
+        plan: Boxes,
+        precision: str,
+        routing: Routing,
+        cut: float | None = None,
+        with_errors: bool = True,
+        table: ParticleTable | None = None,
+        like: Rows | slice = slice(None),
+    ) -> None:
         self.model, self.plan, self.precision, self.routing = model, plan, precision, routing
         self.cut = cut if cut and cut > 2 * plan.pixel_size else None
         self.with_errors = with_errors
-        self.context = Context.of(table, like, plan.model_box) if model.takes_context else None
+        self.context = Context.of(table, like, plan.model_box) if table is not None and model.takes_context else None
         self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
 
-    def stream(self, images, starts, say=lambda sentence: None):
+    def stream(
+        self, images: StackReader, starts: Iterable[int], say: Callable[[str], object] = lambda sentence: None
+    ) -> Iterator[list[Denoised]]:
         """[Denoised, ...] of each batch, in order: one, or several where memory ran out. Reading, the networks, and
         what comes after them go on at the same time.
 
@@ -48,80 +74,80 @@ class Ensemble:
         """
         portions = Portions(say)
 
-        def read(start):
+        def read(start: int) -> Batch:
             rows = np.arange(start, min(start + self.plan.batch_size, len(images)))
             return self._fitted(images.read(rows), rows)
 
-        def begin(batch):
+        def begin(batch: Batch) -> list[Callable[[], Denoised]]:
             noisy, particles, rows = batch
             return portions(lambda part: self._begun(noisy[part], particles[part], rows[part]), len(rows))
 
         return in_stages(starts, read, begin, lambda begun: [finish() for finish in begun])
 
-    def __call__(self, noisy, rows):
+    def __call__(self, noisy: Images, rows: Rows) -> Denoised:
         """Denoised of particles [b, input box, input box], which are ``rows`` of the routed table."""
         return self._begun(*self._fitted(noisy, rows))()
 
-    def _fitted(self, noisy, rows):
+    def _fitted(self, noisy: Images, rows: Rows) -> Batch:
         return noisy, resample(noisy, self.plan.model_box), rows
 
-    def _begun(self, noisy, particles, rows):
+    def _begun(self, noisy: Images, particles: Images, rows: Rows) -> Callable[[], Denoised]:
         """Denoised, begun on the device: what is given back waits for it when it is called."""
         weights = self.routing.weights[rows]
-        opinions = self._opinions(particles, weights, rows)
+        known = self._known(particles, weights, rows)
         if not self.with_errors:
-            begun = self._routed(particles, weights, opinions)
-            return lambda: Denoised(noisy, self._finished(begun()), None, None, self._scores(opinions, weights))
-        begun = uncertainty.begin_answers(self.model, particles, self.precision, opinions)
-        return lambda: self._with_errors(noisy, weights, opinions, begun())
+            routed = self._routed(particles, weights, known)
+            return lambda: Denoised(noisy, self._finished(routed()), None, None, self._scores(known, weights))
+        begun = uncertainty.begin_answers(self.model, particles, self.precision, known)
+        return lambda: self._with_errors(noisy, weights, known, begun())
 
-    def _with_errors(self, noisy, weights, opinions, found):
+    def _with_errors(self, noisy: Images, weights: Images, known: Mapping[str, Knowledge], found: Images) -> Denoised:
         # The cut comes first: detail that is not shown cannot be wrong.
         found = np.stack([self._finished(answer) for answer in found])
         images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
-        own = uncertainty.posterior_sd(self.model, opinions)
+        own = uncertainty.posterior_sd(self.model, known)
         own = own if own is None else resample(own, self.plan.box)
         spreads = self.scale * uncertainty.spread(found, own)
         errors = uncertainty.relative(spreads, images)
-        return Denoised(noisy, images, errors, spreads, self._scores(opinions, weights))
+        return Denoised(noisy, images, errors, spreads, self._scores(known, weights))
 
-    def _opinions(self, particles, weights, rows):
-        """{member: ImagePosterior} of all particles (with errors) or of those that it denoises; None: blind."""
+    def _known(self, particles: Images, weights: Images, rows: Rows) -> dict[str, Knowledge]:
+        """{member: what it is told} of all particles (with errors) or of those that it denoises; empty: pixels only."""
+        found: dict[str, Knowledge] = {}
         if self.context is None:
-            return None
+            return found
         if self.with_errors:
             return self.model.ask_all(particles, self.context.part(rows))
-        found = {}
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
                 found[member] = self.model.ask(particles[mine], self.context.part(rows[mine]), member)
         return found
 
-    def _scores(self, opinions, weights):
+    def _scores(self, known: Mapping[str, Knowledge], weights: Images) -> Floats | None:
         """float64 [b, 6]: each particle's scores and fit, from the members that denoise it; None without a map."""
         if not self.model.guides:
             return None
         scores = np.zeros((len(weights), 6))
         for k, member in enumerate(self.routing.members):
-            mine = np.flatnonzero(weights[:, k])
-            if mine.size:
-                found = opinions[member].scores()
+            mine, posterior = np.flatnonzero(weights[:, k]), known.get(member)
+            if mine.size and isinstance(posterior, ImagePosterior):
+                found = posterior.scores().astype(np.float64)
                 found = found[mine] if self.with_errors else found
                 fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
                 scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])
         return scores
 
-    def _routed(self, particles, weights, opinions):
-        """Each particle by its own members only, begun; opinions as `_opinions` gives them."""
+    def _routed(self, particles: Images, weights: Images, known: Mapping[str, Knowledge]) -> Callable[[], Images]:
+        """Each particle by its own members only, begun; known: as `_known` gives it."""
         begun = []
         for k, member in enumerate(self.routing.members):
             mine = np.flatnonzero(weights[:, k])
             if mine.size:
-                opinion = opinions and opinions[member]
-                begun.append((k, mine, self.model.begin(particles[mine], member, self.precision, opinion)))
+                answer = self.model.begin(particles[mine], member, self.precision, known.get(member))
+                begun.append((k, mine, answer))
 
-        def finish():
+        def finish() -> Images:
             images = np.zeros_like(particles)
             for k, mine, answer in begun:
                 images[mine] += weights[mine, k, None, None] * answer()
@@ -129,14 +155,14 @@ class Ensemble:
 
         return finish
 
-    def _finished(self, images):
+    def _finished(self, images: Images) -> Images:
         images = resample(images, self.plan.box)
         if self.cut:
             images = maps.lowpass(images, self.plan.pixel_size, self.cut, axes=(-2, -1))
         return images
 
 
-def cut_of(setting, model):
+def cut_of(setting: str, model: Model) -> float | None:
     """Resolution (A) of --cut: 'auto' is what the model's validation particles support, 'none' gives None."""
     if setting == 'auto':
         return model.card.get('resolution', {}).get('cut')

@@ -5,26 +5,30 @@ last and atomically: at any moment the folder is the old model or the new one. A
 member; cross-fitting makes several, each knowing which particles it was trained on.
 """
 
-import os
-import time
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from .. import networks
-from ..data.tensors import open_tensors, write_tensors
+from ..data.identity import Who
+from ..data.table import ParticleTable
+from ..data.tensors import open_tensors
 from ..devices import to_device, to_host
 from ..errors import InputError
-from ..files import file_digest, write_state
 from ..imaging import spectra
-from ..posterior.map_prior import MapPrior
+from ..posterior.map_prior import Context, ImagePosterior, MapPrior
 from ..posterior.p_value import Power, PValueCalibration
-from .card import CARD, FORMAT, VERSION, check_card, read_card, statement_of
+from ..shapes import AnyPath, Flags, Images, Json, Rows
+from .card import read_card
 from .card_schema import LARGEST, LIBRARY, check_library
-from .known_particles import KINDS, hashes_of, known, read_hashes
+from .known_particles import KINDS, known, read_hashes
 from .safe_files import checked_file, compare_shapes, shapes
-from .seen_ctf import SeenCtf, require_ctf
+from .seen_ctf import Knowledge, SeenCtf, require_ctf
 
 
 class Model:
@@ -34,14 +38,22 @@ class Model:
     holds those of the weights: it identifies the model. guides: {name: guide.MapPrior} of a guided model, else empty.
     """
 
-    def __init__(self, folder, card, members, digest, device, guides=None):
+    def __init__(
+        self,
+        folder: AnyPath,
+        card: Json,
+        members: Mapping[str, nn.Module],
+        digest: str,
+        device: torch.device,
+        guides: Mapping[str, MapPrior] | None = None,
+    ) -> None:
         self.folder, self.card, self.members = Path(folder), card, members
         self.digest, self.device, self.guides = digest, device, guides or {}
         # Of a model trained on noisy images alone: it sees them with white noise (rings of `frc.ring_index`).
         self._gains = np.array(card['whitening']['gains']) if 'whitening' in card else None
 
     @classmethod
-    def load(cls, folder, device='cpu'):
+    def load(cls, folder: AnyPath, device: str | torch.device = 'cpu') -> Model:
         """Read a model folder; InputError for anything missing, damaged, unknown or unsafe."""
         folder, device = Path(folder), torch.device(device)
         card, digest = read_card(folder)
@@ -52,16 +64,18 @@ class Model:
         return cls(folder, card, members, digest, device, guides)
 
     @property
-    def box(self):
+    def box(self) -> int:
         """Box the network was trained at, px."""
         return self.card['box']
 
     @property
-    def pixel_size(self):
+    def pixel_size(self) -> float:
         """Pixel size it was trained at, A."""
         return self.card['pixel_size']
 
-    def denoise(self, particles, member=None, precision='float32', opinion=None):
+    def denoise(
+        self, particles: Images, member: str | None = None, precision: str = 'float32', opinion: Knowledge | None = None
+    ) -> Images:
         """Particles float32 [n, box, box] in their own grey values -> denoised float32 [n, box, box] in
         the same.
 
@@ -70,7 +84,9 @@ class Model:
         """
         return self.begin(particles, member, precision, opinion)()
 
-    def begin(self, particles, member=None, precision='float32', opinion=None):
+    def begin(
+        self, particles: Images, member: str | None = None, precision: str = 'float32', opinion: Knowledge | None = None
+    ) -> Callable[[], Images]:
         """As `denoise`, begun on the device: what is given back waits for the images when it is called."""
         generator = self.members[member] if member else next(iter(self.members.values()))
         source, units, grey = self.card['input'], self.card['units'], self.card['grey']
@@ -88,7 +104,7 @@ class Model:
             output = generator(seen)[:, 0].float()
             references = to_host(units['scale'] * output + units['offset'])
 
-        def finish():
+        def finish() -> Images:
             found = references()
             if gains is not None:
                 found = spectra.filtered(found, 1 / gains)
@@ -97,39 +113,41 @@ class Model:
         return finish
 
     @property
-    def needs_ctf(self):
+    def needs_ctf(self) -> bool:
         """Whether its network sees the CTF of each particle."""
         return self.card['network']['options'].get('particles_hold', '') not in ('', 'none')
 
     @property
-    def takes_context(self):
+    def takes_context(self) -> bool:
         """Whether it has to know more of particles than their pixels."""
         return bool(self.guides) or self.needs_ctf
 
-    def require(self, table):
+    def require(self, table: ParticleTable) -> None:
         """InputError when a ParticleTable lacks what the model has to know of its particles."""
         for guide in self.guides.values():
             guide.require(table)
         if self.needs_ctf:
             require_ctf(table, self.card['network']['options']['particles_hold'])
 
-    def ask(self, particles, context, member=None):
-        """ImagePosterior by a member's map prior (default the first) of particles float32 [n, box, box] with their
-        Context; SeenCtf for a network that sees the CTF; None for one that sees the pixels only."""
+    def ask(self, particles: Images, context: Context, member: str | None = None) -> Knowledge:
+        """What a member (default the first) is told of particles float32 [n, box, box] with their Context, of a model
+        that `takes_context`: ImagePosterior by its map prior, or SeenCtf."""
         if self.needs_ctf:
             return SeenCtf.of(context, self.box, self.device)
-        if not self.guides:
-            return None
+        return self.posterior(particles, context, member)
+
+    def posterior(self, particles: Images, context: Context, member: str | None = None) -> ImagePosterior:
+        """`ask`, of a guided model."""
         guide = self.guides[member] if member else next(iter(self.guides.values()))
         return guide(torch.from_numpy(np.ascontiguousarray(particles, np.float32)).to(self.device), context)
 
-    def evidence_threshold(self, member):
+    def evidence_threshold(self, member: str) -> float:
         """Evidence that 95 % of the particles exceed which this member may denoise; until that is measured, of its
         training particles."""
         measured = self.card.get('noise_in', {}).get('thresholds', {})
         return measured.get(member, self.guides[member].threshold['evidence'])
 
-    def belonging(self, member):
+    def belonging(self, member: str) -> PValueCalibration:
         """PValueCalibration of this member, measured on particles it never saw, else on its training particles."""
         measured = self.card.get('noise_in', {}).get('belonging', {})
         found = measured.get(member) or self.guides[member].threshold.get('belonging') or {}
@@ -138,99 +156,24 @@ class Model:
         except TypeError as e:
             raise InputError(f'{self.folder}: a guided model of an earlier version; train it again') from e
 
-    def fit_power(self, members):
+    def fit_power(self, members: Iterable[str]) -> Power | None:
         """Power of the p-values of these members together; None for a model without them, or of an earlier version."""
         found = [self.belonging(name).power for name in members] if self.guides else []
         known = [Power(**power) for power in found if power is not None]
         return Power.least(known) if known and len(known) == len(found) else None
 
-    def ask_all(self, particles, context):
-        """{member: ImagePosterior}; None for a network that sees the pixels only."""
+    def ask_all(self, particles: Images, context: Context) -> dict[str, Knowledge]:
+        """{member: what `ask` gives}; empty for a network that sees the pixels only."""
         if self.needs_ctf:
-            return dict.fromkeys(self.members, self.ask(particles, context))
-        return {name: self.ask(particles, context, name) for name in self.members} if self.guides else None
+            return dict.fromkeys(self.members, SeenCtf.of(context, self.box, self.device))
+        return {name: self.posterior(particles, context, name) for name in self.guides}
 
-    def trained_on(self, who):
+    def trained_on(self, who: Who | Sequence[str]) -> dict[str, Flags]:
         """{member: bool [n]}: which of these particles (`identity.Who`, or names alone) each has seen."""
         return {m['name']: known(who, _read_ids(self.folder, m)) for m in self.card['members']}
 
 
-def save_model(folder, card, generators, trained_on, about=None, kept=(), guides=None):
-    """Write a model folder, or replace the model in one.
-
-    card: the entries of `card.CARD` that describe the model; format, version, members, created, statement
-    and licence are filled in here. generators: {member: networks.Networks.generator}. trained_on: {member:
-    Who its training particles are, or names}. about: {member: more entries of it in the card}. kept: entries, in the
-    folder's card, of members that stay as they are. guides: {member: MapPrior} of guided networks. Gives the
-    card as written.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    members = []
-    for name, generator in generators.items():
-        weights, digest = _save(folder, name, '', generator.state_dict())
-        hashes = hashes_of(trained_on[name])
-        ids, ids_digest = _save(folder, name, '.ids', {k: torch.from_numpy(v) for k, v in hashes.items()})
-        members.append(
-            dict(
-                (about or {}).get(name, {}),
-                name=name,
-                weights=weights,
-                sha256=digest,
-                ids=ids,
-                ids_sha256=ids_digest,
-                particles=len(hashes['ids']),
-                **_save_guide(folder, name, (guides or {}).get(name)),
-            )
-        )
-    members = sorted([*members, *kept], key=lambda m: m['name'])
-    written = dict(format=FORMAT, version=VERSION, created=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
-    card = {**card, 'members': members}
-    written |= {'statement': statement_of(card), 'licence': 'as the data it was trained on', **card}
-    check_card(written, folder)
-    write_state(folder / CARD, written)
-    _remove_stale(folder, members)
-    return written
-
-
-def amend_card(folder, **entries):
-    """Add entries to the card of a model folder."""
-    card, _ = read_card(folder)
-    card |= entries
-    check_card(card, folder)
-    write_state(Path(folder) / CARD, card)
-
-
-def _save(folder, member, kind, tensors):
-    """Write tensors as ``<member>-<digest>[.ids].safetensors``; (file name, sha256)."""
-    partial = folder / f'{member}{kind}.safetensors.partial'
-    try:
-        write_tensors(tensors, partial)
-        digest = file_digest(partial)
-        # The name changes with the content, so the card on disk never points to other weights than its own.
-        name = f'{member}-{digest[:12]}{kind}.safetensors'
-        os.replace(partial, folder / name)
-    finally:
-        partial.unlink(missing_ok=True)
-    return name, digest
-
-
-def _save_guide(folder, member, guide):
-    """The entry of a member's guide in the card, its bank written; empty without a guide."""
-    if guide is None:
-        return {}
-    bank, digest = _save(folder, member, '.bank', guide.tensors())
-    return {'guide': {'bank': bank, 'sha256': digest, 'bytes': (folder / bank).stat().st_size, **guide.description()}}
-
-
-def _remove_stale(folder, members):
-    keep = {m[k] for m in members for k in ('weights', 'ids')} | {m['guide']['bank'] for m in members if 'guide' in m}
-    for path in folder.glob('*.safetensors'):
-        if path.name not in keep:
-            path.unlink()
-
-
-def _load_member(folder, card, member):
+def _load_member(folder: Path, card: Json, member: Json) -> nn.Module:
     """The generator of a member with its weights, in eval mode."""
     # Shapes first: absurd widths and files are refused before any allocation.
     generator = networks.outline(card['network']['name'], card['box'], **card['network']['options']).generator
@@ -251,7 +194,7 @@ def _load_member(folder, card, member):
     return generator.eval().requires_grad_(False)
 
 
-def _load_guide(folder, card, entry, device):
+def _load_guide(folder: Path, card: Json, entry: Json, device: torch.device) -> MapPrior:
     """The MapPrior that the entry of a member describes."""
     path = checked_file(folder / entry['bank'], entry['sha256'], entry['bytes'])
     with open_tensors(path) as file:
@@ -267,6 +210,6 @@ def _load_guide(folder, card, entry, device):
     return MapPrior.load(tensors, entry, card['box'], device)
 
 
-def _read_ids(folder, member):
+def _read_ids(folder: Path, member: Json) -> dict[str, Rows]:
     path = checked_file(folder / member['ids'], member['ids_sha256'], 8 * len(KINDS) * member['particles'])
     return read_hashes(path)

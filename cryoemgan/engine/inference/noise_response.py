@@ -1,13 +1,20 @@
 """What a guided model makes of nothing: pure noise with the particles' spectrum, against particles it never saw."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
 from ..data.sampling import evenly_spread
 from ..metrics import resemblance
+from ..posterior.map_prior import Context
 from ..posterior.p_value import PValueCalibration
 from ..posterior.wrong_particles import power_of
+from ..shapes import Flags, Images, Json, Rows
+from .model import Model
 
 COUNT, CHUNK = 120, 32
 # Particles that tell a member's threshold; fewer than FEW do not.
@@ -15,7 +22,9 @@ JUDGED, FEW = 500, 20
 ACCEPTED = 0.95
 
 
-def thresholds(model, pairs, unseen, context_of, most=JUDGED):
+def thresholds(
+    model: Model, pairs: Any, unseen: Flags, context_of: Callable[[Rows], Context], most: int = JUDGED
+) -> tuple[dict[str, float], dict[str, Json]]:
     """({member: evidence that 95 % of the particles exceed which it never saw}, {member: their PValueCalibration, as a
     dictionary}), of members with enough of them.
 
@@ -29,7 +38,7 @@ def thresholds(model, pairs, unseen, context_of, most=JUDGED):
             continue
         rows = rows[evenly_spread(len(rows), most)]
         parts = np.array_split(rows, -(-len(rows) // CHUNK))
-        scores = [model.ask(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
+        scores = [model.posterior(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
         evidence, _, _, misfit, match = np.concatenate(scores).T
         least[member] = float(np.quantile(evidence, 1 - ACCEPTED))
         fitting = PValueCalibration.of(evidence, match, misfit)
@@ -39,7 +48,14 @@ def thresholds(model, pairs, unseen, context_of, most=JUDGED):
     return least, belonging
 
 
-def measure_noise_response(model, pairs, positions, weights, context_of, limits):
+def measure_noise_response(
+    model: Model,
+    pairs: Any,
+    positions: Rows,
+    weights: Images,
+    context_of: Callable[[Rows], Context],
+    limits: Mapping[str, float],
+) -> Json:
     """{thresholds, energy, nearest_noise, nearest_particles, false_acceptance, images} of a guided model.
 
     thresholds: as `thresholds` gave them (limits). energy: variance within its images of noise / of particles. nearest:
@@ -47,7 +63,7 @@ def measure_noise_response(model, pairs, positions, weights, context_of, limits)
     positions: validation pairs; weights float32[n, members]: which members may answer for them; context_of: positions
     -> Context.
     """
-    kept = np.linspace(0, len(positions) - 1, min(len(positions), COUNT)).round().astype(int)
+    kept = evenly_spread(len(positions), COUNT)
     grey, references = model.card['grey'], pairs.raw(positions[kept])[1]
     outputs, denoised, accepted = [], [], []
     for k, (member, guide) in enumerate(model.guides.items()):
@@ -57,22 +73,22 @@ def measure_noise_response(model, pairs, positions, weights, context_of, limits)
         particles, context = pairs.raw(mine)[0], context_of(mine)
         empty = grey['gain'] * guide.bank.background + grey['offset']
         noise = guide.noise(len(mine), k).cpu().numpy() + np.float32(empty)
-        opinion = model.ask(noise, context, member)
-        outputs.append(model.denoise(noise, member, opinion=opinion))
-        accepted.append(opinion.evidence.cpu().numpy() > limits.get(member, guide.threshold['evidence']))
-        denoised.append(model.denoise(particles, member, opinion=model.ask(particles, context, member)))
-    outputs, denoised = np.concatenate(outputs), np.concatenate(denoised)
+        posterior = model.posterior(noise, context, member)
+        outputs.append(model.denoise(noise, member, opinion=posterior))
+        accepted.append(posterior.evidence.cpu().numpy() > limits.get(member, guide.threshold['evidence']))
+        denoised.append(model.denoise(particles, member, opinion=model.posterior(particles, context, member)))
+        out = np.concatenate(outputs)
     return {
         'thresholds': limits,
-        'energy': resemblance.energy(outputs) / max(resemblance.energy(denoised), 1e-12),
-        'nearest_noise': float(resemblance.nearest(outputs, references).mean()),
-        'nearest_particles': float(resemblance.nearest(denoised, references).mean()),
+        'energy': resemblance.energy(out) / max(resemblance.energy(np.concatenate(denoised)), 1e-12),
+        'nearest_noise': float(resemblance.nearest(out, references).mean()),
+        'nearest_particles': float(resemblance.nearest(np.concatenate(denoised), references).mean()),
         'false_acceptance': float(np.concatenate(accepted).mean()),
-        'images': len(outputs),
+        'images': len(out),
     }
 
 
-def sentence(found):
+def sentence(found: Json) -> str:
     """What was found, for the log."""
     return (
         f'pure noise gives images with {found["energy"]:.1%} of the contrast of particles; '

@@ -1,11 +1,15 @@
 """Which fold models may denoise which particle: those that never saw it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..data.half_sets import HALF
 from ..data.identity import who
+from ..data.table import ParticleTable
+from .model import Model
 
 
 @dataclass(frozen=True)
@@ -17,18 +21,18 @@ class Routing:
     leaked: np.ndarray
 
     @property
-    def leakage(self):
+    def leakage(self) -> int:
         """Particles that no blind member is left for."""
         return int(self.leaked.sum())
 
-    def labels(self):
+    def labels(self) -> list[str]:
         """Per particle the member that denoised it; 'mean' where it was several."""
         single = [*self.members, 'mean']
         which = np.where((self.weights > 0).sum(1) == 1, self.weights.argmax(1), len(self.members))
         return [single[i] for i in which]
 
 
-def route(model, table):
+def route(model: Model, table: ParticleTable) -> Routing:
     """Routing of a table's particles through a Model: members that never saw a particle, all where none is left.
 
     A particle is known among a member's training particles by place or name, and by its half set: half map 1 holds the

@@ -1,16 +1,27 @@
 """Files of weights are what the card says, and nothing that could be executed, before they are read."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
 import torch
+from safetensors import safe_open
 
 from ..errors import InputError
 from ..files import file_digest
+from ..shapes import Tensor
 from .card import CARD
+
+# {name: (shape, type)} of the tensors of a file.
+Shapes: TypeAlias = dict[str, tuple[tuple[int, ...], str]]
 
 # What a safetensors file may need beside its numbers.
 HEADER_ROOM = 2**20
 
 
-def checked_file(path, digest, size):
+def checked_file(path: Path, digest: str, size: int) -> Path:
     """The path; InputError unless the file is there, no pickle, no larger than ``size`` allows, and the card's."""
     if not path.is_file():
         raise InputError(f'{path}: missing; copy the whole model folder again')
@@ -26,13 +37,14 @@ def checked_file(path, digest, size):
     return path
 
 
-def shapes(file):
+def shapes(file: safe_open) -> Shapes:
     """{name: (shape, type)} of the tensors of an open file, without reading them."""
     slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
     return {key: (tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()}
 
 
-def compare_shapes(path, expected, found):
+def compare_shapes(path: Path, expected: Mapping[str, Tensor], found: Shapes) -> None:
+    """InputError unless the tensors of a file are those that are expected, in shape and type."""
     names = {torch.float32: 'F32', torch.int64: 'I64'}
     wanted = {k: (tuple(v.shape), names[v.dtype]) for k, v in expected.items()}
     for key in sorted(wanted.keys() | found.keys()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from ..data.image_state import particles_shown_as
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.ctf_table import CtfTable, plane_of_ctf
-from ..posterior.map_prior import Context
+from ..posterior.map_prior import Context, ImagePosterior
 from ..shapes import Tensor
 
 
@@ -36,6 +37,10 @@ class SeenCtf:
     def turned(self) -> SeenCtf:
         """That of the particles turned by 180 degrees: the same."""
         return self
+
+
+# What a network is told of particles beside their pixels.
+Knowledge: TypeAlias = ImagePosterior | SeenCtf
 
 
 def require_ctf(table: ParticleTable, holds: str) -> None:

@@ -6,20 +6,27 @@ answers share (a wrong map): it is a lower bound of the error, scaled on particl
 assessment.py).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter
+
+from ..imaging.flips import turned
+from ..posterior.map_prior import ImagePosterior
+from ..shapes import Floats, Images
+from .model import Model
+from .seen_ctf import Knowledge
 
 # Two answers say little about one pixel: the variance is averaged over its neighbours (Gaussian, px).
 NEIGHBOURS = 2.0
 
 
-def turned(images):
-    """Images [n, N, N] turned by 180 degrees about their origin at N // 2."""
-    flipped = images[:, ::-1, ::-1]
-    return np.roll(flipped, 1, axis=(1, 2)) if images.shape[-1] % 2 == 0 else flipped
-
-
-def answers(model, particles, precision='float32', opinions=None):
+def answers(
+    model: Model, particles: Images, precision: str = 'float32', opinions: Mapping[str, Knowledge] | None = None
+) -> Images:
     """All answers to particles [n, N, N]: float32 [k >= 2, n, N, N]; the first len(model.members) are the members'.
 
     opinions: {member: ImagePosterior} of the particles (Model.ask_all). With one member it is turned with
@@ -28,20 +35,23 @@ def answers(model, particles, precision='float32', opinions=None):
     return begin_answers(model, particles, precision, opinions)()
 
 
-def begin_answers(model, particles, precision='float32', opinions=None):
+def begin_answers(
+    model: Model, particles: Images, precision: str = 'float32', opinions: Mapping[str, Knowledge] | None = None
+) -> Callable[[], Images]:
     """As `answers`, begun on the device: what is given back waits for them when it is called."""
-    begun = [model.begin(particles, m, precision, opinions and opinions[m]) for m in model.members]
+    known = opinions or {}
+    begun = [model.begin(particles, m, precision, known.get(m)) for m in model.members]
     if len(begun) == 1:
         # `equivariant` answers a turned particle with the turned answer, however wrong: without an opinion, which stays
         # in its place, the turn is about the middle of the box and moves the origin by a pixel.
         turn = turned if model.guides else lambda images: images[:, ::-1, ::-1]
-        opinion = opinions and next(iter(opinions.values())).turned()
-        second = model.begin(np.ascontiguousarray(turn(particles)), None, precision, opinion)
+        moved = [opinion.turned() for opinion in known.values()]
+        second = model.begin(np.ascontiguousarray(turn(particles)), None, precision, *moved)
         begun.append(lambda: turn(second()))
     return lambda: np.stack([finish() for finish in begun])
 
 
-def spread(found, own=None):
+def spread(found: Images, own: Images | None = None) -> Images:
     """Standard deviation over answers [k, n, N, N] about each pixel: float32 [n, N, N]; the mean grey does not count.
 
     Its mean square is that of the single pixels. own: s.d. of the posterior behind each answer (`posterior_sd`), which
@@ -54,16 +64,18 @@ def spread(found, own=None):
     return np.sqrt(np.maximum(variance, 0))
 
 
-def posterior_sd(model, opinions):
+def posterior_sd(model: Model, opinions: Mapping[str, Knowledge] | None) -> Images | None:
     """S.d. of the pixels of each particle by the banks of a guided model, in particle grey: float32 [n, N, N], root
     mean square over members; None for a blind model. opinions: {member: ImagePosterior}."""
-    if not model.guides:
+    known = [o for o in (opinions or {}).values() if isinstance(o, ImagePosterior)]
+    if not known:
         return None
-    variance = sum(o.sd.square() for o in opinions.values()) / len(opinions)
-    return abs(model.card['grey']['gain']) * variance.sqrt().cpu().numpy()
+    variance = torch.stack([o.sd.square() for o in known]).mean(0)
+    found: Images = abs(model.card['grey']['gain']) * variance.sqrt().cpu().numpy()
+    return found
 
 
-def relative(spreads, images):
+def relative(spreads: Images, images: Images) -> Floats:
     """Root mean square of a spread [n, N, N] in standard deviations of the denoised image [n, N, N]: float64 [n]."""
     size = np.sqrt(np.mean(np.square(spreads, dtype=np.float64), axis=(1, 2)))
     sd = images.std(axis=(1, 2), dtype=np.float64)

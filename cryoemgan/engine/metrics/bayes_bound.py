@@ -7,19 +7,27 @@ An oracle for benchmarks: it is told what no denoiser may know. A finite bank ap
 search is refined around the candidates of the coarse bank until the answer stops changing.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
+from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft
+from ..imaging.grey_scale import to_unit
 from ..imaging.projection import FourierProjector
 from ..imaging.simulation import noise_power
+from ..shapes import AnyPath, Floats, Images, Rows, Tensor, Volume
 
 # Shifts looked at in the coarse search reach to so many s.d.; so many of them at once.
 REACH, TOGETHER = 3.0, 64
@@ -33,13 +41,13 @@ class Poses:
     states: np.ndarray
     shifts: np.ndarray | None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rotations)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Rows | slice) -> Poses:
         return Poses(self.rotations[rows], self.states[rows], None if self.shifts is None else self.shifts[rows])
 
-    def __add__(self, other):
+    def __add__(self, other: Poses) -> Poses:
         shifts = None if self.shifts is None else np.concatenate([self.shifts, other.shifts])
         return Poses(
             np.concatenate([self.rotations, other.rotations]), np.concatenate([self.states, other.states]), shifts
@@ -58,8 +66,9 @@ class BayesBound:
     effective number of templates in the mean of each image (1 / sum of squared weights); near 1 the sum is a guess.
     """
 
-    def __init__(self, volumes, noise_sd, views=8000, rank=96, kept=64, seed=0, gain=1.0, offset=0.0, unit=False,
-                 shift_sd=0.0, clean_ctf='full', noise_power=None):  # fmt: skip
+    def __init__(self, volumes: Sequence[Volume], noise_sd: float, views: int = 8000, rank: int = 96, kept: int = 64,
+                 seed: int = 0, gain: float = 1.0, offset: float = 0.0, unit: bool = False, shift_sd: float = 0.0,
+                 clean_ctf: str = 'full', noise_power: ArrayLike | None = None) -> None:  # fmt: skip
         if clean_ctf not in ('full', 'none'):
             raise ValueError(f"clean_ctf: 'full' or 'none', not {clean_ctf!r}")
         self.projectors = [FourierProjector(v, interpolation='linear') for v in volumes]
@@ -76,7 +85,7 @@ class BayesBound:
 
     # Templates
 
-    def _draw(self, poses, ctf=None):
+    def _draw(self, poses: Poses, ctf: Tensor | None = None) -> Tensor:
         """(truths, templates) float32 [n, box^2]: what is to be found, and what the image shows of it."""
         out = torch.empty(2, len(poses), self.box**2)
         for s, projector in enumerate(self.projectors):
@@ -89,32 +98,32 @@ class BayesBound:
                     out[0, rows], out[1, rows] = self._seen(plain, ctf)
         return out
 
-    def _seen(self, plain, ctf):
+    def _seen(self, plain: Tensor, ctf: Tensor | None) -> tuple[Tensor, Tensor]:
         if ctf is None:
             return plain, self._whitened(plain)
         seen = self._filtered(plain, ctf)
         # A range of [0, 1] before the CTF and after it, or after it only, is the same.
-        seen = _to_unit(seen) if self._ranged else seen
+        seen = to_unit(seen)[0] if self._ranged else seen
         return (seen if self.clean_ctf == 'full' else plain), self._whitened(seen)
 
-    def _whitened(self, images):
+    def _whitened(self, images: Tensor) -> Tensor:
         return images if self._whitening is None else self._filtered(images, self._whitening)
 
     @property
-    def _ranged(self):
+    def _ranged(self) -> bool:
         """Whether images are scaled to [0, 1] after the CTF."""
         return self.unit and self.clean_ctf == 'full'
 
-    def _filtered(self, images, ctf):
+    def _filtered(self, images: Tensor, ctf: Tensor) -> Tensor:
         n = self.box
         return torch.fft.irfft2(torch.fft.rfft2(images.view(-1, n, n)) * ctf, s=(n, n)).flatten(1)
 
-    def _scaled(self, templates):
-        return _to_unit(templates) if self.unit else templates * self.gain + self.offset
+    def _scaled(self, templates: Tensor) -> Tensor:
+        return to_unit(templates)[0] if self.unit else templates * self.gain + self.offset
 
     # The coarse bank
 
-    def _search(self, rank):
+    def _search(self, rank: int) -> None:
         """Principal components of the coarse bank; the bank itself is kept in them only."""
         bank = Poses(self.rotations, self.state, None)
         sample = self._rng.choice(len(bank), min(3000, len(bank)), replace=False)
@@ -128,7 +137,7 @@ class BayesBound:
         self._bank = torch.cat([(self._draw(bank[p])[0] - self._mean) @ self._axes for p in parts])
         self._norms = (self._bank**2).sum(1)
 
-    def _candidates(self, y, ctf):
+    def _candidates(self, y: Tensor, ctf: Tensor | None) -> Poses:
         """The best ``kept`` entries of the bank for an image [box^2], each at its best shift of a grid."""
         shifts = _grid(self.shift_sd, self.box)
         moved = torch.stack([torch.roll(y.view(self.box, self.box), (dy, dx), (0, 1)) for dx, dy in shifts]).flatten(1)
@@ -144,7 +153,7 @@ class BayesBound:
         found = shifts[best[top]].astype(float) if self.shift_sd else None
         return Poses(self.rotations[top.numpy()], self.state[top.numpy()], found)
 
-    def _coarse(self, moved, ctf):
+    def _coarse(self, moved: Tensor, ctf: Tensor | None) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         """Inner products [bank, shifts] of bank and moved images as a function of the rows of ``moved``, and half the
         squared norms [bank, 1]; both up to what is the same for all of the bank."""
         own, ranged = ctf, self._ranged and ctf is not None
@@ -169,7 +178,15 @@ class BayesBound:
 
     # The answer
 
-    def denoise(self, images, rounds=3, samples=240, start_degrees=8.0, draws=480, ctf=None):
+    def denoise(
+        self,
+        images: Images,
+        rounds: int = 3,
+        samples: int = 240,
+        start_degrees: float = 8.0,
+        draws: int = 480,
+        ctf: ArrayLike | None = None,
+    ) -> Images:
         """float32 [n, box, box]: posterior means of images [n, box, box], one by one.
 
         rounds: refinements; each draws ``samples`` orientations around the best candidates, at an angle that halves
@@ -177,13 +194,15 @@ class BayesBound:
         [n, box, box // 2 + 1], the CTF of every image on the grid of rfft2; without it images have none. With unknown
         shifts there is more to search: 5 rounds of 480, 960 draws, and a look at ``effective``.
         """
-        images = self._whitened(torch.as_tensor(images, dtype=torch.float32).flatten(1))
-        each = [None] * len(images) if ctf is None else torch.as_tensor(ctf, dtype=torch.float32)
-        found = [self._one(y, c, rounds, samples, start_degrees, draws) for y, c in zip(images, each, strict=True)]
+        seen = self._whitened(torch.as_tensor(images, dtype=torch.float32).flatten(1))
+        each = [None] * len(seen) if ctf is None else torch.as_tensor(ctf, dtype=torch.float32)
+        found = [self._one(y, c, rounds, samples, start_degrees, draws) for y, c in zip(seen, each, strict=True)]
         self.effective = np.array([f[1] for f in found])
         return torch.stack([f[0] for f in found]).view(-1, self.box, self.box).numpy()
 
-    def _one(self, y, ctf, rounds, samples, degrees, draws):
+    def _one(
+        self, y: Tensor, ctf: Tensor | None, rounds: int, samples: int, degrees: float, draws: int
+    ) -> tuple[Tensor, float]:
         poses = self._candidates(y, ctf)
         for _ in range(rounds):
             centre = self._rng.integers(len(poses), size=samples)
@@ -198,7 +217,7 @@ class BayesBound:
         _, _, poses = self._posterior(y, ctf, poses, 2 * degrees, draws // 2)
         return self._posterior(y, ctf, poses, 2 * degrees, draws)[:2]
 
-    def _around(self, centres, degrees):
+    def _around(self, centres: Poses, degrees: float) -> Poses:
         """Poses drawn about others: a turn moves pixels at a quarter of the box as far as a shift does."""
         turn = np.deg2rad(degrees) * self._rng.normal(size=(len(centres), 3))
         shifts = centres.shifts
@@ -206,18 +225,20 @@ class BayesBound:
             shifts = shifts + self._width(degrees) * self._rng.normal(size=shifts.shape)
         return Poses(Rotation.from_rotvec(turn).as_matrix() @ centres.rotations, centres.states, shifts)
 
-    def _width(self, degrees):
+    def _width(self, degrees: float) -> float:
         """S.d. of drawn shifts (px): no more than their prior has."""
         return min(np.deg2rad(degrees) * self.box / 4, self.shift_sd)
 
-    def _score(self, y, templates, poses):
+    def _score(self, y: Tensor, templates: Tensor, poses: Poses) -> Tensor:
         """log weight [n] of templates [n, box^2] of poses, up to a constant."""
         score = (templates @ y - (templates**2).sum(1) / 2) / self.noise_sd**2
         if poses.shifts is not None:
             score = score - torch.as_tensor((poses.shifts**2).sum(1) / (2 * self.shift_sd**2)).float()
         return score
 
-    def _posterior(self, y, ctf, centres, degrees, count):
+    def _posterior(
+        self, y: Tensor, ctf: Tensor | None, centres: Poses, degrees: float, count: int
+    ) -> tuple[Tensor, float, Poses]:
         """Importance sampling: poses from clouds about the centres, weighed by what they undo, in every state.
 
         Gives (mean [box^2], effective number, poses drawn anew by their weights).
@@ -234,12 +255,7 @@ class BayesBound:
         return weight.float() @ truths, float(1 / (weight**2).sum()), again
 
 
-def _to_unit(images):
-    low, high = images.amin(1, keepdim=True), images.amax(1, keepdim=True)
-    return (images - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def _grid(sd, box):
+def _grid(sd: float, box: int) -> Rows:
     """Whole shifts int [n, 2] (x, y) px that a Gaussian prior makes likely, the nearest first."""
     step = max(1, round(sd / 3))
     far = min(int(REACH * sd), box // 2 - 1) // step * step
@@ -249,7 +265,7 @@ def _grid(sd, box):
     return grid[np.argsort((grid**2).sum(1), kind='stable')]
 
 
-def _log_density(drawn, centres, degrees, width=0.0):
+def _log_density(drawn: Poses, centres: Poses, degrees: float, width: float = 0.0) -> Floats:
     """log of the mixture of Gaussian clouds of poses, up to a constant. width: of the shifts, px."""
     cosine = (np.einsum('nij,mij->nm', drawn.rotations, centres.rotations) - 1) / 2
     away = (np.arccos(np.clip(cosine, -1, 1)) / np.deg2rad(degrees)) ** 2
@@ -258,7 +274,7 @@ def _log_density(drawn, centres, degrees, width=0.0):
     return np.logaddexp.reduce(-away / 2, axis=1)
 
 
-def of_simulation(folder, table, **options):
+def of_simulation(folder: AnyPath, table: ParticleTable, **options: Any) -> tuple[BayesBound, Images | None]:
     """(BayesBound, CTF of the table's particles or None) for a set that ``simulate`` made.
 
     folder: of the simulation; table: ParticleTable of particles of it, in the order in which they will be denoised.

@@ -86,13 +86,3 @@ def half_map_resolution(half1: Volume, half2: Volume, pixel_size: float, mask: V
     """
     a, b = (h if mask is None else h * mask for h in (half1, half2))
     return resolution(shell_correlation(a, b), FSC_LIMIT, pixel_size, a.shape[0])
-
-
-class RingCorrelation:
-    """`ring_correlation` for callers that still make an object of it."""
-
-    def __init__(self, box: int) -> None:
-        self.box = box
-
-    def __call__(self, images: Images, others: Images) -> Floats:
-        return ring_correlation(images, others)

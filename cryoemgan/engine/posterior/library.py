@@ -3,7 +3,11 @@
 10,000 templates of 64 px take 90 MB and stand, with 72 turns, for 720,000 images.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -12,6 +16,7 @@ from ..geometry import random_matrices
 from ..imaging.maps import soft_circle
 from ..imaging.projection import FourierProjector
 from ..imaging.steerable import FourierPlane, SteerableBasis, principal_basis
+from ..shapes import Tensor
 from .rotations import InPlaneRotations
 from .view_clusters import ViewClusters, directions
 
@@ -29,7 +34,14 @@ class TemplateLibrary:
     coefficient in each ring, mean over templates. groups: ViewClusters of a large bank, or None.
     """
 
-    def __init__(self, basis, coefficients, matrices, background, source=None):
+    def __init__(
+        self,
+        basis: SteerableBasis,
+        coefficients: Tensor,
+        matrices: Tensor,
+        background: float,
+        source: Tensor | None = None,
+    ) -> None:
         self.basis, self.plane = basis, basis.plane
         self.coefficients, self.matrices, self.background = coefficients, matrices, background
         count = len(coefficients)
@@ -37,12 +49,12 @@ class TemplateLibrary:
         some = coefficients[torch.linspace(0, count - 1, min(count, SAMPLE)).long()]
         self.power = self.plane.ring_means(_power(basis, some).mean(0))
         self.groups = ViewClusters.of(matrices, self.source)
-        self._reduced = {}
+        self._reduced: dict[int, ReducedLibrary] = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.coefficients)
 
-    def reduced(self, count):
+    def reduced(self, count: int) -> ReducedLibrary:
         """The ReducedLibrary of the first ``count`` functions; kept."""
         count = min(count, len(self.basis))
         if count not in self._reduced:
@@ -50,12 +62,20 @@ class TemplateLibrary:
         return self._reduced[count]
 
     @classmethod
-    def from_images(cls, images, matrices=None, **options):
+    def from_images(cls, images: Tensor, matrices: Tensor | None = None, **options: Any) -> TemplateLibrary:
         """TemplateLibrary of images float32[D, N, N], centred; options as `made`."""
         return cls.made(lambda rows: images[rows], len(images), matrices, **options)
 
     @classmethod
-    def made(cls, read, count, matrices=None, source=None, energy=0.99999, most=2000):
+    def made(
+        cls,
+        read: Callable[[Tensor], Tensor],
+        count: int,
+        matrices: Tensor | None = None,
+        source: Tensor | None = None,
+        energy: float = 0.99999,
+        most: int = 2000,
+    ) -> TemplateLibrary:
         """Library of ``count`` images, centred. read: int64[n] -> float32[n, N, N]; a chunk is held at a time. Basis
         and background are found on at most 500 of them. matrices, source: as in the library."""
         sample = read(torch.linspace(0, count - 1, min(SAMPLE, count)).long())
@@ -65,7 +85,7 @@ class TemplateLibrary:
         # What reaches into the corners leaves the box when it is turned, and comes back on the other side.
         circle = torch.from_numpy(soft_circle(box)).to(device)
 
-        def vectors(images):
+        def vectors(images: Tensor) -> Tensor:
             return plane.vectors((images - background) * circle)
 
         basis = principal_basis(plane, vectors(sample), energy, most)
@@ -77,7 +97,15 @@ class TemplateLibrary:
         return cls(basis, coefficients, matrices.float().to(device), background, source)
 
     @classmethod
-    def from_maps(cls, volumes, size, device='cpu', scale=1.0, grey=None, **options):
+    def from_maps(
+        cls,
+        volumes: Sequence[Tensor],
+        size: int,
+        device: str | torch.device = 'cpu',
+        scale: float = 1.0,
+        grey: Callable[[Tensor], Tensor] | None = None,
+        **options: Any,
+    ) -> TemplateLibrary:
         """Library of about ``size`` projections, as many of each volume float32[N, N, N], quasi-uniform on the sphere.
 
         scale: pixel size of the images / pixel size of the volumes. grey: function that takes projections to the grey
@@ -90,7 +118,7 @@ class TemplateLibrary:
         matrices = (directions(count) @ turns[:, None]).flatten(0, 1).to(device)
         source = torch.arange(len(volumes), device=device).repeat_interleave(count)
 
-        def read(rows):
+        def read(rows: Tensor) -> Tensor:
             rows = rows.to(device)
             images = torch.empty(len(rows), *volumes[0].shape[1:], device=device)
             for k, projector in enumerate(projectors):
@@ -101,7 +129,7 @@ class TemplateLibrary:
 
         return cls.made(read, len(matrices), matrices, source, **options)
 
-    def tensors(self):
+    def tensors(self) -> dict[str, Tensor]:
         """Everything `load` needs, for safetensors."""
         return {
             'profiles': self.basis.profiles,
@@ -113,7 +141,7 @@ class TemplateLibrary:
         }
 
     @classmethod
-    def load(cls, tensors, box, device='cpu'):
+    def load(cls, tensors: Mapping[str, Tensor], box: int, device: str | torch.device = 'cpu') -> TemplateLibrary:
         """The bank that `tensors` described. InputError when the tensors do not fit together."""
         t = {k: v.to(device) for k, v in tensors.items()}
         d, k = t['coefficients'].shape[:2]
@@ -138,7 +166,7 @@ class ReducedLibrary:
     all templates.
     """
 
-    def __init__(self, bank, count):
+    def __init__(self, bank: TemplateLibrary, count: int) -> None:
         full, rows = bank.plane, bank.basis.matrix[: 2 * count].unflatten(1, (-1, 2))
         self.order, self.coefficients = bank.basis.order[:count], bank.coefficients[:, :count]
         held = self.coefficients.abs().square().mean(0).repeat_interleave(2)
@@ -150,29 +178,29 @@ class ReducedLibrary:
         self.power = torch.cat([self.plane.rings(_power(self, a)) for a in self.coefficients.split(CHUNK)])
         # The templates that every particle is compared with.
         self.first = None if bank.groups is None else bank.groups.representatives
-        self._turning = {}
+        self._turning: dict[int, InPlaneRotations] = {}
 
-    def turning(self, turns):
+    def turning(self, turns: int) -> InPlaneRotations:
         """InPlaneRotations of the templates ``first``; kept."""
         if turns not in self._turning:
             self._turning[turns] = InPlaneRotations(self, turns)
         return self._turning[turns]
 
-    def products(self, vectors):
+    def products(self, vectors: Tensor) -> Tensor:
         """As SteerableBasis.products, of vectors complex64[..., P']."""
         flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ self._rows.T
         return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
 
-    def synthesise(self, coefficients):
+    def synthesise(self, coefficients: Tensor) -> Tensor:
         """As SteerableBasis.synthesise: complex64[..., P']."""
         flat = torch.view_as_real(coefficients.contiguous()).flatten(-2) @ self._rows
         return torch.view_as_complex(flat.unflatten(-1, (-1, 2)))
 
-    def turned(self, coefficients, angles):
+    def turned(self, coefficients: Tensor, angles: Tensor) -> Tensor:
         """As SteerableBasis.turned."""
         turns = -angles[..., None] * self.order
         return coefficients * torch.polar(torch.ones_like(turns), turns)
 
 
-def _power(basis, coefficients):
+def _power(basis: SteerableBasis | ReducedLibrary, coefficients: Tensor) -> Tensor:
     return basis.synthesise(coefficients).abs() ** 2

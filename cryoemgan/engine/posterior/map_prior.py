@@ -4,50 +4,26 @@ The guide knows the noise's spectrum, the gain and the bank, and answers with po
 probability that there is a particle at all. Calibrated on the training particles without their references.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from ..data.image_state import CtfState
+from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft, seen
+from ..shapes import Images, Json, Rows, Shifts, Tensor
+from .context import Context
 from .library import TemplateLibrary
-from .posterior import Particles, Prior, Search, infer
+from .posterior import Particles, Posterior, Prior, Search, infer
 
 ROUNDS = 3
 FREE_OF_SIGNAL = 0.05  # rings with less signal than this part of the noise tell a particle's own noise level
-
-
-@dataclass
-class Context:
-    """What is known of particles beside their pixels; arrays have a row a particle.
-
-    ctf: as ParticleTable.ctf() gives it, or None; pixel_size: A; matrices float[n, 3, 3] and shifts float[n, 2] (px
-    of these images), or None. held: what the particles hold of the CTF; unknown = as the references.
-    """
-
-    pixel_size: float
-    ctf: dict | None = None
-    matrices: np.ndarray | None = None
-    shifts: np.ndarray | None = None
-    held: CtfState = CtfState.UNKNOWN
-
-    @classmethod
-    def of(cls, table, rows, box):
-        """Context of rows of a table for images resampled to ``box``."""
-        ctf = {k: v[rows] for k, v in table.ctf().items()} if table.has('rlnDefocusU') else None
-        posed = table.has('rlnAngleRot')
-        shifts = table.shifts()[rows] * box / table.box if posed else None
-        return cls(
-            table.pixel_size * table.box / box, ctf, table.rotations()[rows] if posed else None, shifts, table.ctf_state
-        )
-
-    def part(self, rows):
-        """Context of some of the particles."""
-        matrices, shifts = (None if v is None else v[rows] for v in (self.matrices, self.shifts))
-        ctf = self.ctf and {k: v[rows] for k, v in self.ctf.items()}
-        return Context(self.pixel_size, ctf, matrices, shifts, self.held)
 
 
 @dataclass
@@ -67,22 +43,22 @@ class ImagePosterior:
     misfit: torch.Tensor
     match: torch.Tensor
 
-    def part(self, rows):
+    def part(self, rows: Rows | slice) -> ImagePosterior:
         """ImagePosterior on some of the particles."""
         return ImagePosterior(*(v[rows] for v in vars(self).values()))
 
-    def turned(self):
+    def turned(self) -> ImagePosterior:
         """ImagePosterior on the particles turned by 180 degrees about their origin at N // 2."""
         shift = 1 - self.mean.shape[-1] % 2
         mean, sd = (v.flip(1, 2).roll((shift, shift), (1, 2)) for v in (self.mean, self.sd))
         return replace(self, mean=mean, sd=sd)
 
-    def scores(self):
+    def scores(self) -> Images:
         """float32[n, 5]: evidence, disagreement, contrast, misfit, match."""
         values = [self.evidence, self.disagreement, self.scale, self.misfit, self.match]
         return torch.stack(values, 1).cpu().numpy()
 
-    def channels(self, scale, offset):
+    def channels(self, scale: float, offset: float) -> Tensor:
         """float32[n, 3, N, N]: mean and s.d. in network units (reference grey = scale * unit + offset), presence."""
         present = self.present[:, None, None].expand_as(self.mean)
         return torch.stack([(self.mean - offset) / scale, self.sd / abs(scale), present], 1)
@@ -102,17 +78,24 @@ class MapPrior:
     """A TemplateLibrary with gain (particle grey for each reference grey) and noise spectrum float32[R] (variance of a
     coefficient)."""
 
-    def __init__(self, bank, gain, spectrum, search=None, options=None):
+    def __init__(
+        self,
+        bank: TemplateLibrary,
+        gain: float,
+        spectrum: Tensor,
+        search: Search | None = None,
+        options: MapPriorOptions | None = None,
+    ) -> None:
         self.bank, self.plane, self.gain, self.spectrum = bank, bank.plane, gain, spectrum
         self.search, self.options = search or Search(), options or MapPriorOptions()
-        self.threshold = None
+        self.threshold: Json = {}
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         """Where it computes, and wants its particles."""
         return self.spectrum.device
 
-    def __call__(self, images, context, own=None):
+    def __call__(self, images: Tensor, context: Context, own: Tensor | None = None) -> ImagePosterior:
         """ImagePosterior on particles float32[n, N, N] in particle grey."""
         with torch.no_grad():
             y, ctf = self.plane.vectors(images), self.ctf(context, len(images))
@@ -120,15 +103,16 @@ class MapPrior:
             present = torch.sigmoid(found.evidence + np.log((1 - self.search.empty) / self.search.empty))
             shown, centre = self._shown(context, len(images))
             vector, spread = found.vector * shown, found.spread
-            if self._centred(context):
-                vector = vector * self.plane.ramps(-_tensor(context.shifts, y))
-                spread = _rolled(spread, -np.asarray(context.shifts))
+            moved = self._moved(context)
+            if moved is not None:
+                vector = vector * self.plane.ramps(-_tensor(moved, y))
+                spread = _rolled(spread, -np.asarray(moved))
             empty = self.bank.background * centre[:, None, None]
             mean = empty + present[:, None, None] * self.plane.images(vector)
             away = self._disagreement(found, context)
             return ImagePosterior(mean, spread, present, found.evidence, away, found.scale, found.misfit, found.match)
 
-    def calibrate(self, images, context, rounds=ROUNDS, own=None):
+    def calibrate(self, images: Tensor, context: Context, rounds: int = ROUNDS, own: Tensor | None = None) -> MapPrior:
         """Gain and noise spectrum from particles, by expectation maximisation: start from the particles' own
         spectrum (all is noise), explain them by the bank, measure what is left. What the explanation may still be
         counts: without its variance the gain comes out too high (8 % at SNR 0.05) and the noise too low."""
@@ -137,8 +121,9 @@ class MapPrior:
         for _ in range(rounds):
             found = self._infer(y, ctf, context, own)
             seen = found.vector * ctf
-            if self._centred(context):
-                seen = seen * self.plane.ramps(-_tensor(context.shifts, y))
+            moved = self._moved(context)
+            if moved is not None:
+                seen = seen * self.plane.ramps(-_tensor(moved, y))
             weight = 1 / self.spectrum[self._ring()]
             weight[0] = 0
             open_ = found.variance * ctf**2
@@ -147,41 +132,43 @@ class MapPrior:
             self.spectrum = self.noise_spectrum((y - self.gain * seen).abs() ** 2 + self.gain**2 * open_)
         return self
 
-    def noise(self, count, seed):
+    def noise(self, count: int, seed: int) -> Tensor:
         """Images float32[count, N, N] of nothing but noise with the particles' spectrum."""
         n = self.plane.box
         white = torch.randn(count, n, n, generator=torch.Generator().manual_seed(seed))
         return self.coloured(white.to(self.device))
 
-    def coloured(self, white):
+    def coloured(self, white: Tensor) -> Tensor:
         """White noise float32[n, N, N] of variance 1, on any device, with the particles' spectrum instead."""
         n, device = self.plane.box, white.device
         kx, ky = (f(n, device=device) * n for f in (torch.fft.rfftfreq, torch.fft.fftfreq))
         ring = torch.hypot(kx, ky[:, None]).round().long().clamp(1, len(self.spectrum) - 1)
         return torch.fft.irfft2(torch.fft.rfft2(white) * self.spectrum.to(device)[ring].sqrt(), s=(n, n))
 
-    def _ring(self):
+    def _ring(self) -> Tensor:
         return self.plane.r.round().long()
 
-    def noise_spectrum(self, power):
+    def noise_spectrum(self, power: Tensor) -> Tensor:
         """Noise spectrum float32[R] of the power [n, P] of noise."""
         means = self.plane.ring_means(power.mean(0)) / 2
         means[0] = means[1]
         return means.clamp(min=1e-6 * float(means.max()))
 
-    def _centred(self, context):
-        return bool(self.options.pose_prior) and context.shifts is not None
+    def _moved(self, context: Context) -> Shifts | None:
+        """The refinement's shifts, by which particles are centred where it is trusted."""
+        return context.shifts if self.options.pose_prior else None
 
-    def _infer(self, y, ctf, context, own):
+    def _infer(self, y: Tensor, ctf: Tensor, context: Context, own: Tensor | None) -> Posterior:
         noise = self.spectrum[self._ring()] * self._level(y)[:, None]
-        if self._centred(context):
-            y = y * self.plane.ramps(_tensor(context.shifts, y))
+        moved = self._moved(context)
+        if moved is not None:
+            y = y * self.plane.ramps(_tensor(moved, y))
         sd = noise.sqrt()
         transfer = self.gain * ctf / sd
         transfer[:, 0] = 0
         return infer(self.bank, Particles(y / sd, transfer), self._prior(context, y), self.search, own)
 
-    def _level(self, y):
+    def _level(self, y: Tensor) -> Tensor:
         """Each particle's noise level relative to the set's, from rings where no signal is to be expected."""
         power = self.gain**2 * self.bank.power
         quiet = (0.5 * power < FREE_OF_SIGNAL * self.spectrum)[self._ring()]
@@ -190,12 +177,13 @@ class MapPrior:
             return torch.ones(len(y), device=y.device)
         return (y[:, quiet].abs() ** 2 / (2 * self.spectrum[self._ring()][quiet])).mean(1).clamp(0.25, 4)
 
-    def _prior(self, context, y):
+    def _prior(self, context: Context, y: Tensor) -> Prior:
         o = self.options
         matrices = None if context.matrices is None or not o.pose_prior else _tensor(context.matrices, y)
         # An error of the angles moves what lies a quarter of the box from the centre by this much.
-        sd = float(np.deg2rad(o.pose_prior or 0.0)) * self.plane.box / 4 if self._centred(context) else o.shift_sd
-        reach = 2 * sd if self._centred(context) else o.shift_range
+        trusted = self._moved(context) is not None
+        sd = float(np.deg2rad(o.pose_prior or 0.0)) * self.plane.box / 4 if trusted else o.shift_sd
+        reach = 2 * sd if trusted else o.shift_range
         if not reach:
             sd = 0.0
         # The coarse search is as good a quarter of its finest wave beside the particle: 2 px of 64, 4 px of 128.
@@ -209,26 +197,26 @@ class MapPrior:
         degrees = o.pose_prior if matrices is not None else None
         return Prior(grid, log, sd, step, matrices, degrees, self.bank.matrices)
 
-    def _ctf_grid(self, context):
+    def _ctf_grid(self, context: Context) -> Tensor | None:
         """The CTF that the particles carry, on the rfft2 grid [n, N, N//2+1], or None for none."""
         if context.ctf is None:
             return None
         ctf = ctf_rfft(self.plane.box, context.pixel_size, context.ctf, self.device)
         return seen(ctf, self._held(context))
 
-    def _held(self, context):
+    def _held(self, context: Context) -> CtfState:
         """What the particles hold of the CTF: where their table is silent, what their references do."""
         if context.held is not CtfState.UNKNOWN:
             return context.held
         return CtfState.FULL if self.options.ctf in ('none', 'unknown') else CtfState(self.options.ctf)
 
-    def ctf(self, context, count):
+    def ctf(self, context: Context, count: int) -> Tensor:
         grid = self._ctf_grid(context)
         if grid is None:
             return torch.ones(count, len(self.plane), device=self.device)
         return grid.flatten(1)[:, self.plane.index]
 
-    def _shown(self, context, count):
+    def _shown(self, context: Context, count: int) -> tuple[Tensor, Tensor]:
         """CTF of the output: on the half plane [n, P], and at k = 0 [n]."""
         grid = None if self.options.ctf == 'none' else self._ctf_grid(context)
         if grid is None:
@@ -236,13 +224,13 @@ class MapPrior:
             return one[:, None], one
         return grid.flatten(1)[:, self.plane.index], grid[:, 0, 0]
 
-    def _disagreement(self, found, context):
+    def _disagreement(self, found: Posterior, context: Context) -> Tensor:
         if context.matrices is None or bool(self.bank.matrices.isnan().any()):
             return torch.full_like(found.evidence, torch.nan)
         trace = torch.einsum('bij,bij->b', found.free_matrices, _tensor(context.matrices, found.evidence))
         return torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))
 
-    def require(self, table):
+    def require(self, table: ParticleTable) -> None:
         """InputError when a ParticleTable lacks what is asked of particles."""
         if self.options.pose_prior and not table.has('rlnAngleRot'):
             raise InputError(f'--pose-prior: {table.path} has no angles; give --pose-prior none')
@@ -251,11 +239,11 @@ class MapPrior:
 
     # On disk
 
-    def tensors(self):
+    def tensors(self) -> dict[str, Tensor]:
         """For safetensors."""
         return {**self.bank.tensors(), 'spectrum': self.spectrum}
 
-    def description(self):
+    def description(self) -> Json:
         """Plain values for the card."""
         return {
             'gain': self.gain,
@@ -267,23 +255,26 @@ class MapPrior:
         }
 
     @classmethod
-    def load(cls, tensors, description, box, device='cpu'):
+    def load(
+        cls, tensors: Mapping[str, Tensor], description: Json, box: int, device: str | torch.device = 'cpu'
+    ) -> MapPrior:
         """The guide that `tensors` and `description` describe."""
         bank = TemplateLibrary.load({k: v for k, v in tensors.items() if k != 'spectrum'}, box, device)
-        return cls(bank, 1.0, None).recall(description, tensors['spectrum'].to(device))
+        spectrum = tensors['spectrum'].to(device)
+        return cls(bank, 1.0, spectrum).recall(description, spectrum)
 
-    def recall(self, description, spectrum):
+    def recall(self, description: Json, spectrum: Tensor) -> MapPrior:
         """Take up a `description` and a noise spectrum float32[R]; gives itself."""
         self.gain, self.spectrum, self.threshold = description['gain'], spectrum, description['threshold']
         self.search, self.options = Search(**description['search']), MapPriorOptions(**description['options'])
         return self
 
 
-def _tensor(values, like):
+def _tensor(values: ArrayLike, like: Tensor) -> Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=like.device)
 
 
-def _rolled(images, shifts):
+def _rolled(images: Tensor, shifts: Shifts) -> Tensor:
     """Images moved by whole pixels: enough for a picture of uncertainty."""
     moves = np.rint(shifts).astype(int)
     return torch.stack([image.roll((int(dy), int(dx)), (0, 1)) for image, (dx, dy) in zip(images, moves)])

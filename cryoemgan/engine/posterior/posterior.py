@@ -10,12 +10,19 @@ and covariance of the weighted templates, and what is left of angle and move), a
 power 1 - 1 / T, then updates that Gaussian exactly: templates are interpolated.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from .search import approach, coarse, log_ratio, refine
+from ..imaging.steerable import FourierPlane
+from ..shapes import Tensor
+from .library import ReducedLibrary, TemplateLibrary
+from .refinement import approach, refine
+from .search import Candidates, Particles, Prior, coarse, log_ratio
 
 MEMORY = 2**27  # bytes of templates handled at a time
 SEEN = 0.1  # signal against noise, of rings in which the misfit is measured
@@ -23,45 +30,6 @@ SEEN = 0.1  # signal against noise, of rings in which the misfit is measured
 # by the few functions of the coarse search, which are wrong by more.
 NEGLIGIBLE, ROUGHLY = 10.0, 15.0
 RANK = 12  # directions of the posterior's covariance that its s.d. is made of
-
-
-@dataclass
-class Particles:
-    """Particles as the posterior sees them.
-
-    y: complex64[B, P], whitened vectors. transfer: float32[B, P], gain * CTF / s.d. of the noise.
-    """
-
-    y: torch.Tensor
-    transfer: torch.Tensor
-
-    def rows(self, rows):
-        """Some of the particles."""
-        return Particles(self.y[rows], self.transfer[rows])
-
-    def cut(self, inside):
-        """The particles in a part of the Fourier plane."""
-        return Particles(self.y[:, inside], self.transfer[:, inside])
-
-
-@dataclass
-class Prior:
-    """Where the pose is expected. shifts: float32[S, 2] px, the grid of moves, ``step`` px apart; log_shift: [S], its
-    log prior; shift_sd: px, of the moves' normal prior, 0 = none. matrices: [B, 3, 3] or None; degrees: its s.d.;
-    templates: [D, 3, 3], poses of the bank."""
-
-    shifts: torch.Tensor
-    log_shift: torch.Tensor
-    shift_sd: float = 0.0
-    step: float = 1.0
-    matrices: torch.Tensor | None = None
-    degrees: float | None = None
-    templates: torch.Tensor | None = None
-
-    def rows(self, rows):
-        """Of some of the particles."""
-        matrices = None if self.matrices is None else self.matrices[rows]
-        return Prior(self.shifts, self.log_shift, self.shift_sd, self.step, matrices, self.degrees, self.templates)
 
 
 @dataclass
@@ -82,7 +50,7 @@ class Search:
     empty: float = 0.1
     spread: float = 1.0
 
-    def widen(self, candidates):
+    def widen(self, candidates: int) -> None:
         """Look at so many candidates, and weigh two thirds of them."""
         self.candidates, self.survivors = candidates, max(1, 2 * candidates // 3)
 
@@ -107,7 +75,9 @@ class Posterior:
 
 
 @torch.no_grad()
-def infer(bank, particles, prior, search, own=None):
+def infer(
+    bank: TemplateLibrary, particles: Particles, prior: Prior, search: Search, own: Tensor | None = None
+) -> Posterior:
     """Posterior of Particles; own: int64[B], template of the bank that each must not use (-1: none)."""
     chunk = max(1, MEMORY // (16 * len(bank.plane) * (search.survivors + search.candidates)))
     parts = []
@@ -117,7 +87,7 @@ def infer(bank, particles, prior, search, own=None):
     return Posterior(*(torch.cat(values) for values in zip(*(vars(p).values() for p in parts))))
 
 
-def _infer(bank, particles, prior, search, own):
+def _infer(bank: TemplateLibrary, particles: Particles, prior: Prior, search: Search, own: Tensor | None) -> Posterior:
     rough, finer = bank.reduced(search.functions), bank.reduced(search.refining)
     inside = particles.cut(rough.inside)
     found, free = coarse(bank, inside, prior, search, own)
@@ -132,7 +102,15 @@ def _infer(bank, particles, prior, search, own):
     )
 
 
-def _finish(bank, finer, particles, prior, search, found, free):
+def _finish(
+    bank: TemplateLibrary,
+    finer: ReducedLibrary,
+    particles: Particles,
+    prior: Prior,
+    search: Search,
+    found: Candidates,
+    free: Candidates,
+) -> Posterior:
     inside = particles.cut(finer.inside)
     found = refine(bank, inside, found, prior, search)
     order, counts = _ranked(finer, inside, found, search, NEGLIGIBLE, search.survivors)
@@ -145,7 +123,9 @@ def _finish(bank, finer, particles, prior, search, found, free):
     )
 
 
-def _ranked(reduced, particles, found, search, within, most):
+def _ranked(
+    reduced: ReducedLibrary, particles: Particles, found: Candidates, search: Search, within: float, most: int
+) -> tuple[Tensor, Tensor]:
     """(order int64 [B, L] of the candidates by their weight with the functions of a ReducedLibrary, the best first;
     how many carry weight [B]: those whose log weight is ``within`` of the best one's, at least 1, at most ``most``)."""
     vectors = reduced.synthesise(reduced.turned(reduced.coefficients[found.template], found.angle))
@@ -156,7 +136,7 @@ def _ranked(reduced, particles, found, search, within, most):
     return order, (weight > weight[:, :1] - within).sum(1).clamp(1, min(most, weight.shape[1]))
 
 
-def _by_count(counts, posterior):
+def _by_count(counts: Tensor, posterior: Callable[[Tensor, int], Posterior]) -> Posterior:
     """The Posterior of all particles from ``posterior(rows, count)`` of some: particles that need about as many
     candidates go together, so that the few that need many do not hold up the others."""
     size = torch.exp2(counts.float().log2().ceil()).long()
@@ -166,7 +146,7 @@ def _by_count(counts, posterior):
     return Posterior(**{k: torch.cat([p[k] for p in parts])[back] for k in parts[0]})
 
 
-def _seen(plane, vectors, shift, particles):
+def _seen(plane: FourierPlane, vectors: Tensor, shift: Tensor, particles: Particles) -> tuple[Tensor, Tensor]:
     """(vectors [B, L, P] as the particles show them, particles), real: float32[B, L, 2 P] and [B, 2 P]."""
     if bool(shift.any()):
         vectors = vectors * plane.ramps(shift)
@@ -174,7 +154,9 @@ def _seen(plane, vectors, shift, particles):
     return seen.flatten(2), torch.view_as_real(particles.y).flatten(1)
 
 
-def _weigh(bank, particles, prior, search, found, free):
+def _weigh(
+    bank: TemplateLibrary, particles: Particles, prior: Prior, search: Search, found: Candidates, free: Candidates
+) -> Posterior:
     plane, basis = bank.plane, bank.basis
     coefficients = basis.turned(bank.coefficients[found.template], found.angle)
     vectors = basis.synthesise(coefficients)
@@ -209,7 +191,7 @@ def _weigh(bank, particles, prior, search, found, free):
     )  # fmt: skip
 
 
-def _misfit(bank, particles, shown):
+def _misfit(bank: TemplateLibrary, particles: Particles, shown: Tensor) -> Tensor:
     """What the explanation complex64[B, P] leaves of each particle: its power beyond noise, in standard deviations of
     the power of noise, in the rings where signal is expected. About 0 when the bank holds the particle."""
     inside = _expected(bank, particles) > SEEN
@@ -218,7 +200,7 @@ def _misfit(bank, particles, shown):
     return ((left * inside).sum(1) - freedom) / (2 * freedom).sqrt()
 
 
-def _expected(bank, particles):
+def _expected(bank: TemplateLibrary, particles: Particles) -> Tensor:
     """Signal against noise float32[B, P] that the bank's mean power spectrum lets expect in each coefficient."""
     plane = bank.plane
     # Noise has unit variance in each of the two parts of a coefficient.
@@ -227,18 +209,22 @@ def _expected(bank, particles):
     return expected
 
 
-def _other(bank, particles):
+def _other(bank: TemplateLibrary, particles: Particles) -> Tensor:
     """log p(y | some object) / p(y | empty), [B]: the object's coefficients are Gaussian, of the bank's mean power."""
     expected = _expected(bank, particles)
     gain = expected / (1 + expected)
     return (0.5 * particles.y.abs().square() * gain - torch.log1p(expected)).sum(1)
 
 
-def _left_over(bank, coefficients, found, weight, mean, best):
+def _left_over(
+    bank: TemplateLibrary, coefficients: Tensor, found: Candidates, weight: Tensor, mean: Tensor, best: Tensor
+) -> Tensor:
     """Directions [B, Q, P, 2] in which the mean may still turn and move, each one s.d. long."""
     turning = torch.einsum('bl,blk->bk', weight.to(coefficients.dtype), -1j * bank.basis.order * coefficients)
     turning = bank.basis.synthesise(turning)[:, None]
-    axes = found.take(best).axes[:, 0]
+    first = found.take(best)
+    assert first.axes is not None
+    axes = first.axes[:, 0]
     if axes.shape[-1] == 1:
         slopes = torch.view_as_real(turning)
     else:
@@ -248,7 +234,7 @@ def _left_over(bank, coefficients, found, weight, mean, best):
     return torch.einsum('bqj,bqpc->bjpc', axes, slopes)
 
 
-def _matrices(bank, found):
+def _matrices(bank: TemplateLibrary, found: Candidates) -> Tensor:
     """Poses float32[B, 3, 3] of the first candidates."""
     angle = found.angle[:, 0]
     c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
@@ -256,13 +242,15 @@ def _matrices(bank, found):
     return spin @ bank.matrices[found.template[:, 0]]
 
 
-def _slopes(plane, mean):
+def _slopes(plane: FourierPlane, mean: Tensor) -> Tensor:
     """Derivatives [B, 2, P, 2] of vectors [B, P, 2] with respect to a move in x and y."""
     k = torch.stack([plane.kx, plane.ky]) * (2 * math.pi / plane.box)
     return torch.stack([mean[:, None, :, 1] * k, -mean[:, None, :, 0] * k], -1)
 
 
-def _update(plane, mean, spread, y, transfer, search):
+def _update(
+    plane: FourierPlane, mean: Tensor, spread: Tensor, y: Tensor, transfer: Tensor, search: Search
+) -> tuple[Tensor, Tensor, Tensor]:
     """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean [B, P, 2],
     variance of its coefficients [B, P], and s.d. of the pixels [B, N, N]."""
     power = 1 - 1 / search.temperature

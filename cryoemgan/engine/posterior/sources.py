@@ -138,6 +138,7 @@ def _projected(found, pairs, chosen):
     """Each map projected like each of the references float32[maps, n, N, N], and its correlation with it [maps, n]."""
     rows, table = pairs.reference_rows[chosen], pairs.references
     context, truth = Context.of(table, rows, pairs.box), pairs.raw(chosen)[1]
+    assert context.matrices is not None
     stretch = table.magnification()
     stretch = None if stretch is None else stretch[rows]
     images, agreed = [], []

@@ -1,5 +1,7 @@
 """Large banks in groups of similar views: a search looks at one representative of each first."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -8,6 +10,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from ..geometry import euler_to_matrix
+from ..shapes import Tensor
 
 # Below this many templates the search looks at all of them: it is not slower, and exact.
 FROM = 16000
@@ -23,7 +26,7 @@ class ViewClusters:
     members: torch.Tensor
 
     @classmethod
-    def of(cls, matrices, source):
+    def of(cls, matrices: Tensor, source: Tensor) -> ViewClusters | None:
         """Clusters of templates with poses float32[D, 3, 3] of the maps ``source`` int64[D]; None for small banks and
         where poses are unknown. A group holds neighbouring views of one map; the in-plane angle does not matter."""
         count = len(matrices)
@@ -44,7 +47,7 @@ class ViewClusters:
         return cls(torch.cat(representatives).to(matrices.device), _listed(group).to(matrices.device))
 
 
-def _listed(group):
+def _listed(group: Tensor) -> Tensor:
     """Members int64[G, M] of groups from the group int64[D] of each."""
     order = torch.argsort(group, stable=True)
     sizes = torch.bincount(group)
@@ -54,7 +57,7 @@ def _listed(group):
     return members
 
 
-def directions(count):
+def directions(count: int) -> Tensor:
     """float32[count, 3, 3]: matrices A whose viewing directions lie on a Fibonacci spiral on the sphere.
 
     The in-plane angles are spread too: neighbours then fill the gaps between each other's turns.

@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cryoemgan.engine.geometry import random_matrices
+from cryoemgan.engine.posterior.library import TemplateLibrary
+from cryoemgan.engine.posterior.view_clusters import directions
+from cryoemgan.engine.tests import claw_templates
+
 
 @pytest.fixture(scope='session')
 def shared_data():
@@ -24,3 +29,24 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='session')
+def templates():
+    """Projections of the claw, evenly spread, and their poses."""
+    matrices = directions(claw_templates.SIZE)
+    return claw_templates.project(0, matrices.numpy()), matrices
+
+
+@pytest.fixture(scope='session')
+def bank(templates):
+    """Their TemplateLibrary."""
+    return TemplateLibrary.from_images(*templates)
+
+
+@pytest.fixture(scope='session')
+def claw_particles():
+    """Particles of the claw: (clean, noisy, s.d. of the noise, poses)."""
+    matrices = random_matrices(claw_templates.COUNT, 5)
+    clean = claw_templates.project(0, matrices)
+    return clean, *claw_templates.noisy(clean, 0.5), matrices

@@ -8,6 +8,7 @@ import pytest
 
 from cryoemgan.engine.__main__ import main, run
 from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.imaging.flips import flipped
 from cryoemgan.engine.imaging.rings import ring_index
 from cryoemgan.engine.inference.model import Model
 from cryoemgan.engine.metrics import resemblance
@@ -78,7 +79,7 @@ def test_calibration_of_known_errors():
 def test_mirrored_keeps_the_origin(box):
     image = np.zeros((1, box, box), np.float32)
     image[0, box // 2 + 2, box // 2 - 1] = 1
-    mirrored = negative_controls.mirrored(image)
+    mirrored = flipped(image, -1)
     assert mirrored[0, box // 2 + 2, box // 2 + 1] == 1
 
 
@@ -192,7 +193,7 @@ def inverted(particles, references):
 
 
 def mirrored_map(particles, references):
-    return particles, negative_controls.mirrored(references)
+    return particles, flipped(references, -1)
 
 
 @pytest.mark.parametrize('change', [shuffled, pure_noise, another_molecule, inverted, mirrored_map])
@@ -206,7 +207,7 @@ def test_planted_failures_are_red(tmp_path, data, model, change):
 
 
 def test_what_project_named_is_red(tmp_path, data, model):
-    """Pixel size, hand, CTF: `project` tries the alternatives (test_paircheck), and the audit does not forget it."""
+    """Pixel size, hand, CTF: `project` tries the alternatives (test_planted_mistakes), and the audit remembers it."""
     named = 'a pixel size of the map 10 % smaller'
     table = ParticleTable.read(data[2])
     table.set_provenance(pair_check=named, pair_check_certain='yes')
@@ -261,7 +262,7 @@ def test_originals_that_are_not_there(tmp_path, data, capsys):
     other.write(tmp_path / 'part.star')
     words = ['--particles', data[1], '--source', tmp_path / 'part.star', '--output', tmp_path / 'x']
     assert main(['originals', *map(str, words)]) == 2
-    assert '60 of 160 selected particles' in capsys.readouterr().err
+    assert '60 of 160 particles' in capsys.readouterr().err
 
 
 def test_statement_and_members_travel_with_the_denoised_set(tmp_path, data, model):

@@ -15,7 +15,7 @@ import torch
 from ..__main__ import run
 from ..data.table import ParticleTable
 from ..errors import InputError
-from ..inference import uncertainty
+from ..imaging import flips
 from ..inference.model import Model
 from ..inference.routing import route
 from ..settings.denoise import Denoise
@@ -266,9 +266,9 @@ def test_curves_tell_the_members_apart(unbroken):
 def test_turned_turns_about_the_origin(box):
     images = np.zeros((1, box, box), np.float32)
     images[0, box // 2 + 1, box // 2 - 2] = 1
-    turned = uncertainty.turned(images)
+    turned = flips.turned(images)
     assert turned[0, box // 2 - 1, box // 2 + 2] == 1
-    np.testing.assert_array_equal(uncertainty.turned(turned), images)
+    np.testing.assert_array_equal(flips.turned(turned), images)
 
 
 def test_cut_removes_detail_and_says_so(tmp_path, unbroken, inputs):

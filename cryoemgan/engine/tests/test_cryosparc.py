@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..geometry import random_matrices
 from ..imaging.projection import FourierProjector
 from .blobs import Blobs
-from .test_project import write_map
+from .particles_of_blobs import write_map
 
 COUNT, BOX, PIXEL = 24, 32, 3.0
 

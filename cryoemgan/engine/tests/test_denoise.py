@@ -16,7 +16,8 @@ from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.matching import match
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.resample import resample
-from cryoemgan.engine.inference.model import Model, amend_card, save_model
+from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.inference.model_writer import amend_card, save_model
 
 from .test_model import card, trained
 

@@ -1,79 +1,26 @@
-"""Files that nobody meant: tables, stacks, settings and model cards with random damage are read right or refused in one
-sentence, in bounded time and memory. CRYOEMGAN_FUZZ_SECONDS: for all kinds together, 20 by default.
+"""Files that nobody meant: tables, stacks and settings with random damage are read right or refused in one sentence, in
+bounded time and memory. CRYOEMGAN_FUZZ_SECONDS: for all kinds together, 20 by default.
 """
 
 import copy
 import importlib
 import json
-import os
-import random
-import resource
 import string
-import time
-import warnings
 from dataclasses import fields
 
 import mrcfile
 import numpy as np
-import pytest
-import torch
 
-from cryoemgan.engine import networks
 from cryoemgan.engine.data.stacks import StackReader
 from cryoemgan.engine.data.table import ParticleTable
-from cryoemgan.engine.errors import InputError
 from cryoemgan.engine.imaging import maps
 from cryoemgan.engine.imaging.phantom import claw
-from cryoemgan.engine.inference.model import Model, save_model
 from cryoemgan.engine.job import Job
-from cryoemgan.engine.posterior.library import TemplateLibrary
-from cryoemgan.engine.posterior.map_prior import Context, MapPrior, MapPriorOptions
-from cryoemgan.engine.posterior.posterior import Search
 from cryoemgan.engine.settings import COMMANDS
 from cryoemgan.engine.settings.base import value_type
 from cryoemgan.engine.settings.files import read_settings_file
 from cryoemgan.engine.tests import toypairs
-
-SECONDS = float(os.environ.get('CRYOEMGAN_FUZZ_SECONDS', '20'))
-SHARE = {'star': 0.25, 'mrc': 0.15, 'settings': 0.1, 'options': 0.2, 'card': 0.15}
-# Of one file, and of memory beyond what was in use before.
-SLOWEST, LARGEST = 10.0, 2 * 2**30
-VALUES = (
-    None, True, 0, -1, 1, 0.5, -0.5, 1e9, -1e9, 1e29, 1e308, 2**70, 5, '', 'x', '²', '$x^2_{$', 'nan', '1e400', [], {},
-    [[]], ['x'] * 30, {'a': None}, [1] * 1000, 'x' * 5000, '../../x', '\0', '\ud800', float('nan'), float('inf'),
-    10**400,
-)  # fmt: skip
-
-
-def attempts(kind):
-    """A random.Random for each attempt, as many as there is time for; the first ones are the same on each machine."""
-    start, number = time.monotonic(), 0
-    while number < 20 or time.monotonic() - start < SECONDS * SHARE[kind]:
-        yield random.Random(f'{kind} {number}')
-        number += 1
-
-
-def outcome(read, what):
-    """What ``read`` gives, or None when it refuses in one sentence; anything else fails the test."""
-    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            found = read()
-    except InputError as e:
-        found, said = None, str(e)
-        assert said.strip(), what
-        assert '\n' not in said.strip(), (what, said)
-        assert len(said) < 1500, (what, said)
-    except Exception as e:
-        raise AssertionError(f'{type(e).__name__}: {e}, of {str(what)[:2000]}') from e
-    assert time.monotonic() - start < SLOWEST, what
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < LARGEST, what
-    return found
-
-
-# Tables
-
+from cryoemgan.engine.tests.fuzzing import VALUES, attempts, outcome
 
 STAR = """data_optics
 
@@ -249,74 +196,3 @@ def test_options_against_data(tmp_path):
             return module.load_inputs(settings, Job(command, settings))  # noqa: B023
 
         outcome(read, (command, name, value))
-
-
-# Models
-
-
-def model_folder(folder, guided):
-    """A small model, and the images that it denoises."""
-    name = 'guided' if guided else 'residual'
-    card = {
-        'network': {'name': name, 'options': {**networks.defaults(name), 'width': 4}}, 'box': 32, 'pixel_size': 4.0,
-        'ctf': 'none', 'input': {'mean': 0.0, 'sd': 1.0}, 'grey': {'gain': 1.0, 'offset': 0.0},
-        'units': {'scale': 1.0, 'offset': 0.0}, 'settings': {}, 'data': {}, 'metrics': {}, 'versions': {},
-        'target': 'references', 'cross_fit': {'mode': 'none'}, 'resolution': {'cut': 20.0, 'frc_limit': 0.5},
-        'uncertainty': {'scale': 1.0}, 'shown': {'variance': 0.5, 'error': 0.5},
-    }  # fmt: skip
-    prior = None
-    if guided:
-        volume = torch.as_tensor(claw(2)[0].volume(32), dtype=torch.float32)
-        options = MapPriorOptions(shift_range=1.0, shift_sd=1.0)
-        prior = MapPrior(TemplateLibrary.from_maps([volume], 60), 1.0, torch.ones(16), Search(candidates=8), options)
-        fitting = {'match': [1.0, 2.0], 'misfit': [0.0, 1.0], 'levels': list(np.linspace(-1, 3, 19)), 'tail': 1.0,
-                   'particles': 100}  # fmt: skip
-        prior.threshold = {'evidence': 5.0, 'belonging': fitting}
-        card['noise_in'] = {'thresholds': {'all': 5.0}, 'belonging': {'all': fitting}}
-    else:
-        card['whitening'] = {'gains': [1.0] * 24}
-    torch.manual_seed(0)
-    generator = networks.create(name, 32, **card['network']['options']).generator
-    save_model(folder, card, {'all': generator}, {'all': ['1@a.mrcs']}, guides={'all': prior})
-    return folder / 'card.json'
-
-
-def entries(value, place=()):
-    """Places of all entries of a JSON value."""
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in list(children)[:30]:
-        yield (*place, key)
-        yield from entries(child, (*place, key))
-
-
-@pytest.mark.parametrize('guided', [False, True])
-def test_model_cards(tmp_path, guided, one_thread):
-    """Every image that a tampered model gives is finite, or is refused when it is written."""
-    path = model_folder(tmp_path / 'model', guided)
-    good = json.loads(path.read_text())
-    # Whoever tampers can leave it out.
-    del good['checksum']
-    places, images = list(entries(good)), np.random.default_rng(0).normal(size=(2, 32, 32)).astype(np.float32)
-    for rng in attempts('card'):
-        card = copy.deepcopy(good)
-        *above, last = rng.choice(places)
-        parent = card
-        for key in above:
-            parent = parent[key]
-        if rng.random() < 0.2:
-            del parent[last]
-        else:
-            parent[last] = copy.deepcopy(rng.choice(VALUES))
-        path.write_text(json.dumps(card))
-        what = ((*above, last), parent[last] if isinstance(parent, dict) and last in parent else 'removed')
-
-        def read():
-            model = Model.load(path.parent)
-            opinion = model.ask(images, Context(4.0))
-            if opinion is not None:
-                model.belonging('all').fit(*np.zeros((3, 2)))
-            return model.denoise(images, opinion=opinion)
-
-        found = outcome(read, what)
-        assert found is None or found.shape == images.shape, what
-        assert found is None or np.isfinite(found).all(), what

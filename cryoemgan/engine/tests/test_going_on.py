@@ -12,7 +12,7 @@ from cryoemgan.engine.data import stack_writer
 from cryoemgan.engine.data.stack_writer import ResumableStack, StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import WorkError
-from cryoemgan.engine.inference.model import save_model
+from cryoemgan.engine.inference.model_writer import save_model
 
 from . import test_project
 from .blobs import Blobs

@@ -8,54 +8,16 @@ from scipy.stats import norm
 from cryoemgan.engine import networks
 from cryoemgan.engine.geometry import euler_to_matrix, random_matrices
 from cryoemgan.engine.imaging import phantom
+from cryoemgan.engine.imaging.flips import turned
 from cryoemgan.engine.imaging.maps import soft_circle
 from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.imaging.steerable import FourierPlane, principal_basis
-from cryoemgan.engine.inference import uncertainty
 from cryoemgan.engine.metrics import resemblance
-from cryoemgan.engine.posterior import posterior, view_clusters
 from cryoemgan.engine.posterior.calibration import Sample, calibrate
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context, MapPrior, MapPriorOptions
-from cryoemgan.engine.posterior.posterior import Particles, Prior, Search, _expected, _other, infer
-from cryoemgan.engine.posterior.view_clusters import directions
-
-BOX, SIZE, COUNT = 32, 300, 24
-SEARCH = dict(functions=120, turns=36, candidates=24)
-
-
-def project(state, matrices, shifts=None):
-    images = phantom.claw(2)[state].project(BOX, matrices, shifts)
-    return torch.as_tensor(np.asarray(images), dtype=torch.float32)
-
-
-def noisy(clean, snr, seed=0):
-    sd = float((clean.var() / snr).sqrt())
-    return clean + sd * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)), sd
-
-
-@pytest.fixture(scope='module')
-def templates():
-    matrices = directions(SIZE)
-    return project(0, matrices.numpy()), matrices
-
-
-@pytest.fixture(scope='module')
-def bank(templates):
-    return TemplateLibrary.from_images(*templates)
-
-
-@pytest.fixture(scope='module')
-def particles():
-    matrices = random_matrices(COUNT, 5)
-    clean = project(0, matrices)
-    return clean, *noisy(clean, 0.5), matrices
-
-
-def guide_of(bank, sd, **options):
-    return MapPrior(
-        bank, 1.0, torch.full((bank.plane.radius + 1,), sd**2), Search(**SEARCH), MapPriorOptions(**options)
-    )
+from cryoemgan.engine.posterior.posterior import Particles, Search, _expected, _other
+from cryoemgan.engine.tests.claw_templates import BOX, COUNT, SEARCH, SIZE, guide_of, noisy, project
 
 
 def test_vectors_keep_dot_products_and_return_the_image(templates):
@@ -85,8 +47,8 @@ def test_turning_coefficients_is_turning_the_image(templates):
     assert max(errors.values()) > 0.1
 
 
-def test_posterior_mean_beats_the_noise_and_finds_the_pose(bank, particles):
-    clean, images, sd, matrices = particles
+def test_posterior_mean_beats_the_noise_and_finds_the_pose(bank, claw_particles):
+    clean, images, sd, matrices = claw_particles
     found = guide_of(bank, sd)(images, Context(1.0, matrices=matrices))
     error = (found.mean - clean).square().mean() / clean.var()
     assert error < 0.15
@@ -94,8 +56,8 @@ def test_posterior_mean_beats_the_noise_and_finds_the_pose(bank, particles):
     assert float(found.disagreement.median()) < 15
 
 
-def test_offset_and_contrast_of_a_particle_do_not_matter(bank, particles):
-    clean, images, sd, _ = particles
+def test_offset_and_contrast_of_a_particle_do_not_matter(bank, claw_particles):
+    clean, images, sd, _ = claw_particles
     guide = guide_of(bank, sd)
     plain = guide(images, Context(1.0)).mean
     torch.testing.assert_close(guide(images + 7.0, Context(1.0)).mean, plain, atol=1e-2 * float(clean.std()), rtol=0)
@@ -103,8 +65,8 @@ def test_offset_and_contrast_of_a_particle_do_not_matter(bank, particles):
     assert float(scaled.scale.mean()) > 1.04
 
 
-def test_pure_noise_is_answered_by_nothing(bank, particles):
-    _, images, sd, _ = particles
+def test_pure_noise_is_answered_by_nothing(bank, claw_particles):
+    _, images, sd, _ = claw_particles
     guide = guide_of(bank, sd)
     empty, real = guide(guide.noise(60, 3), Context(1.0)), guide(images, Context(1.0))
     limit = float(np.quantile(real.evidence, 0.05))
@@ -112,9 +74,9 @@ def test_pure_noise_is_answered_by_nothing(bank, particles):
     assert float(empty.mean.var()) < 0.02 * float(real.mean.var())
 
 
-def test_another_molecule_has_less_evidence(particles):
+def test_another_molecule_has_less_evidence(claw_particles):
     """Planted failure: the bank of a different object."""
-    _, images, sd, _ = particles
+    _, images, sd, _ = claw_particles
     grid = torch.arange(BOX) - BOX // 2
     z, y, x = torch.meshgrid(grid, grid, grid, indexing='ij')
     ball = torch.exp(-((x / 6.0) ** 2 + (y / 3.0) ** 2 + (z / 3.0) ** 2))
@@ -142,9 +104,9 @@ def test_match_is_the_likelihood_ratio_of_two_gaussians(bank):
     assert float(_other(bank, particles)[0]) == pytest.approx(total, rel=1e-3)
 
 
-def test_mirrored_map_shows_only_against_the_refinements_angles(particles):
+def test_mirrored_map_shows_only_against_the_refinements_angles(claw_particles):
     """A mirrored map has the same set of projections: without poses it cannot be told. With them it must be."""
-    _, images, sd, matrices = particles
+    _, images, sd, matrices = claw_particles
     volume = torch.as_tensor(phantom.claw(2)[0].volume(BOX), dtype=torch.float32)
     context = Context(1.0, matrices=matrices, shifts=np.zeros((COUNT, 2)))
     right, mirrored = (TemplateLibrary.from_maps([v], SIZE) for v in (volume, volume.flip(2).roll(1, 2)))
@@ -155,59 +117,8 @@ def test_mirrored_map_shows_only_against_the_refinements_angles(particles):
     assert free[1].disagreement.median() > 2 * free[0].disagreement.median()
 
 
-def test_shift_is_found_when_it_is_looked_for(bank):
-    matrices, shifts = random_matrices(12, 8), np.tile([[2.0, -1.0]], (12, 1))
-    clean = project(0, matrices, shifts)
-    images, sd = noisy(clean, 0.5)
-    blind = guide_of(bank, sd)(images, Context(1.0))
-    looking = guide_of(bank, sd, shift_range=3.0, shift_sd=1.5)(images, Context(1.0))
-    errors = [float((x.mean - clean).square().mean() / clean.var()) for x in (blind, looking)]
-    assert errors[1] < 0.5 * errors[0]
-
-
-def test_evidence_is_the_integral_over_all_templates_and_turns(bank, particles):
-    """Against a sum over 720 turns of every template, without search, Laplace or Gauss-Newton."""
-    _, images, sd, _ = particles
-    y, total = bank.plane.vectors(images[:4]), []
-    y[:, 0] = 0
-    transfer = torch.full(y.shape, 1 / sd)
-    transfer[:, 0] = 0
-    search, nowhere = Search(**SEARCH), Prior(torch.zeros(1, 2), torch.zeros(1))
-    found, v = infer(bank, Particles(y / sd, transfer), nowhere, search).evidence, search.contrast**2
-    for angle in torch.arange(720) * (np.pi / 360):
-        t = torch.view_as_real(bank.basis.synthesise(bank.basis.turned(bank.coefficients, angle.expand(len(bank)))))
-        t[:, 0] = 0
-        c, n = torch.einsum('dpc,bpc->bd', t, torch.view_as_real(y)) / sd**2, t.square().sum((1, 2)) / sd**2
-        # Gaussian integral over the scale s ~ N(1, v) of exp(s c - s^2 n / 2).
-        total.append((c + 1 / v) ** 2 / (2 * (n + 1 / v)) - 1 / (2 * v) - 0.5 * torch.log1p(v * n))
-    wanted = torch.logsumexp(torch.cat(total, 1), 1) - np.log(720 * len(bank))
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0.3)
-
-
-def test_angle_and_shift_between_the_grid_are_found(templates, bank):
-    """A template, moved by a part of a pixel and turned by a part of the coarse step."""
-    shift, angle = torch.tensor([[1.3, -0.7]]), torch.tensor([0.06])
-    turned = bank.basis.turned(bank.coefficients[7:8], angle)
-    clean = bank.plane.images(bank.basis.synthesise(turned) * bank.plane.ramps(shift))
-    image, sd = noisy(clean, 3.0)
-    guide = guide_of(bank, sd, shift_range=3.0, shift_sd=1.5)
-    found = guide._infer(bank.plane.vectors(image), torch.ones(1, len(bank.plane)), Context(1.0), None)
-    torch.testing.assert_close(found.shifts, shift, atol=0.15, rtol=0)
-    spin = found.matrices[0] @ bank.matrices[7].T
-    assert float(torch.atan2(spin[1, 0], spin[0, 0])) == pytest.approx(0.06, abs=0.03)
-
-
-def test_own_template_is_masked(bank, templates):
-    images, sd = noisy(templates[0][:8], 5.0)
-    guide = guide_of(bank, sd)
-    own = torch.arange(8)
-    kept, masked = guide(images, Context(1.0)), guide(images, Context(1.0), own)
-    error = [float((x.mean - templates[0][:8]).square().mean()) for x in (kept, masked)]
-    assert error[1] > 1.5 * error[0]
-
-
-def test_calibration_finds_gain_and_noise(bank, particles):
-    clean, _, _, _ = particles
+def test_calibration_finds_gain_and_noise(bank, claw_particles):
+    clean, _, _, _ = claw_particles
     images, sd = noisy(3.0 * clean, 0.5, 4)
     guide = guide_of(bank, 1.0).calibrate(images, Context(1.0))
     assert guide.gain == pytest.approx(3.0, rel=0.1)
@@ -224,68 +135,22 @@ def test_calibration_does_not_take_noise_for_signal(bank):
     assert float(guide.spectrum[2:6].mean()) == pytest.approx(sd**2, rel=0.06)
 
 
-def test_guide_survives_storage(bank, particles):
-    _, images, sd, _ = particles
+def test_guide_survives_storage(bank, claw_particles):
+    _, images, sd, _ = claw_particles
     guide = guide_of(bank, sd)
     guide.threshold = {'evidence': 1.0}
     again = MapPrior.load(guide.tensors(), guide.description(), BOX)
     torch.testing.assert_close(again(images[:4], Context(1.0)).mean, guide(images[:4], Context(1.0)).mean)
 
 
-def test_opinion_of_turned_particles_is_the_turned_opinion(bank, particles):
-    _, images, sd, _ = particles
+def test_opinion_of_turned_particles_is_the_turned_opinion(bank, claw_particles):
+    _, images, sd, _ = claw_particles
     guide = guide_of(bank, sd)
-    asked = guide(torch.from_numpy(uncertainty.turned(images.numpy()).copy()), Context(1.0))
+    asked = guide(torch.from_numpy(turned(images.numpy()).copy()), Context(1.0))
     moved = guide(images, Context(1.0)).turned()
     # The Nyquist line is its own opposite; the rest agrees.
     assert float((asked.mean - moved.mean).square().mean() / moved.mean.var()) < 1e-2
     torch.testing.assert_close(asked.evidence, moved.evidence, rtol=1e-2, atol=0.1)
-
-
-def test_groups_of_views_find_what_the_whole_bank_finds(monkeypatch):
-    """A bank of two maps, searched by groups and whole."""
-    monkeypatch.setattr(view_clusters, 'FROM', 1000)
-    monkeypatch.setattr(view_clusters, 'LEAST', 100)
-    monkeypatch.setattr(view_clusters, 'GROWTH', 1)
-    volumes = [torch.as_tensor(state.volume(BOX), dtype=torch.float32) for state in phantom.claw(2)]
-    large = TemplateLibrary.from_maps(volumes, 2000)
-    assert torch.equal(large.groups.members[large.groups.members >= 0].sort().values, torch.arange(2000))
-    assert large.groups.members.shape[0] < 250
-    matrices = random_matrices(COUNT, 5)
-    images, sd = noisy(project(1, matrices), 0.5)
-    guide = guide_of(large, sd, shift_range=1.0, shift_sd=0.5)
-    guide.search.groups = 16
-    own = torch.arange(COUNT)
-    by_groups = guide(images, Context(1.0, matrices=matrices), own)
-    large.groups, large._reduced = None, {}
-    whole = guide(images, Context(1.0, matrices=matrices), own)
-    torch.testing.assert_close(by_groups.evidence, whole.evidence, atol=0.3, rtol=0.01)
-    assert float((by_groups.mean - whole.mean).square().mean() / whole.mean.var()) < 0.01
-    # Neighbouring templates may change places.
-    torch.testing.assert_close(by_groups.disagreement, whole.disagreement, atol=9.0, rtol=0)
-
-
-def test_candidates_without_weight_are_left_out_and_change_nothing(bank, particles, monkeypatch):
-    """Against all candidates refined and weighed; how many of them carry weight differs from particle to particle."""
-    _, images, sd, _ = particles
-    guide = guide_of(bank, sd, shift_range=1.0, shift_sd=0.5)
-    guide.search.widen(96)
-    guide.search.temperature = 1.5
-    weighed, weigh = [], posterior._weigh
-
-    def counted(bank, particles, prior, search, found, free):
-        weighed.append(found.template.numel())
-        return weigh(bank, particles, prior, search, found, free)
-
-    monkeypatch.setattr(posterior, '_weigh', counted)
-    found, few = guide(images, Context(1.0)), sum(weighed)
-    for name in ('NEGLIGIBLE', 'ROUGHLY'):
-        monkeypatch.setattr(posterior, name, 1e9)
-    every = guide(images, Context(1.0))
-    assert few < 0.3 * (sum(weighed) - few)
-    assert float((found.mean - every.mean).square().mean() / every.mean.var()) < 1e-4
-    torch.testing.assert_close(found.evidence, every.evidence, atol=0.02, rtol=0)
-    assert float((found.sd - every.sd).square().mean() / every.sd.square().mean()) < 1e-3
 
 
 def test_contrast_is_measured(bank):
@@ -302,9 +167,9 @@ def test_contrast_is_measured(bank):
     assert found[0.2] == 0.2
 
 
-def test_every_tensor_is_made_where_the_guide_computes(particles, monkeypatch):
+def test_every_tensor_is_made_where_the_guide_computes(claw_particles, monkeypatch):
     """A stand-in for a GPU: what does not say where it belongs lands on the meta device, and a sum of both fails."""
-    _, images, sd, matrices = particles
+    _, images, sd, matrices = claw_particles
     volumes = [torch.as_tensor(state.volume(BOX), dtype=torch.float32) for state in phantom.claw(2)]
     flat = torch.ones(COUNT, BOX, BOX // 2 + 1)
     # torch-ctf moves its input to the default device.

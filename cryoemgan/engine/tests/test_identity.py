@@ -8,7 +8,8 @@ from ..data.matching import match
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..inference.known_particles import hashes_of, known
-from ..inference.model import Model, save_model
+from ..inference.model import Model
+from ..inference.model_writer import save_model
 from ..inference.routing import route
 from ..training import folds, sampling
 from .test_model import card, trained

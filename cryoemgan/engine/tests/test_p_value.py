@@ -13,7 +13,7 @@ from cryoemgan.engine.posterior.wrong_particles import power_of
 from cryoemgan.engine.trust import negative_controls
 
 from .blobs import Blobs
-from .test_guided import BOX, guide_of, project
+from .claw_templates import BOX, guide_of, project
 
 COUNT, TEMPLATES = 100, 120
 

@@ -1,109 +1,24 @@
 """``project`` from the command line: right images in the right rows, honest numbers, early errors."""
 
-import json
-
-import mrcfile
 import numpy as np
 import pytest
 
-from cryoemgan.engine import geometry
-from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.matching import match
-from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.metrics import pair_agreement
-from cryoemgan.engine.tests.blobs import Blobs, relative_error
-
-BOX, PIXEL = 32, 3.0
+from cryoemgan.engine.tests.blobs import relative_error
+from cryoemgan.engine.tests.particles_of_blobs import BOX, PIXEL, blobs_of, project, truth, write_map, write_particles
 
 
 @pytest.fixture(scope='module')
 def blobs():
     """A dozen blobs, in A."""
-    found = Blobs.random(BOX, count=12, radius=0.2, seed=3)
-    return Blobs(found.centres * PIXEL, found.sigmas * PIXEL * 1.5, found.heights)
-
-
-def write_map(path, data, pixel_size=PIXEL):
-    with mrcfile.new(path, data=np.asarray(data, np.float32), overwrite=True) as mrc:
-        mrc.set_volume()
-        mrc.voxel_size = pixel_size
-    return path
-
-
-def write_particles(folder, blobs, count=24, noise=0.5, sign=1, two_groups=False, **columns):
-    """A STAR file without CTF whose particles are line integrals of the blobs with noise; returns its path."""
-    rng = np.random.default_rng(0)
-    angles = dict(zip(('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi'), rng.uniform(5, 175, (3, count)).round(3)))
-    sizes = np.where(np.arange(count) % 2, PIXEL * 1.02, PIXEL) if two_groups else np.full(count, PIXEL)
-    shifts = rng.uniform(-2, 2, (count, 2)).round(3)
-    matrices = geometry.euler_to_matrix(*angles.values())
-    images = np.concatenate(
-        [blobs.projections(BOX, matrices[i : i + 1], shifts[i : i + 1], sizes[i]) for i in range(count)]
-    )
-    images = sign * images + noise * images.std() * rng.normal(size=images.shape)
-    with StackWriter(folder / 'particles.mrcs', count, BOX, PIXEL) as writer:
-        writer.append(images)
-    table = {
-        'rlnImageName': [f'{i + 1:06d}@particles.mrcs' for i in range(count)],
-        **angles,
-        'rlnOriginXAngst': shifts[:, 0] * sizes,
-        'rlnOriginYAngst': shifts[:, 1] * sizes,
-        'rlnOpticsGroup': (sizes > PIXEL).astype(int) + 1,
-        **columns,
-    }
-    optics = {
-        'rlnOpticsGroup': np.array([1, 2]),
-        'rlnImagePixelSize': np.array([PIXEL, PIXEL * 1.02]),
-        'rlnImageSize': np.array([BOX, BOX]),
-    }
-    ParticleTable.create(folder / 'p.star', {k: v for k, v in table.items() if v is not None}, optics).write(
-        folder / 'p.star'
-    )
-    return folder / 'p.star'
-
-
-def project(folder, particles, volume, *options):
-    """(exit status, summary or None, images or None) of a run."""
-    out = folder / 'out'
-    status = main(
-        [
-            'project',
-            '--particles',
-            str(particles),
-            '--volume',
-            str(volume),
-            '--output',
-            str(out),
-            '--threads',
-            '1',
-            *map(str, options),
-        ]
-    )
-    if status:
-        return status, None, None
-    table = ParticleTable.read(out / 'references.star')
-    return status, json.loads((out / 'summary.json').read_text()), table.images().read(np.arange(len(table)))
+    return blobs_of(12, 0.2, 3, 1.5)
 
 
 @pytest.fixture
 def volume(tmp_path, blobs):
     return write_map(tmp_path / 'map.mrc', blobs.volume(BOX, PIXEL))
-
-
-def truth(table, blobs, box, pixel_sizes):
-    """Noise-free images of the blobs for a table, in sums over map voxels."""
-    shifts = table.shifts() * (table.pixel_sizes / pixel_sizes)[:, None]
-    rotations = table.rotations()
-    return (
-        np.concatenate(
-            [
-                blobs.projections(box, rotations[i : i + 1], shifts[i : i + 1], size)
-                for i, size in enumerate(pixel_sizes)
-            ]
-        )
-        / PIXEL
-    )
 
 
 def test_references_are_the_particles_without_noise(tmp_path, blobs, volume):
@@ -307,43 +222,3 @@ def test_relions_refinement_agrees_with_its_particles(shared_data, tmp_path):
     assert found['shuffled_mean'] < 0.25
     assert found['raw_mean'] == pytest.approx(0.31, abs=0.02)
     assert summary['warnings'] == []
-
-
-def test_each_particle_is_seen_from_the_map_of_its_class(tmp_path, blobs, volume):
-    """Two maps, classes 2 and 5: every row is that of a run with its own map alone."""
-    other = write_map(tmp_path / 'other.mrc', np.roll(blobs.volume(BOX, PIXEL), 3, axis=2)[:, ::-1])
-    numbers = np.random.default_rng(1).choice((2, 5), 24)
-    particles = write_particles(tmp_path, blobs, rlnClassNumber=numbers)
-    alone = []
-    for path in (volume, other):
-        (tmp_path / path.stem).mkdir()
-        alone.append(project(tmp_path / path.stem, particles, path, '--ctf', 'none')[2])
-    out = tmp_path / 'classes'
-    options = ('--class-volume', f'5={other}', '--class-volume', f'2={volume}', '--ctf', 'none', '--threads', '1')
-    assert main(['project', '--particles', str(particles), '--output', str(out), *options]) == 0
-    table = ParticleTable.read(out / 'references.star')
-    images = table.images().read(np.arange(24))
-    expected = np.where((numbers == 2)[:, None, None], *alone)
-    np.testing.assert_allclose(images, expected, atol=1e-5 * np.abs(expected).max())
-    assert not np.allclose(*alone, atol=0.1 * np.abs(expected).max())
-    summary = json.loads((out / 'summary.json').read_text())
-    assert summary['per_map'] == [(numbers == 5).sum(), (numbers == 2).sum()]
-    assert (table.provenance['class5'], table.provenance['class2']) == ('other.mrc', 'map.mrc')
-
-
-@pytest.mark.parametrize(
-    ('columns', 'options', 'said'),
-    [
-        ({}, ['--class-volume', '1={map}'], 'without class'),
-        ({'rlnClassNumber': np.arange(24) % 3 + 1}, ['--class-volume', '{map}', '--class-volume', '{map}'], '8 part'),
-        ({}, ['--class-volume', '1={map}', '--class-volume', '1={map}'], 'two maps'),
-        ({}, ['--class-volume', '1={map}', '--half1', '{map}', '--half2', '{map}'], 'exclude'),
-        ({}, ['--class-volume', '1=/nowhere.mrc'], 'does not exist'),
-    ],
-)
-def test_classes_that_do_not_fit(tmp_path, blobs, volume, capsys, columns, options, said):
-    particles = write_particles(tmp_path, blobs, **columns)
-    options = [o.replace('{map}', str(volume)) for o in options]
-    status = main(['project', '--particles', str(particles), '--output', str(tmp_path / 'out'), *options])
-    assert status == 2
-    assert said in capsys.readouterr().err

@@ -11,7 +11,8 @@ from ..imaging.flips import flipped
 from ..imaging.phantom import claw
 from ..imaging.steerable import FourierPlane, principal_basis
 from ..inference import uncertainty
-from ..inference.model import Model, save_model
+from ..inference.model import Model
+from ..inference.model_writer import save_model
 from ..networks import equivariant
 from ..networks.components import Components, principal_components
 from . import toypairs

@@ -8,12 +8,7 @@ from pathlib import Path
 ENGINE = Path(__file__).parents[1]
 TOO_LONG = {
     'benchmarks/soak.py',
-    'cryoemgan/engine/tests/test_crossfit.py',
-    'cryoemgan/engine/tests/test_fuzz.py',
-    'cryoemgan/engine/tests/test_guided.py',
     'cryoemgan/engine/tests/test_job.py',
-    'cryoemgan/engine/tests/test_project.py',
-    'cryoemgan/protocols/project.py',
 }
 
 
@@ -41,6 +36,10 @@ def test_packages_import_in_one_direction():
     graph = packages()
     assert 'imaging' in graph['training'], 'imports are not seen: the test is blind'
     list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_imaging_takes_arrays_and_knows_no_command():
+    assert not packages()['imaging'] & {'settings', 'job', 'run_folder', 'commands'}
 
 
 def drawn():

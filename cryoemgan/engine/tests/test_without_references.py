@@ -44,7 +44,7 @@ def test_noise_power_from_corners_does_not_see_the_particle(box):
     noise, power = coloured(rng, 600, box)
     particle, _ = toypairs.blobs(600, box, 1)
     # Away from the circle's edge nothing of the blobs is left.
-    found = spectra.noise_power(noise + 3 * particle * (spectra.background(box) == 0))[ring_index(box)]
+    found = spectra.corner_power(noise + 3 * particle * (spectra.corner_weight(box) == 0))[ring_index(box)]
     ring = ring_index(box)
     for r in (box // 8, box // 4, box // 2 - 1):
         assert found[ring == r].mean() == pytest.approx(power[ring == r].mean(), rel=0.15)
@@ -54,7 +54,7 @@ def test_whitened_noise_is_white():
     rng = np.random.default_rng(1)
     noise, _ = coloured(rng, 500, 64)
     before = spectra.neighbour_correlation(noise)
-    white = spectra.filtered(noise, spectra.noise_power(noise) ** -0.5)
+    white = spectra.filtered(noise, spectra.corner_power(noise) ** -0.5)
     assert before > 0.15
     assert abs(spectra.neighbour_correlation(white)) < 0.03
     assert white.var() == pytest.approx(1, rel=0.05)

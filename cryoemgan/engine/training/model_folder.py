@@ -13,7 +13,7 @@ from ... import __version__
 from ..errors import InputError
 from ..files import file_digest
 from ..inference.card import CARD, read_card
-from ..inference.model import save_model
+from ..inference.model_writer import save_model
 from ..job import Job
 from ..shapes import Json
 from .loop import SCORES
@@ -33,10 +33,10 @@ def write_model(task: FoldTask, job: Job, generator: nn.Module, score: Json) -> 
     card = _card(task, job)
     every = [score, *(m['metrics'] for m in others)]
     card['metrics'] = {k: float(np.mean([m[k] for m in every])) for k in SCORES if k in score} if others else score
-    name = task.name
+    name, prior = task.name, task.pairs.map_prior
     save_model(
         folder, card, {name: generator}, {name: task.who}, {name: {'metrics': score}}, others,
-        {name: task.pairs.map_prior},
+        {} if prior is None else {name: prior},
     )  # fmt: skip
 
 

@@ -1,19 +1,26 @@
 """Real empty particles as the noise that goes in: carbon edges, ice and neighbours, which no Gaussian holds."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.identity import name_hashes, who
+from ..data.identity import Who, name_hashes, who
 from ..data.particles import open_particles
+from ..data.sampling import evenly_spread
 from ..data.table import ParticleTable
 from ..devices import choose_precision
 from ..errors import InputError
 from ..imaging.resample import resample
 from ..inference import boxes
 from ..inference.ensemble import Ensemble
+from ..inference.model import Model
 from ..inference.routing import Routing, route
+from ..job import Job
 from ..metrics.pair_agreement import FEWEST
+from ..settings.audit import Audit
+from ..shapes import Images
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,9 @@ class EmptyParticles:
     routing: Routing
 
 
-def load_empty_particles(settings, job, particles, model, most):
+def load_empty_particles(
+    settings: Audit, job: Job, particles: ParticleTable, model: Model, most: int
+) -> EmptyParticles | None:
     """EmptyParticles of --noise-particles, or None; InputError when they are too few or some of them are particles."""
     if settings.noise_particles is None:
         return None
@@ -43,11 +52,11 @@ def load_empty_particles(settings, job, particles, model, most):
     grey = boxes.grey_scale_warning(model, table.images(), plan)
     if grey:
         job.warn(f'--noise-particles: {grey}')
-    rows = np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int))
+    rows = evenly_spread(len(table), most)
     return EmptyParticles(table, rows, plan, route(model, table))
 
 
-def _shared(empties, particles):
+def _shared(empties: Who, particles: Who) -> int:
     """How many of the empty ones are particles for certain: equal names, folders included, or equal places."""
     same = np.isin(name_hashes(empties.names), name_hashes(particles.names))
     places = empties.places, particles.places
@@ -56,16 +65,18 @@ def _shared(empties, particles):
     return int(same.sum())
 
 
-def denoise(empties, model, cut, particles):
+def denoise(
+    empties: EmptyParticles, model: Model, cut: float | None, particles: ParticleTable
+) -> tuple[Images, Images]:
     """(images, denoised images), float32 [n, N, N] at the network's box.
 
     particles: ParticleTable whose CTF and angles the empty ones are said to have, where the model asks for them.
     """
     precision = choose_precision('auto', model.device)
     like = np.arange(len(empties.table)) % len(particles)
-    committee = Ensemble(model, empties.plan, precision, empties.routing, cut, False, particles, like)
+    ensemble = Ensemble(model, empties.plan, precision, empties.routing, cut, False, particles, like)
     images = empties.table.images().read(empties.rows)
     size = empties.plan.batch_size
     starts = range(0, len(images), size)
-    denoised = [committee(images[k : k + size], empties.rows[k : k + size]).images for k in starts]
+    denoised = [ensemble(images[k : k + size], empties.rows[k : k + size]).images for k in starts]
     return resample(images, empties.plan.model_box), np.concatenate(denoised)

@@ -1,18 +1,32 @@
 """One audit: the probes go through the denoiser, and what comes out is measured."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.random import Generator
+from tqdm import tqdm
 
 from ..data.image_state import CtfState, of_particles, particles_shown_as
+from ..data.sampling import chunks
 from ..imaging import spectra
-from ..imaging.ctf import apply_ctf, ctf_rfft
+from ..imaging.ctf import with_ctf
+from ..imaging.flips import flipped
+from ..imaging.grey_scale import least_squares_line
 from ..imaging.resample import resample
 from ..imaging.rings import frequencies
+from ..inference.ensemble import Denoised, Ensemble
 from ..metrics import pair_agreement, resemblance
-from ..metrics.frc import RingCorrelation
+from ..metrics.frc import ring_correlation
+from ..shapes import Flags, Floats, Images, Json
 from . import empty_particles, negative_controls, second_opinion
+from .empty_particles import EmptyParticles
+from .inputs import AuditInputs
+from .negative_controls import NoiseModel
+from .second_opinion import SecondModel
 
 STEPS = 7
 
@@ -22,18 +36,18 @@ class Findings:
     """results: for audit.json. judged: measures that have a light. columns: per particle [n]. images, curves: for
     the pictures."""
 
-    results: dict
-    judged: dict
-    columns: dict
-    images: dict
-    curves: dict
+    results: Json
+    judged: dict[str, float | None]
+    columns: dict[str, Floats]
+    images: dict[str, Images]
+    curves: dict[str, Any]
 
 
 class AuditSample:
     """The sample at the network's box, in grey values of the particles, and the denoiser for it."""
 
-    def __init__(self, p, committee):
-        self.p, self.committee = p, committee
+    def __init__(self, p: AuditInputs, ensemble: Ensemble) -> None:
+        self.p, self.ensemble = p, ensemble
         box = p.plan.model_box
         self.particles = resample(p.particles.images().read(p.rows), box)
         grey = p.model.card['grey']
@@ -43,47 +57,47 @@ class AuditSample:
             # It draws what the particles hold, and was never told the grey scale of the references.
             if p.references.ctf_state is CtfState.NONE and p.particles.has('rlnDefocusU'):
                 references = self._filtered(references, of_particles(p.particles))
-            grey = dict(zip(('gain', 'offset'), line(references, self.particles)))
+            grey = dict(zip(('gain', 'offset'), least_squares_line(references, self.particles)))
         # What the network is to draw; and the same as the particles hold it: with their CTF.
         self.truth = (grey['gain'] * references + grey['offset']).astype(np.float32)
         self.signal = self.with_ctf(self.truth)
 
-    def with_ctf(self, images, held=None):
+    def with_ctf(self, images: Images, held: str | None = None) -> Images:
         """Images as the particles hold them: bare ones get the CTF of the particles. held: CTF in them, default as in
         the output of the model."""
         if (held or self.ctf) != 'none' or not self.p.particles.has('rlnDefocusU'):
             return images
         return self._filtered(images, particles_shown_as(self.p.particles, self.ctf))
 
-    def as_drawn(self, images):
+    def as_drawn(self, images: Images) -> Images:
         """Bare images as the network is to draw them: with the CTF that its references have."""
         mode = self.ctf
         return images if mode == 'none' or not self.p.particles.has('rlnDefocusU') else self._filtered(images, mode)
 
-    def _filtered(self, images, mode):
+    def _filtered(self, images: Images, mode: str) -> Images:
         params = {k: v[self.p.rows] for k, v in self.p.particles.ctf().items()}
-        box = images.shape[-1]
-        ctf = ctf_rfft(box, self.p.plan.pixel_size, params)
-        spectra = torch.fft.rfft2(torch.from_numpy(np.ascontiguousarray(images)))
-        return torch.fft.irfft2(apply_ctf(spectra, ctf, mode), s=(box, box)).numpy()
+        return with_ctf(images, self.p.plan.pixel_size, params, mode)
 
-    def denoise(self, images, with_errors=False):
-        """Denoised images [n, N, N] (and expected errors [n], maps [n, N, N]) of images that stand for the sample."""
-        self.committee.with_errors = with_errors
-        parts = []
-        for start in range(0, len(images), self.p.plan.batch_size):
-            batch = slice(start, start + self.p.plan.batch_size)
-            parts.append(self.committee(images[batch], self.p.rows[batch]))
-        denoised = np.concatenate([x.images for x in parts])
-        if not with_errors:
-            return denoised
-        return denoised, np.concatenate([x.errors for x in parts]), np.concatenate([x.maps for x in parts])
+    def denoise(self, images: Images) -> Images:
+        """Denoised images [n, N, N] of images that stand for the sample."""
+        return np.concatenate([part.images for part in self._denoised(images, False)])
+
+    def denoise_with_errors(self, images: Images) -> tuple[Images, Floats, Images]:
+        """The same, with their expected errors [n], and as maps [n, N, N]."""
+        parts = [(x.images, x.errors, x.maps) for x in self._denoised(images, True)]
+        denoised, errors, maps = (np.concatenate([p for p in column if p is not None]) for column in zip(*parts))
+        return denoised, errors, maps
+
+    def _denoised(self, images: Images, with_errors: bool) -> list[Denoised]:
+        self.ensemble.with_errors = with_errors
+        parts = chunks(len(images), self.p.plan.batch_size)
+        return [self.ensemble(images[part], self.p.rows[part]) for part in parts]
 
 
-def examine(p, committee, seed, bar):
-    """Findings of an audit. p: the verb's Prepared. bar: counts STEPS."""
-    bench = AuditSample(p, committee)
-    denoised, uncertainty, maps = bench.denoise(bench.particles, with_errors=True)
+def examine(p: AuditInputs, ensemble: Ensemble, seed: int, bar: tqdm) -> Findings:
+    """Findings of an audit. bar: counts STEPS."""
+    bench = AuditSample(p, ensemble)
+    denoised, uncertainty, maps = bench.denoise_with_errors(bench.particles)
     bar.update()
     noise = negative_controls.NoiseModel(bench.particles - bench.signal)
     pairs = pair_agreement.measure_agreement(bench.signal, bench.particles, p.plan.pixel_size, seed)
@@ -101,8 +115,8 @@ def examine(p, committee, seed, bar):
     bar.update()
     bias, signal, resolved = _bias(bench, noise, negative_controls.stream(seed, 5))
     bar.update()
-    emptied = _empties(bench, denoised, bar) if p.empties else None
-    second = _second(bench, denoised, twin_images, twins_denoised, seed, bar) if p.second else None
+    emptied = _empties(bench, p.empties, denoised, bar) if p.empties else None
+    second = _second(bench, p.second, denoised, twin_images, twins_denoised, seed, bar) if p.second else None
     frequency = frequencies(p.plan.model_box, p.plan.pixel_size)
     judged = {
         'leakage': p.routing.leakage / len(p.particles),
@@ -117,7 +131,7 @@ def examine(p, committee, seed, bar):
     }
     results = {
         'particles': len(p.particles), 'sample': len(p.rows), 'leakage': p.routing.leakage,
-        'members': p.routing.members, 'resolution_cut': committee.cut,
+        'members': p.routing.members, 'resolution_cut': ensemble.cut,
         'agreement': pairs.as_dict(), 'pair_check': p.references.provenance.get('pair_check', 'given'),
         'denoised': {k: _mean_sd(v) for k, v in real.items()},
         'simulated_twins': twins,
@@ -156,18 +170,18 @@ def examine(p, committee, seed, bar):
     return Findings(results, judged, columns, images, curves)
 
 
-def _conventions(provenance):
+def _conventions(provenance: Mapping[str, str]) -> float:
     """1 when ``project`` was certain that another reading of the table is right, a quarter when it had doubts."""
     if provenance.get('pair_check', 'given') == 'given':
         return 0.0
     return 1.0 if provenance.get('pair_check_certain') == 'yes' else 0.25
 
 
-def _twins(bench, noise, rng):
+def _twins(bench: AuditSample, noise: NoiseModel, rng: Generator) -> tuple[Json, Images, Images]:
     """The references with fresh noise: what denoising gives when particles are exactly what the references say.
     Here the truth is known, so that the uncertainty can be held against the error."""
     images = bench.signal + noise.draw(len(bench.signal), rng)
-    denoised, uncertainty, _ = bench.denoise(images, with_errors=True)
+    denoised, uncertainty, _ = bench.denoise_with_errors(images)
     difference = denoised - bench.truth
     errors = np.sqrt(difference.var((1, 2), dtype=np.float64))
     expected = uncertainty * denoised.std((1, 2), dtype=np.float64)
@@ -183,23 +197,31 @@ def _twins(bench, noise, rng):
     return found, images, denoised
 
 
-def _empties(bench, denoised, bar):
+def _empties(bench: AuditSample, empties: EmptyParticles, denoised: Images, bar: tqdm) -> Json:
     """What real empty particles become: as `_noise_in`."""
     p = bench.p
-    images, out = empty_particles.denoise(p.empties, p.model, p.cut, p.particles)
+    images, out = empty_particles.denoise(empties, p.model, p.cut, p.particles)
     bar.update()
     return {'in': images, 'out': out, 'nearest': resemblance.nearest(out, bench.truth),
             'energy': resemblance.energy(out) / max(resemblance.energy(denoised), 1e-12)}  # fmt: skip
 
 
-def _second(bench, denoised, twin_images, twins_denoised, seed, bar):
+def _second(
+    bench: AuditSample,
+    second: SecondModel,
+    denoised: Images,
+    twin_images: Images,
+    twins_denoised: Images,
+    seed: int,
+    bar: tqdm,
+) -> Json:
     """The second model against the first, on particles and on simulated twins of them."""
-    judge = second_opinion.SecondOpinion(bench.p.second, bench)
+    judge = second_opinion.SecondOpinion(second, bench)
     # Plus and minus one more noise image, unequally: two copies with independent noise, the first hardly worse. Its
     # power is that of the corners: residuals hold what the references lack, and more noise than there is would make
     # the noises of the copies fall against each other.
     white = negative_controls.stream(seed, 6).standard_normal(bench.particles.shape, dtype=np.float32)
-    extra = spectra.filtered(white, spectra.noise_power(bench.particles) ** 0.5)
+    extra = spectra.filtered(white, spectra.corner_power(bench.particles) ** 0.5)
     real = judge.compare(bench.particles + extra / 2, bench.particles - 2 * extra)
     each = judge.compare(bench.particles, bench.particles, denoised)
     twins = judge.compare(twin_images, bench.signal, twins_denoised)
@@ -214,28 +236,29 @@ def _second(bench, denoised, twin_images, twins_denoised, seed, bar):
     }  # fmt: skip
 
 
-def _noise_in(bench, noise, denoised, rng):
+def _noise_in(bench: AuditSample, noise: NoiseModel, denoised: Images, rng: Generator) -> Json:
     """Pure noise with the data's spectrum: how much appears from nothing."""
     images = bench.particles.mean() + noise.draw(len(bench.particles), rng)
     out = bench.denoise(images)
-    rings = RingCorrelation(out.shape[-1])
     average, expected = (x.mean(0, keepdims=True) for x in (out, bench.truth))
     return {
         'in': images,
         'out': out,
         'nearest': resemblance.nearest(out, bench.truth),
         'energy': resemblance.energy(out) / max(resemblance.energy(denoised), 1e-12),
-        'frc': rings(average, expected)[0],
+        'frc': ring_correlation(average, expected)[0],
     }
 
 
-def _wrong(bench, noise, make, rng):
+def _wrong(
+    bench: AuditSample, noise: NoiseModel, make: Callable[[int, int, Generator], Images] | None, rng: Generator
+) -> dict[str, float]:
     """Another molecule (or the mirrored one, make = None) with the data's noise, CTF and signal: is it drawn to the
     training map? own: output against its own truth; to_training: against the nearest reference; without_network: the
     same of the truth itself."""
     if make is None:
-        truth = negative_controls.mirrored(bench.truth)
-        signal = negative_controls.mirrored(bench.signal)
+        truth = flipped(bench.truth, -1)
+        signal = flipped(bench.signal, -1)
     else:
         bare = make(len(bench.truth), bench.truth.shape[-1], rng)
         truth = negative_controls.like(bench.as_drawn(bare), bench.truth)
@@ -248,7 +271,7 @@ def _wrong(bench, noise, make, rng):
     }
 
 
-def _bias(bench, noise, rng):
+def _bias(bench: AuditSample, noise: NoiseModel, rng: Generator) -> tuple[Floats, Floats, Flags]:
     """(var_B, signal power, rings with signal). The particle plus and minus one noise image are two copies whose
     noises are independent (and twice as strong)."""
     extra = noise.draw(len(bench.particles), rng)
@@ -258,12 +281,5 @@ def _bias(bench, noise, rng):
     return bias, signal, signal > 0.01 * signal.max()
 
 
-def line(x, y):
-    """(gain, offset) of the least-squares line through all pixels."""
-    x, y = (np.asarray(v, np.float64) for v in (x, y))
-    gain = ((x - x.mean()) * (y - y.mean())).mean() / x.var()
-    return float(gain), float(y.mean() - gain * x.mean())
-
-
-def _mean_sd(values):
+def _mean_sd(values: Floats) -> dict[str, float]:
     return {'mean': float(np.mean(values)), 'sd': float(np.std(values))}

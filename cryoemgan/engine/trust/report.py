@@ -1,12 +1,19 @@
 """The audit on one page: pictures, and an HTML file that holds them and needs nothing else."""
 
+from __future__ import annotations
+
 import base64
 import html
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from ... import figures
 from ..files import atomic
+from ..job import Job
+from ..shapes import AnyPath, Json
+from .examination import Findings
 from .thresholds import THRESHOLDS
 
 STYLE = """
@@ -44,7 +51,7 @@ CAPTIONS = {
 }
 
 
-def draw(job, found, pictures):
+def draw(job: Job, found: Findings, pictures: int) -> dict[str, Path]:
     """Write the PNGs of an audit; {title: path}."""
     c, images = found.curves, found.images
     order = np.argsort(found.columns['uncertainty'])
@@ -85,7 +92,7 @@ def draw(job, found, pictures):
     return paths
 
 
-def write_html(path, results, judged, pictures):
+def write_html(path: AnyPath, results: Json, judged: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
     """One self-contained page."""
     parts = [
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Audit of denoised particles</title>'
@@ -106,7 +113,7 @@ def write_html(path, results, judged, pictures):
         partial.write_text('\n'.join(parts), encoding='utf-8')
 
 
-def _lights(results, judged):
+def _lights(results: Json, judged: Mapping[str, float]) -> str:
     rows = ''
     for name, colour in results['lights'].items():
         limit = THRESHOLDS[name]
@@ -118,7 +125,7 @@ def _lights(results, judged):
     return f'<table><tr><th></th><th>Measure</th><th>Value</th><th>green / red</th><th></th></tr>{rows}</table>'
 
 
-def _words(results):
+def _words(results: Json) -> str:
     wrong, noise, cut = results['wrong_molecule'], results['noise_in'], results['resolution_cut']
     sentences = [
         f'{results["sample"]} of {results["particles"]} particles were looked at; members of the model: '

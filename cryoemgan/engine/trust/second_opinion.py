@@ -12,10 +12,14 @@ Hendry 1986). 1: where they differ, the second is right. A network that is merel
 simulations of the references tell; what real particles have beyond that is in them and not in the map.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.table import ParticleTable
 from ..devices import choose_precision
 from ..errors import InputError
 from ..imaging.maps import lowpass
@@ -24,8 +28,14 @@ from ..inference import boxes, card
 from ..inference.ensemble import Ensemble, cut_of
 from ..inference.model import Model
 from ..inference.routing import Routing, route
+from ..job import Job
 from ..metrics import resemblance
-from ..metrics.frc import RingCorrelation
+from ..metrics.frc import ring_correlation
+from ..settings.audit import Audit
+from ..shapes import Floats, Images
+
+if TYPE_CHECKING:
+    from .examination import AuditSample
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class SecondModel:
     cut: float | None
 
 
-def load_second_model(settings, job, particles, model):
+def load_second_model(settings: Audit, job: Job, particles: ParticleTable, model: Model) -> SecondModel | None:
     """SecondModel of --second-model, or None; InputError when it cannot judge the same particles."""
     if settings.second_model is None:
         return None
@@ -64,17 +74,15 @@ def load_second_model(settings, job, particles, model):
 class SecondOpinion:
     """The second model at work on the sample of an audit. bench: examine.AuditSample."""
 
-    def __init__(self, second, bench):
+    def __init__(self, second: SecondModel, bench: AuditSample) -> None:
         self.bench, self.second = bench, second
         precision = choose_precision('auto', second.model.device)
-        self._committee = Ensemble(
+        self._ensemble = Ensemble(
             second.model, second.plan, precision, second.routing, second.cut, False, bench.p.particles
         )
-        box = bench.particles.shape[-1]
-        self.rings = RingCorrelation(box)
-        self.cut = max((c for c in (bench.committee.cut, self._committee.cut) if c), default=None)
+        self.cut = max((c for c in (bench.ensemble.cut, self._ensemble.cut) if c), default=None)
 
-    def compare(self, images, target, denoised=None):
+    def compare(self, images: Images, target: Images, denoised: Images | None = None) -> Comparison:
         """Comparison on images [n, N, N]; target: the same signal with other noise, or without. denoised: what the
         audited model made of the images, where it is known. All with the CTF of the particles, to the coarser cut."""
         first = self.bench.with_ctf(self.bench.denoise(images) if denoised is None else denoised)
@@ -82,14 +90,14 @@ class SecondOpinion:
         difference, error = second - first, target - first
         power = resemblance.ring_covariance(difference, difference)
         found = resemblance.ring_covariance(difference, error)
-        return Comparison(second, resemblance.own(first, second), self.rings(first, second).mean(0), found, power)
+        return Comparison(second, resemblance.own(first, second), ring_correlation(first, second).mean(0), found, power)
 
-    def _cut(self, images):
+    def _cut(self, images: Images) -> Images:
         return lowpass(images, self.bench.p.plan.pixel_size, self.cut, axes=(-2, -1)) if self.cut else images
 
-    def _denoise(self, images):
+    def _denoise(self, images: Images) -> Images:
         rows, size, box = self.bench.p.rows, self.second.plan.batch_size, images.shape[-1]
-        parts = [self._committee(images[k : k + size], rows[k : k + size]).images for k in range(0, len(rows), size)]
+        parts = [self._ensemble(images[k : k + size], rows[k : k + size]).images for k in range(0, len(rows), size)]
         found = resample(np.concatenate(parts), box)
         return self.bench.with_ctf(found, self.second.model.card['ctf'])
 
@@ -106,11 +114,11 @@ class Comparison:
     power: np.ndarray
 
     @property
-    def weight(self):
+    def weight(self) -> float:
         """Weight of the second opinion over all rings."""
         return float(self.found.sum() / max(self.power.sum(), 1e-30))
 
-    def weights(self):
+    def weights(self) -> Floats:
         """Weight by rings; 0 where the two hardly differ."""
         clear = self.power > 1e-3 * self.power.max()
         return np.divide(self.found, self.power, out=np.zeros_like(self.found), where=clear)

@@ -6,6 +6,9 @@ into thirds (measured gaps: benchmarks/results/audit_thresholds.md). Leakage, ag
 and calibration have limits by definition.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 COLOURS = ('green', 'yellow', 'red')
@@ -21,11 +24,11 @@ class Threshold:
     good: str
     bad: str
 
-    def sentence(self, colour):
+    def sentence(self, colour: str) -> str:
         """What a light of this colour says."""
         return self.good if colour == 'green' else self.bad
 
-    def colour(self, value):
+    def colour(self, value: float) -> str:
         """'green', 'yellow' or 'red'."""
         sign = 1 if self.green > self.red else -1
         if sign * value >= sign * self.green:
@@ -85,7 +88,7 @@ THRESHOLDS = {
 }  # fmt: skip
 
 
-def judge(values):
+def judge(values: Mapping[str, float | None]) -> tuple[dict[str, str], str]:
     """({measure: colour}, overall colour); overall is the worst. A measure that is None has no light."""
     found = {name: THRESHOLDS[name].colour(v) for name, v in values.items() if v is not None}
     return found, max(found.values(), key=COLOURS.index)

@@ -4,45 +4,60 @@ Two passes, both batch by batch: projections (with CTF and shifts) go to clean.m
 then noise is added to them. Nothing grows with the number of images but the columns of their table.
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from .... import figures
+from ...data.sampling import chunks
 from ...data.stack_writer import StackWriter
 from ...data.stacks import StackReader
 from ...data.table import ParticleTable
 from ...errors import InputError
 from ...geometry import euler_to_matrix
 from ...imaging import simulation
-from ...imaging.density import check_size, density, read_models
+from ...imaging.density import AtomicModel, check_size, density, read_models
 from ...imaging.field_of_view import REFUSED, cut_off
-from ...imaging.maps import read_map, write_map
-from ...imaging.phantom import claw
+from ...imaging.maps import Map, read_map, write_map
+from ...imaging.phantom import Phantom, claw
 from ...imaging.resample import plan_resampling
-from .tables import write_tables
+from ...job import Job
+from ...settings.simulate import Simulate
+from ...shapes import Floats, Images, Json, Matrices, Rows, Shifts, Volume
+from .tables import random_ctf, write_tables
+
+if TYPE_CHECKING:
+    import torch
 
 PHANTOM_PIXEL, DEFAULT_B = 4.0, 14.0
+
+# What a conformation is made of, and what projects one: (rotations, shifts) -> images.
+State: TypeAlias = Phantom | AtomicModel | Map
+Projector: TypeAlias = Callable[[Matrices, Shifts], Images]
 
 
 @dataclass
 class SimulateInputs:
     """Checked input: the conformations (phantoms, atomic models or maps), pixel size, table of CTF parameters."""
 
-    kind: str
-    states: list
+    states: Sequence[State]
     pixel_size: float
-    ctf_table: Any
+    ctf_table: ParticleTable | None
 
     @property
-    def conformations(self):
+    def conformations(self) -> int:
         """Number of conformations."""
         return len(self.states)
 
 
-def load_inputs(settings, job):
+def load_inputs(settings: Simulate, job: Job) -> SimulateInputs:
     """Read the models or maps and check that they fit the box; InputError otherwise."""
     s = settings
     given = [name for name in ('model', 'volume', 'phantom') if getattr(s, name)]
@@ -54,9 +69,10 @@ def load_inputs(settings, job):
         raise InputError('--clip cuts grey values to [0, 1]: it needs --scale unit')
     if s.defocus_min > s.defocus_max:
         raise InputError(f'--defocus-min {s.defocus_min:g} is larger than --defocus-max {s.defocus_max:g}')
-    states, pixel_size = _states(s, given[0], [job.input(p) for p in s.model + s.volume])
-    if given[0] == 'volume':
-        outside, said = cut_off(states, s.box, pixel_size)
+    states, pixel_size = _states(s, [job.input(p) for p in s.model + s.volume])
+    maps = [state for state in states if isinstance(state, Map)]
+    if maps:
+        outside, said = cut_off(maps, s.box, pixel_size)
         if outside > REFUSED:
             raise InputError(f'--box: {said}')
         if said:
@@ -73,13 +89,13 @@ def load_inputs(settings, job):
         table.ctf()
     if s.device != 'auto':
         _device(s)
-    return SimulateInputs(given[0], states, pixel_size, table)
+    return SimulateInputs(states, pixel_size, table)
 
 
-def _states(s, kind, paths):
-    if kind == 'phantom':
+def _states(s: Simulate, paths: Sequence[Path]) -> tuple[Sequence[State], float]:
+    if s.phantom:
         return claw(s.phantom), s.pixel_size or PHANTOM_PIXEL
-    if kind == 'model':
+    if s.model:
         if s.pixel_size is None:
             raise InputError('--pixel-size is missing: an atomic model has none')
         models = read_models(paths)
@@ -93,12 +109,12 @@ def _states(s, kind, paths):
     return maps, pixel_size
 
 
-def run(settings, job, inputs):
+def run(settings: Simulate, job: Job, inputs: SimulateInputs) -> Json:
     """Write volumes, clean and noisy stacks and their tables; returns what was measured on them."""
     s, total = settings, settings.count * inputs.conformations
     columns = _draw_columns(s, inputs, total)
     if inputs.ctf_table is not None or s.ctf:
-        columns['ctf'] = simulation.random_ctf(s, total, inputs.ctf_table)
+        columns['ctf'] = random_ctf(s, total, inputs.ctf_table)
     projectors = _projectors(s, job, inputs)
     variance = _write_clean(s, job, inputs, columns, projectors)
     sigma = np.sqrt((np.full(total, variance.mean()) if s.snr_per == 'set' else variance) / s.snr)
@@ -121,7 +137,7 @@ def run(settings, job, inputs):
 # What is drawn at random
 
 
-def _draw_columns(s, inputs, total):
+def _draw_columns(s: Simulate, inputs: SimulateInputs, total: int) -> dict[str, Any]:
     """Everything a particle has but its pixels."""
     angles = simulation.random_angles(total, s.seed, s.view_spread)
     return {
@@ -141,13 +157,14 @@ def _draw_columns(s, inputs, total):
 # Images
 
 
-def _projectors(s, job, inputs):
+def _projectors(s: Simulate, job: Job, inputs: SimulateInputs) -> list[Projector]:
     """A function (rotations, shifts) -> images for each conformation; the volumes are written on the way."""
-    projectors, volumes = [], []
+    projectors: list[Projector] = []
+    volumes: list[tuple[Volume, float]] = []
     for number, state in enumerate(inputs.states, 1):
-        if inputs.kind == 'phantom':
+        if isinstance(state, Phantom):
             volume, pixel_size = state.volume(s.box), inputs.pixel_size
-            projectors.append(lambda a, t, state=state: state.project(s.box, a, t))
+            projectors.append(partial(state.project, s.box))
         else:
             volume, pixel_size, scale = _volume(s, inputs, state)
             projectors.append(_slices(volume, s.interpolation, scale, _device(s)))
@@ -159,34 +176,36 @@ def _projectors(s, job, inputs):
     return projectors
 
 
-def _volume(s, inputs, state):
+def _volume(s: Simulate, inputs: SimulateInputs, state: AtomicModel | Map) -> tuple[Volume, float, float]:
     """(density, its pixel size, pixel size of the images / this)."""
-    if inputs.kind == 'model':
+    if isinstance(state, AtomicModel):
         b_factor = DEFAULT_B * inputs.pixel_size**2 if s.b_factor is None else s.b_factor
         return density(state, s.box, inputs.pixel_size, b_factor), inputs.pixel_size, 1.0
     how = plan_resampling(state.box, state.pixel_size, s.box, inputs.pixel_size)
     return how.apply(state.data), how.pixel_size, how.residual
 
 
-def _slices(volume, interpolation, scale, device):
+def _slices(volume: Volume, interpolation: str, scale: float, device: torch.device) -> Projector:
     from ...imaging.projection import FourierProjector
 
     projector = FourierProjector(volume, interpolation=interpolation, device=device)
     return lambda a, t: projector.project(a, t, scale).cpu().numpy()
 
 
-def _device(s):
+def _device(s: Simulate) -> torch.device:
     # torch takes longer to import than a phantom to draw.
     from ...devices import choose_device
 
     return choose_device(s.device)
 
 
-def _batches(total, size):
-    return (np.arange(start, min(start + size, total)) for start in range(0, total, size))
+def _batches(total: int, size: int) -> Iterator[Rows]:
+    return (np.arange(part.start, part.stop) for part in chunks(total, size))
 
 
-def _write_clean(s, job, inputs, columns, projectors):
+def _write_clean(
+    s: Simulate, job: Job, inputs: SimulateInputs, columns: dict[str, Any], projectors: Sequence[Projector]
+) -> Floats:
     """Write clean.mrcs; variance of the signal (with CTF) in every image, float64[n]."""
     total = len(columns['state'])
     variance = np.empty(total)
@@ -203,7 +222,9 @@ def _write_clean(s, job, inputs, columns, projectors):
             signal = _with_ctf(images, columns, rows, inputs.pixel_size)
             images = images if s.clean_ctf == 'none' else signal
             if s.scale == 'unit':
-                images, gain = _to_unit(images)
+                from ...imaging.grey_scale import to_unit
+
+                images, gain = to_unit(images)
                 signal = signal * gain
             variance[rows] = signal.var((1, 2), dtype=np.float64)
             writer.append(images)
@@ -211,7 +232,7 @@ def _write_clean(s, job, inputs, columns, projectors):
     return variance
 
 
-def _with_ctf(images, columns, rows, pixel_size):
+def _with_ctf(images: Images, columns: dict[str, Any], rows: Rows, pixel_size: float) -> Images:
     if 'ctf' not in columns:
         return images
     import torch
@@ -223,14 +244,7 @@ def _with_ctf(images, columns, rows, pixel_size):
     return torch.fft.irfft2(apply_ctf(torch.fft.rfft2(torch.as_tensor(images)), ctf), s=(box, box)).numpy()
 
 
-def _to_unit(images):
-    """Each image scaled to [0, 1], and the gain that did it [n, 1, 1]."""
-    low, high = (f(images, (1, 2), keepdims=True) for f in (np.min, np.max))
-    gain = 1 / np.maximum(high - low, np.finfo(np.float32).tiny)
-    return (images - low) * gain, gain
-
-
-def _write_noisy(s, job, inputs, columns, sigma):
+def _write_noisy(s: Simulate, job: Job, inputs: SimulateInputs, columns: dict[str, Any], sigma: Floats) -> Json:
     """Add noise to clean.mrcs -> noisy.mrcs (and spoilt references); the SNR as measured on the written images."""
     total = len(sigma)
     clean = StackReader([job.output('clean.mrcs')], np.zeros(total, int), np.arange(total))

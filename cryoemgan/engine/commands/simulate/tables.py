@@ -1,9 +1,20 @@
 """Tables of a simulated set: the same particles noisy, clean, spoilt and with estimated poses, sharing identity."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ...data.table import ParticleTable
 from ...imaging import simulation
+from ...job import Job
+from ...settings.simulate import Simulate
+from ...shapes import AnyPath, CtfParameters, Floats
+
+if TYPE_CHECKING:
+    from . import SimulateInputs
 
 CTF_COLUMNS = {
     'defocus_u': 'rlnDefocusU',
@@ -14,7 +25,30 @@ CTF_COLUMNS = {
 MICROSCOPE = {'voltage': 'rlnVoltage', 'cs': 'rlnSphericalAberration', 'amplitude_contrast': 'rlnAmplitudeContrast'}
 
 
-def write_tables(s, job, inputs, columns, sigma):
+def random_ctf(settings: Simulate, count: int, table: ParticleTable | None = None) -> CtfParameters:
+    """CTF parameters as ParticleTable.ctf() gives them: from a range of defoci, or rows of a table."""
+    rng = simulation.stream(settings.seed, simulation.CTF)
+    if table is not None:
+        rows = rng.integers(len(table), size=count)
+        return {name: values[rows] for name, values in table.ctf().items()}
+    defocus = rng.uniform(settings.defocus_min, settings.defocus_max, count)
+    half = rng.uniform(0, settings.astigmatism, count)
+    same = dict(
+        voltage=settings.voltage,
+        cs=settings.cs,
+        amplitude_contrast=settings.amplitude_contrast,
+        phase_shift=0.0,
+        b_factor=0.0,
+    )
+    return {
+        'defocus_u': defocus + half,
+        'defocus_v': defocus - half,
+        'defocus_angle': rng.uniform(0, 180, count),
+        **{name: np.full(count, value) for name, value in same.items()},
+    }
+
+
+def write_tables(s: Simulate, job: Job, inputs: SimulateInputs, columns: dict[str, Any], sigma: Floats) -> None:
     """Write the tables of every stack, of its parts, and refined.star; one at a time, each is big in memory."""
     shared = _shared_columns(s, inputs, columns, sigma)
     optics = _optics(s, inputs, columns, shared)
@@ -31,7 +65,14 @@ def write_tables(s, job, inputs, columns, sigma):
         _write(job.output('refined.star'), 'noisy', estimated, optics, slice(None), {})
 
 
-def _write(path, stack, shared, optics, rows, provenance):
+def _write(
+    path: AnyPath,
+    stack: str,
+    shared: Mapping[str, Any],
+    optics: Mapping[str, Any],
+    rows: slice,
+    provenance: Mapping[str, str],
+) -> None:
     """Write the table of some rows of a stack that lies beside it."""
     numbers = range(1, 1 + len(shared['rlnImageId']))[rows]
     columns = {'rlnImageName': [f'{i:06d}@{stack}.mrcs' for i in numbers]}
@@ -44,7 +85,7 @@ def _write(path, stack, shared, optics, rows, provenance):
     table.write(path)
 
 
-def _optics(s, inputs, columns, shared):
+def _optics(s: Simulate, inputs: SimulateInputs, columns: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
     """The optics group; what differs from particle to particle goes to the shared columns."""
     optics = {
         'rlnOpticsGroup': [1],
@@ -62,7 +103,7 @@ def _optics(s, inputs, columns, shared):
     return optics
 
 
-def _shared_columns(s, inputs, columns, sigma):
+def _shared_columns(s: Simulate, inputs: SimulateInputs, columns: dict[str, Any], sigma: Floats) -> dict[str, Any]:
     total, (rot, tilt, psi) = len(sigma), columns['angles']
     shift = columns['shifts'] * inputs.pixel_size
     shared = {
@@ -88,7 +129,7 @@ def _shared_columns(s, inputs, columns, sigma):
     return shared
 
 
-def _estimated_poses(s, columns, pixel_size):
+def _estimated_poses(s: Simulate, columns: dict[str, Any], pixel_size: float) -> dict[str, Floats]:
     """Columns of poses as a refinement would leave them: wrong by a little."""
     wrong = simulation.perturbed_angles(columns['angles'], s.perturb_angles, s.seed)
     error = simulation.stream(s.seed, simulation.ERRORS, 1).normal(0, 1, columns['shifts'].shape)

@@ -24,8 +24,8 @@ class outputs(Enum):
 class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
     """Denoises particles with a trained network.
 
-    The output has the input's particles, in order, with their angles, coordinates and ids; only the images are new.
-    It is for viewing, sorting and clustering: use the original particles for the final reconstruction.
+    The output has the same particles in the same order, with their angles, coordinates and ids; only the images are
+    new. They are for viewing, sorting and clustering; use the original particles for the final reconstruction.
     Works while particles arrive (streaming).
     """
 
@@ -42,8 +42,8 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
             form,
             'inputParticles',
             label='Noisy particles',
-            help='Noisy particles of the kind the model was trained on: the same '
-            'molecule, pixel size, normalisation and contrast. Angles are not needed.',
+            help='Particles of the kind that the model was trained on: the same molecule, pixel size, normalisation '
+            'and contrast. Angles are not needed.',
         )
         self._add_model(form)
         self._add_settings(form, *self._remaining())

@@ -159,9 +159,10 @@ class SettingsForm(FormHabits):
     def _param_of(cls, field):
         """(Param class, arguments) of a setting."""
         meta, (kind, _) = field.metadata, value_type(cls._settings_class(), field.name)
-        unit = f' ({meta["unit"]})' if meta['unit'] else ''
+        blank = cls._blank(field)
+        beside = '; '.join(filter(None, (meta['unit'], f'default: {blank}' if blank else '')))
         arguments = dict(
-            label=(meta['label'] or field.name) + unit,
+            label=(meta['label'] or field.name) + (f' ({beside})' if beside else ''),
             help=cls._help_of(field),
             expertLevel=params.LEVEL_ADVANCED if meta['expert'] else params.LEVEL_NORMAL,
         )
@@ -180,6 +181,11 @@ class SettingsForm(FormHabits):
         return (params.IntParam if kind is int else params.FloatParam), dict(
             arguments, default=field.default, allowsNull=optional
         )
+
+    @classmethod
+    def _blank(cls, field):
+        """What a field that stays empty stands for, in a few words, or ''."""
+        return field.metadata['blank']
 
     @classmethod
     def _choices_of(cls, field):
@@ -207,8 +213,8 @@ class SettingsForm(FormHabits):
 
     @classmethod
     def _help(cls, name):
-        """Help of a setting that the form asks for in a way of its own."""
-        return cls._settings_class().__dataclass_fields__[name].metadata['help']
+        """Help of a setting that the form asks for in a way of its own: of an object, not of a file."""
+        return re.sub(r' \((STAR|MRC)\)', '', cls._settings_class().__dataclass_fields__[name].metadata['help'])
 
     def _define_machine(self, form, threads=2, gpu=True):
         """GPU, where one is used (hidden: Scipion draws the fields in the header), and threads."""
@@ -223,14 +229,14 @@ class SettingsForm(FormHabits):
             params.BooleanParam,
             default=True,
             label='Use GPU?',
-            help='Yes: a GPU is used when this machine has one, the processor otherwise.',
+            help='Yes: a GPU is used if this machine has one, otherwise the processor.',
         )
         form.addHidden(
             params.GPU_LIST,
             params.StringParam,
             default='0',
             label='Choose GPU IDs',
-            help='Ids as nvidia-smi counts them, e.g. 0 or 0,1.',
+            help='Numbers of the GPUs as nvidia-smi lists them, for example 0 or 0,1.',
         )
 
     # --------------------------- The filled form ------------------------------

@@ -356,7 +356,7 @@ def test_training_without_a_map_asks_for_none():
     assert train._check_settings() == []
     assert not train.evalParamCondition('inputReferences')
     train.gan.set(train.getParam('gan').choices.index('beta'))
-    assert any('"Adversary" (page Paper\'s family) beta needs references' in e for e in train._check_settings())
+    assert any('"Adversary" (page Network and losses) beta needs references' in e for e in train._check_settings())
     train.gan.set(0)
     train.haveCopies.set(True)
     assert list(train._partner()) == ['copies']

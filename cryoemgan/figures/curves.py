@@ -28,17 +28,19 @@ def training_curves(path):
     """Figure of a training run's metrics.csv: losses, validation metrics with their best values, the adversary.
 
     path: CSV with a column ``iteration`` (else ``epoch``, else rows are counted) and any of the columns of PANELS;
-    those without a number in them are left out. A column ``member`` tells the networks of a cross-fitted run apart:
-    each has its own curve. It may still be written to. Where the run's settings.json says that training began with
-    weaker noise, that part is shaded: until its end the loss rises with the noise, and falls no less than it seems.
+    columns of fewer than two points, and those of an adversary that does not take part, are left out. A column
+    ``member`` tells the networks of a cross-fitted run apart: each has its own curve. It may still be written to.
+    Where the run's settings.json says that training began with weaker noise, that part is shaded: until its end the
+    loss rises with the noise, and falls no less than it seems.
     """
     columns = read_columns(path, text=('member',))
     members = np.array(columns.pop('member', []))
     along = next((name for name in ('iteration', 'epoch') if name in columns), None)
     x = columns[along] if along else np.arange(1, 1 + len(next(iter(columns.values()), [])))
     panels = [(panel, names) for panel in PANELS if (names := _columns_of(panel, columns))]
-    if not panels or not len(x):
-        return _message('No evaluation yet: the first row of the metrics is still to come.')
+    if not panels:
+        count = len(np.unique(x))
+        return _message(f'{count} evaluation{"s" * (count != 1)} so far: a curve needs two.')
     across = min(len(panels), ACROSS)
     down = -(-len(panels) // across)
     figure = new_figure(4.4 * across, 3.3 * down)
@@ -67,13 +69,20 @@ def _columns_of(panel, columns):
     return [
         name
         for name, values in columns.items()
-        if panel[2] & set(name.lower().split('_')) and np.isfinite(values).any() and not _unused(name, values)
+        if panel[2] & set(name.lower().split('_')) and _is_curve(columns, values) and not _unused(name, columns)
     ]
 
 
-def _unused(name, values):
-    """Whether a column of the adversary says that there is none."""
-    return 'adversary' in name and not np.nan_to_num(values).any()
+def _is_curve(columns, values):
+    """Whether some network has two points or more: one point is no curve."""
+    x = columns.get('iteration', columns.get('epoch', np.arange(len(values))))
+    return len(np.unique(x[np.isfinite(values)])) > 1
+
+
+def _unused(name, columns):
+    """Whether a column belongs to an adversary that does not take part."""
+    adversary = [np.nan_to_num(values).any() for other, values in columns.items() if 'adversary' in other]
+    return bool(adversary) and not any(adversary) and ('adversary' in name or 'discriminator' in name)
 
 
 def _end_of_weaker_noise(path, x, members):

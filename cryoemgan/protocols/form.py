@@ -124,12 +124,13 @@ class SettingsForm(FormHabits):
     @classmethod
     def _form_fields(cls):
         """The settings that are fields of the form, in their order."""
-        hidden, common = {*OURS, *cls._from_inputs}, {f.name for f in dataclasses.fields(Settings)}
+        hidden = {*OURS, *cls._from_inputs}
+        common = {f.name for shared in (Reading, Settings) for f in dataclasses.fields(shared)}
         if issubclass(cls._settings_class(), Reading):
             # Scipion's sets say where their images are, and how large their pixels.
             hidden |= {*DOOR}
         shown = [f for f in dataclasses.fields(cls._settings_class()) if f.name not in hidden]
-        # What every verb has (the seed) comes last.
+        # What every command has (bad images, the seed) comes last.
         return sorted(shown, key=lambda f: f.name in common)
 
     def _add_settings(self, form, *names, **more):

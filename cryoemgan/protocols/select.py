@@ -60,6 +60,11 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
             help='Output of "project references" for these particles.',
         )
         form.addSection(label='Limits')
+        form.addParam(
+            'noLimits',
+            params.LabelParam,
+            label='An empty field sets no limit. If all are empty, the proposed limit of the first score is used.',
+        )
         for score in SCORES:
             self._add_settings(
                 form, score.name, **({'condition': 'useReferences'} if score.name == 'correlation' else {})

@@ -104,10 +104,15 @@ class Length:
         None,
         'Length of the run as passes over the training pairs. Give only one of --epochs, --iterations, --minutes.',
         ge=1,
+        blank='by training time',
         label='Epochs',
     )
     iterations: int | None = option(
-        None, 'Length of the run as iterations of k_d + k_g steps: the same on every machine.', ge=1, label='Iterations'
+        None,
+        'Length of the run as iterations of k_d + k_g steps: the same on every machine.',
+        ge=1,
+        blank='by training time',
+        label='Iterations',
     )
     minutes: float | None = option(
         None,

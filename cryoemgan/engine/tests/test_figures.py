@@ -82,11 +82,15 @@ def test_training_curves_of_a_file_that_is_still_written(tmp_path):
     assert error.get_xlabel() == 'iteration'
 
 
-@pytest.mark.parametrize('text', ['', 'iteration,train_loss\n', 'iteration,train_loss\n10'])
-def test_training_curves_before_the_first_row(tmp_path, text):
+@pytest.mark.parametrize(
+    'text',
+    ['', 'iteration,train_loss\n', 'iteration,train_loss\n10', 'member,iteration,mse\nhalf1,1,0.2\nhalf2,1,0.3\n'],
+)
+def test_no_empty_panels_before_there_is_a_curve(tmp_path, text):
     (tmp_path / 'metrics.csv').write_text(text)
     figure = figures.training_curves(tmp_path / 'metrics.csv')
-    assert 'No evaluation yet' in figure.texts[0].get_text()
+    assert f'{text.count("half1")} evaluation' in figure.texts[0].get_text()
+    assert not figure.axes
 
 
 def test_frc_axes_have_units_and_end_at_nyquist(tmp_path):
@@ -170,8 +174,9 @@ def test_histogram_hides_no_particle(tmp_path):
 
 def test_curves_shade_the_part_with_weaker_noise(tmp_path):
     """Half of ten evaluations with noise below full strength; no panel for an adversary that is not there."""
-    rows = [f'half1,{10 * k},{0.1 * k},0,{1 / k}' for k in range(1, 11)]
-    (tmp_path / 'metrics.csv').write_text('member,iteration,reconstruction,adversary,mse\n' + '\n'.join(rows) + '\n')
+    rows = [f'half1,{10 * k},{0.1 * k},0,{1 / k},{1 / k}' for k in range(1, 11)]
+    names = 'member,iteration,reconstruction,adversary,learning_rate_discriminator,mse'
+    (tmp_path / 'metrics.csv').write_text('\n'.join([names, *rows, '']))
     (tmp_path / 'settings.json').write_text('{"settings": {"noise_curriculum": 0.5, "evaluations": 10}}')
     figure = figures.training_curves(tmp_path / 'metrics.csv')
     assert [a.get_title() for a in figure.axes if a.get_visible()] == ['Reconstruction', 'Validation error']

@@ -85,16 +85,19 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
             write_map(self._mask().getLocation(), self._getExtraPath('mask.mrc'), volume.getSamplingRate())
 
     def createOutputStep(self, digest):
-        particles = self.inputParticles.get()
+        table = self.getRunDir(DENOISED_IN[GUIDED], 'denoised.star')
+        # Nothing was denoised where particles and map do not belong together: the page says so.
+        if os.path.exists(table):
+            self._define_sets(table)
         for network, name in MODELS.items():
             folder = self.getRunDir(TRAINING[network], 'model')
             if os.path.exists(os.path.join(folder, 'card.json')):
                 self._defineOutputs(**{name: DenoiserModel.fromFolder(folder)})
                 self._defineSourceRelation(self.inputParticles, getattr(self, name))
-        table = self.getRunDir(DENOISED_IN[GUIDED], 'denoised.star')
-        if not os.path.exists(table):
-            # Particles and map do not belong together: the page says so, and nothing was denoised.
-            return
+
+    def _define_sets(self, table):
+        """Kept, rejected and denoised particles."""
+        particles = self.inputParticles.get()
         denoised = self._filled('_denoised', particles, Result(table))
         denoised.setObjLabel(f'denoised by {self.getRunName()}, guided by the map')
         denoised.setObjComment(PURPOSE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ...data.refinement import Refinement
@@ -127,7 +128,7 @@ def _holds_others(selection: Json) -> bool:
 def _files(refinement: Refinement, project: Json) -> Json:
     names = ('particles', 'half1', 'half2', 'volume', 'mask')
     return {
-        'files': {n: str(getattr(refinement, n)) for n in names if getattr(refinement, n)},
+        'files': {n: _shown(getattr(refinement, n)) for n in names if getattr(refinement, n)},
         'said': refinement.said,
         'particles': project['particles'],
         'box': project['box'],
@@ -137,6 +138,12 @@ def _files(refinement: Refinement, project: Json) -> Json:
         'lowpass': project['lowpass'],
         'fsc': None if refinement.fsc is None else [column.tolist() for column in refinement.fsc],
     }
+
+
+def _shown(path: str | Path) -> str:
+    """A path as a person would write it: from the folder of the project where it lies in there."""
+    absolute, here = Path(path).absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)
 
 
 def _selection(selection: Json) -> Json:

@@ -15,8 +15,8 @@ def describe_replaced(model):
     if not model.isReplaced():
         return []
     return [
-        f'{model.getFolder()} does not hold this model any more: its training was started again and has not come to '
-        'its end, or the folder was removed. Continue or restart the training.'
+        f'{model.getFolder()} no longer contains this model: its training was started again and has not finished, '
+        'or the folder was removed. Continue or restart the training.'
     ]
 
 

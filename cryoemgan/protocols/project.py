@@ -216,7 +216,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         if own and own_half_maps(volume) and not self._half_maps():
             warnings.append(
                 'The map has half maps, but the particles do not say which half set they belong to '
-                '(_rlnRandomSubset): the refined map serves all of them.'
+                '(_rlnRandomSubset): the refined map is used for all of them.'
             )
         if self.lowpass.get() is None and not self._half_maps():
             warnings.append(

@@ -113,8 +113,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             )
         if min(particles.getSize(), references.getSize()) < 500:
             warnings.append(
-                'Fewer than 500 pairs: the network may learn them by heart. Compare the curves of training and '
-                'validation.'
+                'Fewer than 500 pairs: the network may overfit. Compare the curves of training and validation.'
             )
         if self._form_values().get('cross_fit') == 'none':
             warnings.append(

@@ -223,14 +223,14 @@ class TestWorkflow(ProjectTest):
         before, identity = card.read_bytes(), denoising._input_identity()
         try:
             card.write_bytes(before + b'\n')
-            assert 'does not hold this model any more' in ' '.join(denoising.validate())
+            assert 'no longer contains this model' in ' '.join(denoising.validate())
             again = type(model).fromFolder(model.getFolder())
             assert not again.isReplaced()
             assert str(again) == str(model)
             assert again.getDigest() not in str(identity)
             assert model.getDigest() in str(identity)
             card.unlink()
-            assert 'does not hold this model any more' in ' '.join(denoising.validate())
+            assert 'no longer contains this model' in ' '.join(denoising.validate())
         finally:
             card.write_bytes(before)
 

@@ -16,7 +16,7 @@ class Adversary:
         None,
         'none: a plain autoencoder, with the lowest mean squared error for its cost.\n'
         'beta: an adversary with the (alpha, beta) scoring rules, the most tolerant of wrong references.\n'
-        'wgan-gp: Wasserstein distance with gradient penalty. An adversary makes each step several times dearer.',
+        'wgan-gp: Wasserstein distance with gradient penalty. With an adversary each step costs several times more.',
         choices=('none', 'beta', 'wgan-gp'),
         label='Adversary',
     )

@@ -103,7 +103,7 @@ class Fresh:
         ' library. Left open: the maps that project left beside the references (for each fold model its own half '
         'map), or else the references themselves.',
         path=True,
-        label='Maps for fresh pairs or guide',
+        label='Maps for projections',
     )
     fresh_fraction: float = option(
         None,

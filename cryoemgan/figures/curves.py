@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ..engine.files import read_json
 from .style import GREY, line_style, new_figure, read_columns, tidy
@@ -49,6 +50,7 @@ def training_curves(path):
     for axes, (panel, names) in zip(grid, panels):
         _training_panel(axes, x, _by_member({name: columns[name] for name in names}, members), panel)
         axes.set_xlabel(along or 'evaluation')
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if weaker and panel[2] & NOISY:
             axes.axvspan(0, weaker, color=GREY, alpha=0.12, lw=0, label='noise still below full strength')
             axes.legend(fontsize=8, frameon=False)

@@ -115,7 +115,8 @@ def _lights(results, judged):
             f'<td>{judged[name]:.3g}</td><td>{limit.green:g} / {limit.red:g}</td>'
             f'<td>{html.escape(limit.sentence(colour))}</td></tr>'
         )
-    return f'<table><tr><th></th><th>Measure</th><th>Value</th><th>green / red</th><th></th></tr>{rows}</table>'
+    titles = ''.join(f'<th>{t}</th>' for t in ('', 'Measure', 'Value', 'limits (green / red)', 'What it means'))
+    return f'<table><tr>{titles}</tr>{rows}</table>'
 
 
 def _words(results):

@@ -250,7 +250,8 @@ class SettingsForm(FormHabits):
             names = [n for holder in (page, *holders) for n, _ in holder.iterParams()]
             place += [f'page {page.label.get()}'] if camel(name) in names else []
         place += ['Expert Level: Advanced'] if param.isExpert() else []
-        return f'"{param.label.get()}"' + (f' ({", ".join(place)})' if place else '')
+        label = self._settings_class().__dataclass_fields__[name].metadata['label'] or param.label.get()
+        return f'"{label}"' + (f' ({", ".join(place)})' if place else '')
 
     def _form_values(self):
         """{setting: value} of the fields that are shown; those left open are not in it."""

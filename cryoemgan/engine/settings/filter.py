@@ -55,8 +55,8 @@ class Filter(Reading, Settings):
     )
     learnt: str | None = option(
         None,
-        'Filter that an earlier run of this method learnt (learnt.npz in its folder): nothing is learnt anew, so that '
-        'particles that come later are filtered as those before them.',
+        'Filter learnt by an earlier run of this method (learnt.npz in its folder). It is used as it is, so that later '
+        'particles are filtered like the earlier ones.',
         path=True,
         expert=True,
         label='Learnt before',

@@ -140,6 +140,13 @@ def test_commands_are_found_in_documents():
     assert sum(len(list(_commands(path.read_text(encoding='utf-8')))) for path in DOCUMENTS) > 10
 
 
+@pytest.mark.parametrize('name', ['README.rst', 'CHANGES.rst'])
+def test_pages_outside_the_documentation_are_well_formed(name):
+    """They are shown by PyPI and the forge, not by sphinx."""
+    publish = pytest.importorskip('docutils.core').publish_doctree
+    publish((ROOT / name).read_text(encoding='utf-8'), settings_overrides={'halt_level': 2, 'report_level': 5})
+
+
 # Riddles that were in these pages once, and words that the glossary has another one for.
 CLUMSY = (
     r'\ba (row|line) a (particle|image)\b', r'\bmarks? their own\b', r'\bas it comes\b', r'\bdo(es)? not tell it\b',

@@ -97,7 +97,7 @@ class TestWorkflow(ProjectTest):
         assert card['target'] == 'self'
         assert 'Trained without references' in card['statement']
         assert not os.path.exists(self.blind._getExtraPath('references.star'))
-        assert 'nothing else' in self.blind.methods()[0]
+        assert 'no other data' in self.blind.methods()[0]
 
     def test_training_is_told_what_project_found(self):
         card = read_card(self.training.getModelDir())

@@ -121,9 +121,8 @@ def words(fit: Floats, power: Power | None = None) -> str:
     doubtful, sure = (int((fit < limit).sum()) for limit in (FLAG, SURE))
     found = (
         f'{doubtful} of {len(fit)} particles ({doubtful / len(fit):.1%}) have a fit to the map (cryoemganFit) below '
-        f'{FLAG:g}, and {sure} ({sure / len(fit):.1%}) below {SURE:g}. Of good particles {FLAG:.0%} and {SURE:.0%} would; '
-        'more than that are '
-        'junk, another molecule or another state'
+        f'{FLAG:g}, and {sure} ({sure / len(fit):.1%}) below {SURE:g}. Of good particles {FLAG:.0%} and {SURE:.0%} '
+        'would; more than that are junk, another molecule or another state'
     )
     if power is not None and not power.tells_others:
         found += (

@@ -81,7 +81,7 @@ def _show_run(view, run):
     """The run selected, and our protocols unfolded in the list."""
     for tree in _descendants(view, ttk.Treeview):
         for item in _items(tree, ''):
-            if tree.item(item, 'text').strip() == 'Denoise':
+            if str(tree.item(item, 'text')).strip() == 'Denoise':
                 tree.item(item, open=True)
     view._selectItemProtocol(run)
 
@@ -150,7 +150,7 @@ class Camera:
         if newest is not self._root:
             # A new window may hang over the edge.
             newest.geometry('+20+40')
-        for tabs in _descendants(newest, ttk.Notebook):
+        for tabs in filter(lambda t: t.index('end'), _descendants(newest, ttk.Notebook)):
             tabs.select(min(TABS.get(name, 0), tabs.index('end') - 1))
         self._root.after(800, lambda: self._release(name, newest, windows, rest))
 

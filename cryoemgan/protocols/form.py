@@ -1,6 +1,7 @@
 """Forms built from the engine's settings: each parameter is declared once, in ``engine/settings``."""
 
 import dataclasses
+import operator
 import os
 import re
 import textwrap
@@ -32,13 +33,7 @@ class Within(params.Conditional):
         super().__init__(f'must be {text}', allowsNull)
 
     def _condition(self, value):
-        tests = {
-            'ge': lambda v, b: v >= b,
-            'gt': lambda v, b: v > b,
-            'le': lambda v, b: v <= b,
-            'lt': lambda v, b: v < b,
-        }
-        return all(tests[key](value, bound) for key, bound in self._bounds.items())
+        return all(getattr(operator, key)(value, bound) for key, bound in self._bounds.items())
 
 
 def camel(name):

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from pathlib import Path
 
 import pytest
 from pwem.objects import SetOfParticles, Volume
@@ -132,6 +133,9 @@ def test_protocols_are_found_by_what_they_do():
         cls = getattr(protocols, f'CryoEMGANProt{name}')
         assert word in f'{cls.getClassLabel()} {cls.getHelpText()}'.lower()
     assert all(len(cls._label) <= 20 for cls in ALL)
+    # Named in the tree without the plugin's name, which would cut them.
+    menu = (Path(protocols.__file__).parents[1] / 'protocols.conf').read_text(encoding='utf-8')
+    assert all(f'"value": "{cls.__name__}", "text": "{cls._label}"' in menu for cls in ALL)
 
 
 def test_fields_that_are_not_shown_are_not_sent():

@@ -1,4 +1,4 @@
-"""Scipion plugin: denoising of single particles with a robust autoencoder and GAN."""
+"""Scipion plugin: denoising and sorting of cryo-EM particles, with a statement of how far they can be trusted."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ setup(
     package_data={
         'cryoemgan': ['protocols.conf', '*.png', 'templates/*', 'engine/presets/*.json', 'figures/templates/*']
     },
-    keywords='scipion cryoem imageprocessing scipion-3.0 denoising GAN',
+    keywords='scipion cryoem imageprocessing scipion-3.0 denoising particle-selection wiener-filter GAN',
     classifiers=[
         'License :: OSI Approved :: GNU General Public License v3 or later (GPLv3+)',
         'Programming Language :: Python :: 3',

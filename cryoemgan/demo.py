@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 BOX, PIXEL, SNR, COUNT, JUNK = 64, 4.0, 0.1, 600, 0.1
-PROJECT = 'demo'
+PROJECT = 'denoise_and_sort_demo'
 HOSTS = '[localhost]\nPARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d --map-by node %_(COMMAND)s\n'
 # A small template library: a demo, not a measurement.
 TRAINING = {'bank_size': 2000}

@@ -67,7 +67,7 @@ def _photograph_windows(folder):
     run = next(r for r in window.project.getRuns() if r.getClassName() == 'CryoEMGANProtReport')
     show = window.viewWidget._openProtocolForm
     Camera(window.root).shoot_all([
-        ('walkthrough_project', lambda: window.viewWidget._selectItemProtocol(run)),
+        ('walkthrough_project', lambda: _show_run(window.viewWidget, run)),
         ('walkthrough_form', lambda: show(run)),
         ('walkthrough_select', lambda: show(_selection(window.project, run))),
         ('walkthrough_gallery', lambda: _show_gallery(window, run)),
@@ -75,6 +75,21 @@ def _photograph_windows(folder):
     window.root.geometry('{}x{}+0+0'.format(*SIZE))
     # Scipion's windows are shown by waiting in them: the camera works from the event loop.
     window.show(center=False)
+
+
+def _show_run(view, run):
+    """The run selected, and our protocols unfolded in the list."""
+    for tree in _descendants(view, ttk.Treeview):
+        for item in _items(tree, ''):
+            if str(tree.item(item, 'text')).strip() == 'Denoise':
+                tree.item(item, open=True)
+    view._selectItemProtocol(run)
+
+
+def _items(tree, parent):
+    for item in tree.get_children(parent):
+        yield item
+        yield from _items(tree, item)
 
 
 def _selection(project, run):
@@ -135,7 +150,7 @@ class Camera:
         if newest is not self._root:
             # A new window may hang over the edge.
             newest.geometry('+20+40')
-        for tabs in _descendants(newest, ttk.Notebook):
+        for tabs in filter(lambda t: t.index('end'), _descendants(newest, ttk.Notebook)):
             tabs.select(min(TABS.get(name, 0), tabs.index('end') - 1))
         self._root.after(800, lambda: self._release(name, newest, windows, rest))
 

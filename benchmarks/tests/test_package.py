@@ -1,12 +1,15 @@
 """The error against its definition, recipes that can be made, experiments that can be run."""
 
 import importlib
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import datasets, methods, molecules, report, runner, score
+from cryoemgan.engine.__main__ import build_parser
 from cryoemgan.engine.imaging.rings import ring_index, ring_sums
 
 
@@ -121,6 +124,44 @@ def test_numbers_in_documents_are_those_of_their_cells(path):
     assert text.count('.. page:') == len(report.PAGE.findall(text)), 'a page is written wrongly'
     for number in ' '.join(numbers for _, numbers in report.PAGE.findall(text)).split():
         assert number in shown, f'{number} is not in the document'
+
+
+def _commands(text):
+    """Commands of this program in the literal blocks of a page, continuation lines joined."""
+    for line in text.replace('\\\n', ' ').splitlines():
+        if line.startswith('    cryoemgan ') and '...' not in line:
+            yield shlex.split(line, comments=True)[1:]
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.name)
+def test_commands_in_documents_are_understood(path):
+    for words in _commands(path.read_text(encoding='utf-8')):
+        # Ends the program at a command or an option that does not exist.
+        build_parser().parse_args(words)
+
+
+def test_commands_are_found_in_documents():
+    assert sum(len(list(_commands(path.read_text(encoding='utf-8')))) for path in DOCUMENTS) > 10
+
+
+@pytest.mark.parametrize('name', ['README.rst', 'CHANGES.rst'])
+def test_pages_outside_the_documentation_are_well_formed(name):
+    """They are shown by PyPI and the forge, not by sphinx."""
+    publish = pytest.importorskip('docutils.core').publish_doctree
+    publish((ROOT / name).read_text(encoding='utf-8'), settings_overrides={'halt_level': 2, 'report_level': 5})
+
+
+# Riddles that were in these pages once, and words that the glossary has another one for.
+CLUMSY = (
+    r'\ba (row|line) a (particle|image)\b', r'\bmarks? their own\b', r'\bas it comes\b', r'\bdo(es)? not tell it\b',
+    r'\bsorted out\b', r'\bcome to its end\b', r'\breal empty particles\b', r'\bare told from\b',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.name)
+def test_documents_are_plain(path):
+    text = ' '.join(path.read_text(encoding='utf-8').split())
+    assert not [m[0] for word in CLUMSY for m in re.finditer(word, text)]
 
 
 def test_readme_quotes_measurements():

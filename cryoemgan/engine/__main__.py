@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         description='Denoise single particles with a network trained on projections of the refined map.',
     )
     parser.add_argument('--version', action='version', version=__version__)
-    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='COMMAND')
     for name, cls in COMMANDS.items():
         verb = verbs.add_parser(name, help=cls.__doc__, description=cls.__doc__, allow_abbrev=False)
         verb.add_argument(

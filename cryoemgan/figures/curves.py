@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ..engine.files import read_json
 from .style import GREY, line_style, new_figure, read_columns, tidy
@@ -28,17 +29,19 @@ def training_curves(path):
     """Figure of a training run's metrics.csv: losses, validation metrics with their best values, the adversary.
 
     path: CSV with a column ``iteration`` (else ``epoch``, else rows are counted) and any of the columns of PANELS;
-    those without a number in them are left out. A column ``member`` tells the networks of a cross-fitted run apart:
-    each has its own curve. It may still be written to. Where the run's settings.json says that training began with
-    weaker noise, that part is shaded: until its end the loss rises with the noise, and falls no less than it seems.
+    columns of fewer than two points, and those of an adversary that does not take part, are left out. A column
+    ``member`` tells the networks of a cross-fitted run apart: each has its own curve. It may still be written to.
+    Where the run's settings.json says that training began with weaker noise, that part is shaded: until its end the
+    loss rises with the noise, and falls no less than it seems.
     """
     columns = read_columns(path, text=('member',))
     members = np.array(columns.pop('member', []))
     along = next((name for name in ('iteration', 'epoch') if name in columns), None)
     x = columns[along] if along else np.arange(1, 1 + len(next(iter(columns.values()), [])))
     panels = [(panel, names) for panel in PANELS if (names := _columns_of(panel, columns))]
-    if not panels or not len(x):
-        return _message('No evaluation yet: the first row of the metrics is still to come.')
+    if not panels:
+        count = len(np.unique(x))
+        return _message(f'{count} evaluation{"s" * (count != 1)} so far: a curve needs two.')
     across = min(len(panels), ACROSS)
     down = -(-len(panels) // across)
     figure = new_figure(4.4 * across, 3.3 * down)
@@ -47,6 +50,7 @@ def training_curves(path):
     for axes, (panel, names) in zip(grid, panels):
         _training_panel(axes, x, _by_member({name: columns[name] for name in names}, members), panel)
         axes.set_xlabel(along or 'evaluation')
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if weaker and panel[2] & NOISY:
             axes.axvspan(0, weaker, color=GREY, alpha=0.12, lw=0, label='noise still below full strength')
             axes.legend(fontsize=8, frameon=False)
@@ -67,13 +71,20 @@ def _columns_of(panel, columns):
     return [
         name
         for name, values in columns.items()
-        if panel[2] & set(name.lower().split('_')) and np.isfinite(values).any() and not _unused(name, values)
+        if panel[2] & set(name.lower().split('_')) and _is_curve(columns, values) and not _unused(name, columns)
     ]
 
 
-def _unused(name, values):
-    """Whether a column of the adversary says that there is none."""
-    return 'adversary' in name and not np.nan_to_num(values).any()
+def _is_curve(columns, values):
+    """Whether some network has two points or more: one point is no curve."""
+    x = columns.get('iteration', columns.get('epoch', np.arange(len(values))))
+    return len(np.unique(x[np.isfinite(values)])) > 1
+
+
+def _unused(name, columns):
+    """Whether a column belongs to an adversary that does not take part."""
+    adversary = [np.nan_to_num(values).any() for other, values in columns.items() if 'adversary' in other]
+    return bool(adversary) and not any(adversary) and ('adversary' in name or 'discriminator' in name)
 
 
 def _end_of_weaker_noise(path, x, members):

@@ -74,7 +74,7 @@ def _histograms(axes, values, log):
         axes.set_xscale('log')
         # Few plain numbers: powers of ten with labelled minor ticks run into each other.
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if edges[-1] < 100 * edges[0] else (1,)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:.2g}'))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
         axes.xaxis.set_minor_locator(NullLocator())
     tidy(axes)
 
@@ -88,8 +88,8 @@ def column_distribution(table, label, title):
     axes = figure.subplots()
     _histograms(axes, {title: np.clip(values, low, high)}, log=False)
     axes.set(xlabel=title, ylabel='particles')
-    axes.set_title(f'median {np.median(values):.3g}; 5 to 95 percent: {np.percentile(values, 5):.3g} to '
-                   f'{np.percentile(values, 95):.3g}', fontsize=9)  # fmt: skip
+    first, median, third = np.percentile(values, [25, 50, 75])
+    axes.set_title(f'median {median:.3g}; half of the particles: {first:.3g} to {third:.3g}', fontsize=9)
     if outside:
         axes.annotate(outside, (0.5, -0.2), xycoords='axes fraction', ha='center', fontsize=7, color=GREY)
     return figure

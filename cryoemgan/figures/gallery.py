@@ -1,6 +1,7 @@
 """Galleries of the same particles in several sets side by side: noisy | denoised | reference."""
 
 import csv
+import textwrap
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,7 +14,7 @@ from .style import new_figure
 ACROSS = 12
 INCH = 1.25
 # In images: a line of text above each, the titles above all, the space between particles.
-CELL_HEIGHT, HEADING, BLOCK_GAP = 1.16, 0.2, 0.15
+CELL_HEIGHT, HEADING, BLOCK_GAP = 1.16, 0.34, 0.15
 # Of the pages of a window, px: side of an image, height of a line of text, space between particles; images across.
 CELL, LINE, GAP = 96, 15, 12
 SIDE_BY_SIDE = 16
@@ -163,9 +164,8 @@ def _draw(titles, stacks, labels, notes, contrast):
             note = f'#{names[label]}  ' * (j == 0) + notes.get((label, title), '')
             axes.text(left + 0.5, top + CELL_HEIGHT - 1 - 0.03, note, ha='center', va='bottom', fontsize=7)
             if row == 0:
-                axes.text(
-                    left + 0.5, HEADING - 0.02, _short(title), ha='center', va='bottom', fontsize=9, weight='bold'
-                )
+                words = '\n'.join(_heading(title))
+                axes.text(left + 0.5, HEADING - 0.02, words, ha='center', va='bottom', fontsize=8, weight='bold')
     axes.set(xlim=(0, across), ylim=(HEADING + down * CELL_HEIGHT, 0), aspect='auto')
     axes.set_axis_off()
     return figure
@@ -177,15 +177,18 @@ def _mosaic(titles, stacks, captions, contrast):
     blocks = min(max(1, SIDE_BY_SIDE // width), max(len(captions), 1))
     block = width * CELL + GAP
     down = -(-len(captions) // blocks)
-    picture = Image.new('L', (blocks * block, LINE + down * (CELL + LINE)), 255)
+    headings = [_heading(title) for title in titles]
+    above = LINE * max(map(len, headings))
+    picture = Image.new('L', (blocks * block, above + down * (CELL + LINE)), 255)
     draw = ImageDraw.Draw(picture)
     limits = np.percentile(stacks[-1], [0.5, 99.5]) if contrast == 'shared' else None
     for column in range(blocks):
-        for j, title in enumerate(titles):
-            draw.text((column * block + j * CELL + 2, 1), _short(title), 0, font)
+        for j, lines in enumerate(headings):
+            for k, line in enumerate(lines):
+                draw.text((column * block + j * CELL + 2, 1 + above + LINE * (k - len(lines))), line, 0, font)
     for i, caption in enumerate(captions):
         row, column = divmod(i, blocks)
-        top = LINE + row * (CELL + LINE)
+        top = above + row * (CELL + LINE)
         draw.text((column * block + 2, top + 1), caption, 0, font)
         for j, stack in enumerate(stacks):
             picture.paste(thumbnail(stack[i], CELL - 2, limits), (column * block + j * CELL, top + LINE))
@@ -214,6 +217,11 @@ def _cell(axes, image, left, top, limits):
         origin='lower',
         extent=(left + 0.02, left + 0.98, low_edge + 0.96, low_edge),
     )
+
+
+def _heading(title):
+    """A title in one or two lines as wide as an image."""
+    return [_short(line) for line in textwrap.wrap(title, 14, max_lines=2, placeholder=' …')] or ['']
 
 
 def _short(text):

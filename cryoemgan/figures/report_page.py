@@ -7,15 +7,15 @@ from ..engine.settings.road import DENOISED, EVALUATION, GUIDED, NETWORKS, REFER
 from . import page, thumbnails
 from .curves import frc_curves, half_map_fsc, training_curves
 
-TITLE = 'What the denoised particles of this refinement are worth'
+TITLE = 'How far the denoised particles of this refinement can be trusted'
 CURVES = (
     (f'{TRAINING[TRAINED]}/metrics.csv', training_curves, 'Training of the network trained on the map',
-     'Error on particles that are kept out of training, should fall and then stay level.'),
+     'The validation error, on particles kept out of training, should fall and then stay level.'),
     (f'{TRAINING[GUIDED]}/metrics.csv', training_curves, 'Training of the network guided by the map',
-     'It starts near its end: most of what it knows is the map itself.'),
+     'It hardly changes: most of what this network knows is the map itself.'),
     (f'{EVALUATION}/frc.csv', frc_curves, 'Agreement of single particles with their references, by resolution',
-     'Mean over all particles. Where a curve falls below 0.5, a picture shows more of the denoiser than of the '
-     'particle.'),
+     'Mean over all particles. Detail finer than where the curve of a network falls below 0.5 should not be '
+     'interpreted.'),
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def _curves(root, found):
     if found['refinement']['fsc']:
         frequency, fsc = np.array(found['refinement']['fsc'])
         yield {
-            'title': 'Agreement of the half maps, as the refinement measured it',
-            'words': 'Nothing finer than where it falls below 0.143 is in the references.',
+            'title': 'Agreement of the half maps, as measured by the refinement',
+            'words': 'The resolution of the map is where the curve falls below 0.143.',
             'picture': page.embedded(half_map_fsc(frequency, fsc), 90),
         }

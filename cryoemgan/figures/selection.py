@@ -7,6 +7,8 @@ import numpy as np
 from .style import COLOURS, GREY, new_figure, tidy
 
 MOST_BINS = 60
+# In ranges between the quartiles: what lies further from them is counted in the end bars.
+FAR_OUT = 10
 KEPT, REJECTED = COLOURS[0], COLOURS[1]
 
 
@@ -43,7 +45,12 @@ def shown_range(values, limit=None):
     """(low, high, sentence or '') of a histogram: all values, or without a few that lie so far out that the rest would
     be a line; the sentence then says how many are counted in the bars at the ends."""
     low, high = (float(v) for v in (values.min(), values.max()))
-    inner_low, inner_high = (float(v) for v in np.percentile(values, [1, 99]))
+    inner_low, first, third, inner_high = (float(v) for v in np.percentile(values, [1, 25, 75, 99]))
+    if third > first:
+        # A tenth of junk may lie a thousand times further out than all others.
+        inner_low, inner_high = (
+            max(inner_low, first - FAR_OUT * (third - first)), min(inner_high, third + FAR_OUT * (third - first)),
+        )  # fmt: skip
     width = max(inner_high - inner_low, 1e-12)
     low, high = max(low, inner_low - width), min(high, inner_high + width)
     if limit is not None:

@@ -22,12 +22,12 @@ VERDICTS = {
 
 
 class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
-    """Asks a trained denoiser what it would show if there were nothing to show.
+    """Tests how far the images of a trained denoiser can be trusted.
 
-    Pure noise, mirrored particles and a molecule that it never saw go in; what comes out is compared with real
-    particles. Also: does each image show its own particle or the average, is the announced uncertainty true, were
-    particles denoised by a network that had learnt them. A traffic light for each question, and a page with pictures.
-    Do this once for a model, before anything is concluded from its images.
+    The denoiser is given pure noise, mirrored particles and another molecule, and what it makes of them is compared
+    with real particles. Further questions: does each image show its own particle or only the average? Is the
+    uncertainty right? Was a particle denoised by a network that had learnt it? Each question gets a traffic light,
+    and there is a page with pictures. Do this once for each model before you draw conclusions from its images.
     """
 
     _label = 'audit denoising'
@@ -41,7 +41,7 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             form,
             'inputParticles',
             label='Noisy particles',
-            help='The particles that the model is meant to denoise, not denoised.',
+            help='The particles that the model is to denoise, as they were refined.',
         )
         self._add_particles(
             form,
@@ -53,16 +53,16 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
         self._add_asked(
             form,
             'haveSecond',
-            'Ask a second model?',
+            'Compare with a second model?',
             lambda condition: self._add_model_pointer(
                 form, 'inputSecondModel', condition=condition, label='Second model', help=self._help('second_model')
             ),
-            help='Yes: the output of another model, best a map-free one, is compared with that of the first.',
+            help='Yes: the images are compared with those of another model, ideally a map-free one.',
         )
         self._add_asked(
             form,
             'haveNoise',
-            'Have noise images?',
+            'Use noise images?',
             lambda condition: self._add_particles(
                 form,
                 'inputNoiseParticles',
@@ -71,7 +71,7 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
                 label='Noise images',
                 help=self._help('noise_particles'),
             ),
-            help='Yes: images that hold no particle (background, empty picks) go in beside the simulated noise.',
+            help='Yes: images without a particle (background, empty picks) are used beside simulated noise.',
         )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)

@@ -26,11 +26,11 @@ class outputs(Enum):
 
 
 class CryoEMGANProtCluster(CryoEMGANProtBase):
-    """Sorts particles into conformations and shows how they are spread between them.
+    """Sorts particles into conformations, and shows how they are spread between them.
 
-    With angles each particle is placed along the main change of the 3D map; without them the images themselves are
-    compared, which needs particles seen from one side. Classes hold the original particles when these are given, and
-    their averages are those of the originals: what they show was not painted by a network.
+    Particles with angles are placed along the main changes of the 3D map. Without angles the images themselves are
+    compared, which works only for particles seen from one side. If the original particles are given, the classes and
+    their averages are made of them, so that what they show was not painted by a network.
     """
 
     _label = 'cluster particles'
@@ -51,8 +51,8 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
             form,
             'inputParticles',
             label='Particles to cluster',
-            help='Denoised or raw. With angles raw particles serve as well or better, since the comparison averages '
-            'their noise itself; single images without angles should be denoised.',
+            help='Noisy or denoised particles. With angles noisy particles serve as well or better, since many of them '
+            'are averaged; without angles they should be denoised.',
         )
         self._add_asked(
             form,
@@ -69,7 +69,9 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
             help='For denoised particles. Yes: the classes hold the originals, ready for reconstruction, and show '
             'their averages. No: the classes hold the particles that were clustered.',
         )
-        self._add_settings(form, *self._remaining())
+        self._add_settings(form, 'compare', 'clusters', 'bad_images')
+        form.addSection(label='Embedding')
+        self._add_settings(form, *self._remaining('compare', 'clusters', 'bad_images'))
         self._define_machine(form, gpu=False)
 
     # --------------------------- STEPS functions -----------------------------

@@ -24,8 +24,8 @@ class outputs(Enum):
 class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
     """Denoises particles with a trained network.
 
-    The output has the input's particles, in order, with their angles, coordinates and ids; only the images are new.
-    It is for viewing, sorting and clustering: use the original particles for the final reconstruction.
+    The output has the same particles in the same order, with their angles, coordinates and ids; only the images are
+    new. They are for viewing, sorting and clustering; use the original particles for the final reconstruction.
     Works while particles arrive (streaming).
     """
 
@@ -42,8 +42,8 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
             form,
             'inputParticles',
             label='Noisy particles',
-            help='Noisy particles of the kind the model was trained on: the same '
-            'molecule, pixel size, normalisation and contrast. Angles are not needed.',
+            help='Particles of the kind that the model was trained on: the same molecule, pixel size, normalisation '
+            'and contrast. Angles are not needed.',
         )
         self._add_model(form)
         self._add_settings(form, *self._remaining())
@@ -96,22 +96,24 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
         state = state_of(particles)
         if model.getCtfState() in (state, CTF_NONE, CTF_UNKNOWN):
             return []
-        return [f'The model learned images with CTF "{model.getCtfState()}", but the particles hold it as "{state}".']
+        return [f'The model was trained on images with CTF "{model.getCtfState()}", but the particles have "{state}".']
 
     def _summary_lines(self, summary):
         count, seconds = summary['particles'], summary['wall_seconds']
         lines = [f'{count} particles denoised in {seconds:.0f} s ({count / max(seconds, 1e-3):.0f} a second).']
         if len(summary.get('members') or []) > 1:
             lines.append(
-                'Cross-fitted: each particle was denoised by a network that had not learnt from it'
+                'Cross-fitted: each particle was denoised by a network that was not trained on it'
                 + (f', except {summary["leakage"]}.' if summary.get('leakage') else '.')
             )
         if summary.get('resolution_cut'):
-            lines.append(f'Detail finer than {summary["resolution_cut"]:.1f} Å is cut: the particles do not tell it.')
+            lines.append(
+                f'Detail finer than {summary["resolution_cut"]:.1f} Å is removed: the particles do not support it.'
+            )
         if summary.get('uncertainty_median') is not None:
             lines.append(
-                f'Expected error of the median image: {summary["uncertainty_median"]:.0%} of its contrast (attribute '
-                '_cryoemganUncertainty of each particle: sort or filter by it).'
+                f'Median expected error: {summary["uncertainty_median"]:.0%} of the contrast of an image (attribute '
+                '_cryoemganUncertainty of each particle, for sorting).'
             )
         if summary.get('fit'):
             sort = '' if summary.get('doubtful') is None else ' Sort by it in the table.'

@@ -20,9 +20,9 @@ SHOWN = (('mse', 'MSE', '.3g'), ('psnr', 'PSNR', '.2f'), ('ssim', 'SSIM', '.3f')
 class CryoEMGANProtEvaluate(CryoEMGANProtBase):
     """Compares denoised particles (and the noisy ones) with references, particle by particle.
 
-    Mean squared error, PSNR, SSIM and correlation, as they are and after an affine fit of the grey scale, and the
-    Fourier ring correlation. Against projections of the map these numbers say how closely the denoiser repeats
-    the map, not how true it is: only a simulation's clean images, or particles and maps kept out of training, do.
+    Mean squared error, PSNR, SSIM and correlation, with and without fitting the grey scale, and Fourier ring
+    correlation. Against projections of the map they say how closely the denoised images repeat the map, not how true
+    they are: for that, use the clean images of a simulation, or particles and maps that were kept out of training.
     """
 
     _label = 'evaluate denoising'
@@ -39,19 +39,18 @@ class CryoEMGANProtEvaluate(CryoEMGANProtBase):
             important=True,
             minNumObjects=1,
             label='Denoised particles',
-            help='One set or more, e.g. of several models; '
-            'each becomes a row of the table. Only particles that all sets share are compared.',
+            help='One or more sets, for example from several models. Only particles that all sets share are compared.',
         )
         self._add_particles(
             form,
             'inputReferences',
             label='References',
-            help='Output of "project references", or the clean images of a simulation.',
+            help='Output of "project references", or the true images of a simulation.',
         )
         self._add_asked(
             form,
             'addNoisy',
-            'Compare the noisy particles too?',
+            'Include the noisy particles?',
             lambda condition: self._add_particles(
                 form,
                 'inputParticles',

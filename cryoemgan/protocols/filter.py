@@ -30,8 +30,8 @@ class outputs(Enum):
 class CryoEMGANProtFilter(Streaming, CryoEMGANProtBase):
     """Denoises particles by a classical method: Wiener filter, covariance Wiener filter, BM3D, K-SVD, non-local means.
 
-    No training, no map, no angles. Nothing but the particles themselves goes in, so nothing of a map can come out:
-    less is seen than in the output of a trained network, and what is seen is in the data. What a network has to beat.
+    Needs no training, no map and no angles. Only the particles themselves are used, so nothing in the result can come
+    from a map. It usually shows less than a trained network, and is what such a network should be compared with.
     Works while particles arrive (streaming).
     """
 
@@ -50,7 +50,7 @@ class CryoEMGANProtFilter(Streaming, CryoEMGANProtBase):
             form,
             'inputParticles',
             label='Noisy particles',
-            help='Noisy particles, not masked: the noise is measured in the corners of the images.',
+            help='Particles without a mask: the noise is measured in the corners of the images.',
         )
         self._add_settings(form, *self._remaining())
         self._add_streaming(form)

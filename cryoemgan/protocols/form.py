@@ -1,6 +1,7 @@
 """Forms built from the engine's settings: each parameter is declared once, in ``engine/settings``."""
 
 import dataclasses
+import operator
 import os
 import re
 import textwrap
@@ -33,13 +34,7 @@ class Within(params.Conditional):
         super().__init__(f'must be {text}', allowsNull)
 
     def _condition(self, value):
-        tests = {
-            'ge': lambda v, b: v >= b,
-            'gt': lambda v, b: v > b,
-            'le': lambda v, b: v <= b,
-            'lt': lambda v, b: v < b,
-        }
-        return all(tests[key](value, bound) for key, bound in self._bounds.items())
+        return all(getattr(operator, key)(value, bound) for key, bound in self._bounds.items())
 
 
 def camel(name):
@@ -125,12 +120,13 @@ class SettingsForm(FormHabits, Machine):
     @classmethod
     def _form_fields(cls):
         """The settings that are fields of the form, in their order."""
-        hidden, common = {*OURS, *cls._from_inputs}, {f.name for f in dataclasses.fields(Settings)}
+        hidden = {*OURS, *cls._from_inputs}
+        common = {f.name for shared in (Reading, Settings) for f in dataclasses.fields(shared)}
         if issubclass(cls._settings_class(), Reading):
             # Scipion's sets say where their images are, and how large their pixels.
             hidden |= {*DOOR}
         shown = [f for f in dataclasses.fields(cls._settings_class()) if f.name not in hidden]
-        # What every verb has (the seed) comes last.
+        # What every command has (bad images, the seed) comes last.
         return sorted(shown, key=lambda f: f.name in common)
 
     def _add_settings(self, form, *names, **more):
@@ -160,9 +156,10 @@ class SettingsForm(FormHabits, Machine):
     def _param_of(cls, field):
         """(Param class, arguments) of a setting."""
         meta, (kind, _) = field.metadata, value_type(cls._settings_class(), field.name)
-        unit = f' ({meta["unit"]})' if meta['unit'] else ''
+        blank = cls._blank(field)
+        beside = '; '.join(filter(None, (meta['unit'], f'default: {blank}' if blank else '')))
         arguments = dict(
-            label=(meta['label'] or field.name) + unit,
+            label=(meta['label'] or field.name) + (f' ({beside})' if beside else ''),
             help=cls._help_of(field),
             expertLevel=params.LEVEL_ADVANCED if meta['expert'] else params.LEVEL_NORMAL,
         )
@@ -181,6 +178,11 @@ class SettingsForm(FormHabits, Machine):
         return (params.IntParam if kind is int else params.FloatParam), dict(
             arguments, default=field.default, allowsNull=optional
         )
+
+    @classmethod
+    def _blank(cls, field):
+        """What a field that stays empty stands for, in a few words, or ''."""
+        return field.metadata['blank']
 
     @classmethod
     def _choices_of(cls, field):
@@ -208,8 +210,8 @@ class SettingsForm(FormHabits, Machine):
 
     @classmethod
     def _help(cls, name):
-        """Help of a setting that the form asks for in a way of its own."""
-        return cls._settings_class().__dataclass_fields__[name].metadata['help']
+        """Help of a setting that the form asks for in a way of its own: of an object, not of a file."""
+        return re.sub(r' \((STAR|MRC)\)', '', cls._settings_class().__dataclass_fields__[name].metadata['help'])
 
     # --------------------------- The filled form ------------------------------
     def where(self, name):
@@ -221,7 +223,8 @@ class SettingsForm(FormHabits, Machine):
             names = [n for holder in (page, *holders) for n, _ in holder.iterParams()]
             place += [f'page {page.label.get()}'] if camel(name) in names else []
         place += ['Expert Level: Advanced'] if param.isExpert() else []
-        return f'"{param.label.get()}"' + (f' ({", ".join(place)})' if place else '')
+        label = self._settings_class().__dataclass_fields__[name].metadata['label'] or param.label.get()
+        return f'"{label}"' + (f' ({", ".join(place)})' if place else '')
 
     def _form_values(self):
         """{setting: value} of the fields that are shown; those left open are not in it."""

@@ -27,12 +27,12 @@ class Machine:
             params.BooleanParam,
             default=True,
             label='Use GPU?',
-            help='Yes: a GPU is used when this machine has one, the processor otherwise.',
+            help='Yes: a GPU is used if this machine has one, otherwise the processor.',
         )
         form.addHidden(
             params.GPU_LIST,
             params.StringParam,
             default='0',
             label='Choose GPU IDs',
-            help='Ids as nvidia-smi counts them, e.g. 0 or 0,1.',
+            help='Numbers of the GPUs as nvidia-smi lists them, for example 0 or 0,1.',
         )

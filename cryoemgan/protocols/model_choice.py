@@ -15,8 +15,8 @@ def describe_replaced(model):
     if not model.isReplaced():
         return []
     return [
-        f'{model.getFolder()} does not hold this model any more: its training was started again and has not come to '
-        'its end, or the folder was removed. Continue or restart the training.'
+        f'{model.getFolder()} no longer contains this model: its training was started again and has not finished, '
+        'or the folder was removed. Continue or restart the training.'
     ]
 
 
@@ -31,8 +31,8 @@ class ModelChoice:
             default=FROM_PROJECT,
             display=params.EnumParam.DISPLAY_HLIST,
             label='Model from',
-            help='A model trained in another project: give its folder, PROJECT/Runs/..._Train/extra/run/'
-            'model. It loads without executing anything.',
+            help='For a model that was trained in another project, give its folder: '
+            'PROJECT/Runs/..._Train/extra/run/model. Loading a model executes no code from it.',
         )
         self._add_model_pointer(
             form,
@@ -48,7 +48,7 @@ class ModelChoice:
             params.FolderParam,
             condition=f'modelFrom == {FROM_DISK}',
             label='Model folder',
-            help='The folder that holds card.json.',
+            help='The folder that contains card.json.',
         )
 
     def getModel(self):

@@ -18,10 +18,10 @@ class outputs(Enum):
 
 
 class CryoEMGANProtOriginals(FormHabits, SingleStart, EMProtocol):
-    """Gives back the original particles of any selection of denoised (or filtered) ones.
+    """Finds the original particles of any selection of denoised or filtered particles.
 
-    Denoised particles are for choosing; the reconstruction needs the originals. Select, classify or sort the denoised
-    particles, then take the originals of what is left from here. Particles are found by their identity in Scipion.
+    Denoised particles are for choosing; a reconstruction needs the originals. Sort, classify or select the denoised
+    particles, and get the originals of what is left here. Particles are found by their identity in Scipion.
     """
 
     _label = 'original particles'

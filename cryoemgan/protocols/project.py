@@ -25,9 +25,9 @@ class outputs(Enum):
 class CryoEMGANProtProject(CryoEMGANProtBase):
     """Projects the refined map at every particle's own angles, shifts and CTF.
 
-    The output holds one clean reference image for each particle, with the particle's identity: what the particle
-    would look like without noise if the map were the truth. Pairs (particle, reference) train the denoiser. Every
-    reference carries its correlation with the particle (_cryoemganCorrelation): sort by it to find junk.
+    The output has one clean reference image for each particle: what the particle would look like without noise if the
+    map were right. Pairs of particle and reference train the denoiser. Each reference carries its correlation with
+    the particle (_cryoemganCorrelation); sort by it to find junk.
     """
 
     _label = 'project references'
@@ -45,16 +45,16 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             default=REFINEMENT,
             display=params.EnumParam.DISPLAY_HLIST,
             label='Particles and map from',
-            help='A refinement: all particles show one map. A 3D classification: each particle is projected from the '
-            'map of its own class, so that a denoiser does not learn to draw all conformations as one.',
+            help='A refinement: one map for all particles.\nA 3D classification: each particle gets a projection of '
+            'the map of its class, so that the denoiser does not learn to draw all conformations as one.',
         )
         self._add_particles(
             form,
             'inputParticles',
             condition=f'inputFrom == {REFINEMENT}',
-            label='Input particles',
+            label='Refined particles',
             pointerCondition='hasAlignmentProj',
-            help='Particles with projection angles: the output of a 3D refinement.',
+            help='The output of a 3D refinement, with projection angles.',
         )
         form.addParam(
             'inputVolume',
@@ -63,8 +63,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             important=True,
             condition=f'inputFrom == {REFINEMENT}',
             label='Refined map',
-            help='The map of that refinement. Box and pixel size may differ from the '
-            "particles': it is resampled by its pixel size in Scipion.",
+            help="The map of that refinement. Its box and pixel size may differ from the particles': it is resampled.",
         )
         form.addParam(
             'inputClasses',
@@ -73,7 +72,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             important=True,
             condition=f'inputFrom == {CLASSIFICATION}',
             label='3D classes',
-            help='Output of a 3D classification. Classes and particles that are switched off are left out.',
+            help='Output of a 3D classification. Classes and particles that are disabled are left out.',
         )
         self._define_half_maps(form)
         self._add_asked(
@@ -87,12 +86,13 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
                 important=True,
                 condition=condition,
                 label='Mask',
-                help=self._help('mask') + ' Same box as the map.',
+                help=self._help('mask'),
             ),
-            help='No: the map is used as it is; right when it is masked already.',
+            help='No: the map is used as it is, which is right if it is already masked.',
         )
-        self._add_settings(form, 'lowpass', 'ctf')
-        self._add_settings(form, *self._remaining('lowpass', 'ctf'))
+        form.addSection(label='References')
+        self._add_settings(form, 'lowpass', 'ctf', 'invert')
+        self._add_settings(form, *self._remaining('lowpass', 'ctf', 'invert'))
         self._define_machine(form)
 
     def _define_half_maps(self, form):
@@ -103,10 +103,9 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             default=HALVES_OF_MAP,
             condition=f'inputFrom == {REFINEMENT}',
             label='Half maps',
-            help='Each particle is projected from the map of its own half set, so that a denoiser trained on one half '
-            'never meets the noise of the other; and the references are low-passed where the two maps stop to '
-            'agree (FSC 0.143). "Those of the refined map": used when the map came with half maps and the particles '
-            'know their half sets, as after RELION auto-refine; otherwise the refined map serves all particles.',
+            help=self._help('half1').removeprefix('Unfiltered half map of the same refinement. ') + '\n"Those of the '
+            'refined map" are used if the map was imported with its half maps and the particles know their half sets, '
+            'as after RELION auto-refinement; otherwise the refined map is used for all particles.',
         )
         for number in (1, 2):
             form.addParam(
@@ -115,7 +114,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
                 pointerClass='Volume',
                 condition=f'inputFrom == {REFINEMENT} and halfMaps == {HALVES_CHOSEN}',
                 label=f'Half map {number}',
-                help=self._help('half1'),
+                help=f'The unfiltered map of half set {number}.',
             )
 
     # --------------------------- STEPS functions -----------------------------
@@ -183,7 +182,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         if own and own_half_maps(volume) and not self._half_maps():
             warnings.append(
                 'The map has half maps, but the particles do not say which half set they belong to '
-                '(_rlnRandomSubset): the refined map serves all of them.'
+                '(_rlnRandomSubset): the refined map is used for all of them.'
             )
         if self.lowpass.get() is None and not self._half_maps():
             warnings.append(

@@ -21,12 +21,12 @@ MODELS = {GUIDED: 'outputModel', TRAINED: 'outputModelTrained'}
 
 
 class CryoEMGANProtReport(CryoEMGANProtBase):
-    """From a finished refinement to denoised, audited and sorted particles in one run, ending with one page.
+    """From a finished refinement to denoised, audited and sorted particles, in one run.
 
-    Projects the map (its half maps, if it has them) at every particle; checks that particles and map belong together;
-    trains one network on the map and one that is guided by it, cross-fitted; denoises all particles with both; audits
-    both; sorts the particles by their fit to the map. The page says what to believe first, then shows the particles.
-    Each step can be done by a protocol of its own, which has more options.
+    Projects the map (or its half maps) at every particle's pose; checks that particles and map belong together;
+    trains two networks, one on the map and one guided by it; denoises each particle with networks that never saw it;
+    audits both networks; and rejects junk: particles that do not fit the map. The result is a page that begins with
+    how far the images can be trusted. Each step also exists as a protocol of its own, with more options.
     """
 
     _label = 'denoise and sort'
@@ -47,7 +47,7 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
             'inputParticles',
             label='Refined particles',
             pointerCondition='hasAlignmentProj',
-            help='Particles that came out of a 3D refinement, with their angles.',
+            help='The output of a 3D refinement, with projection angles.',
         )
         form.addParam(
             'inputVolume',
@@ -55,11 +55,11 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
             pointerClass='Volume',
             important=True,
             label='Refined map',
-            help='The map of that refinement. If it came with half maps and the particles know their half sets, each '
-            'particle meets the half map of its own half set only.',
+            help='The map of that refinement, best imported together with its half maps. Each particle is then '
+            'compared only with the half map of its own half set.',
         )
         form.addParam(
-            'useMask', params.BooleanParam, default=False, label='Mask the map?', help='Say yes if you have a mask.'
+            'useMask', params.BooleanParam, default=False, label='Mask the map?', help='Yes, if you have a mask.'
         )
         form.addParam(
             'inputMask',
@@ -85,16 +85,19 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
             write_map(self._mask().getLocation(), self._getExtraPath('mask.mrc'), volume.getSamplingRate())
 
     def createOutputStep(self, digest):
-        particles = self.inputParticles.get()
+        table = self.getRunDir(DENOISED_IN[GUIDED], 'denoised.star')
+        # Nothing was denoised where particles and map do not belong together: the page says so.
+        if os.path.exists(table):
+            self._define_sets(table)
         for network, name in MODELS.items():
             folder = self.getRunDir(TRAINING[network], 'model')
             if os.path.exists(os.path.join(folder, 'card.json')):
                 self._defineOutputs(**{name: DenoiserModel.fromFolder(folder)})
                 self._defineSourceRelation(self.inputParticles, getattr(self, name))
-        table = self.getRunDir(DENOISED_IN[GUIDED], 'denoised.star')
-        if not os.path.exists(table):
-            # Particles and map do not belong together: the page says so, and nothing was denoised.
-            return
+
+    def _define_sets(self, table):
+        """Kept, rejected and denoised particles."""
+        particles = self.inputParticles.get()
         denoised = self._filled('_denoised', particles, Result(table))
         denoised.setObjLabel(f'denoised by {self.getRunName()}, guided by the map')
         denoised.setObjComment(PURPOSE)
@@ -117,7 +120,7 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
         if problem:
             errors.append(problem)
         if self.useMask and self.inputMask.get() is None:
-            errors.append('*Mask* is empty: select one, or say that the map is not to be masked.')
+            errors.append('*Mask* is empty: select one, or answer "Mask the map?" with No.')
         if self._mask() is not None and self._mask().getXDim() != volume.getXDim():
             errors.append(f'The mask has {self._mask().getXDim()} px, the map {volume.getXDim()} px.')
         return errors
@@ -126,19 +129,19 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
         if self.inputVolume.get() is None or self._half_maps():
             return []
         return [
-            'The refined map has no half maps (or the particles no half sets): both half sets meet the same map, and '
-            'nothing sets the low-pass. Import the map with its half maps, if you have them.'
+            'The map has no half maps, or the particles have no half sets. The same unfiltered map is then used for '
+            'all particles. If you have half maps, import the map with them: their FSC sets the low-pass.'
         ]
 
     def _summary_lines(self, summary):
         verdict = summary['verdict']
         lines = [f'{verdict["colour"].upper()}: {verdict["headline"]}', *verdict['sentences']]
-        return [*lines, '*Analyze Results* opens the page with pictures, scores, limits and what to do next.']
+        return [*lines, '*Analyze Results* opens the page: what to do next, pictures, scores and limits.']
 
     def _progress_lines(self):
         names = self._begun()
         return [
-            f'Step {len(names)} of {len(TITLES)}: {names[-1]}.' if names else 'Not begun yet.',
+            f'Step {len(names)} of {len(TITLES)}: {names[-1]}.' if names else 'Not started yet.',
             *super()._progress_lines(),
         ]
 
@@ -148,8 +151,8 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
             return []
         found = summary['selection']
         return [
-            f'{found["rejected"]} of {found["particles"]} particles were sorted out by how they fit the refined map '
-            'after denoising; the original images were used from there on.'
+            f'{found["rejected"]} of {found["particles"]} particles were rejected by their fit to the refined map, as '
+            'judged by the denoiser; the original images of the others were used from there on.'
         ]
 
     # --------------------------- UTILS functions -----------------------------

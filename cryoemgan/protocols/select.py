@@ -13,12 +13,12 @@ KEPT_DENOISED, REJECTED_DENOISED = 'outputDenoised', 'outputRejectedDenoised'
 
 
 class CryoEMGANProtSelect(CryoEMGANProtBase):
-    """Sorts particles by what the denoiser found out about them, and gives the originals.
+    """Removes junk: selects particles by the scores that the denoiser gave them, as original particles.
 
-    Limits on one or more scores: fit to the map, evidence, correlation with the reference, uncertainty, disagreement
-    with the refinement's pose. With no limit given, the proposed one of the first score that the particles have is
-    taken. Two outputs, both of original particles: those that are kept, and those that are not. Junk removal without
-    looking at every particle; what it is expected to cost in good particles is said where a calibration knows it.
+    Set limits on one or more scores: fit to the map, evidence, correlation with the reference, uncertainty, pose
+    disagreement. Without any limit, the proposed limit of the first score that the particles have is used. The two
+    outputs are the kept and the rejected particles, with their original images. The summary says how many good
+    particles a limit is expected to cost, where that is known.
     """
 
     _label = 'select particles'
@@ -34,21 +34,22 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
             form,
             'inputParticles',
             label='Denoised particles',
-            help='Output of "denoise particles" or "filter particles", or any subset of it. Their attributes are the '
-            'scores; a network that is guided by the map gives all of them.',
+            help='Output of "denoise particles", or any subset of it. Their attributes are the scores; only a network '
+            'that is guided by the map gives all of them.',
         )
         self._add_particles(
             form,
             'inputOriginals',
             label='Original particles',
-            help='The set that was denoised, or one that contains it: the outputs hold its images.',
+            help='The set that was denoised, or one that contains it. The outputs hold its images.',
         )
         form.addParam(
             'useReferences',
             params.BooleanParam,
             default=False,
-            label='Sort by the correlation with references?',
-            help='The correlation is an attribute of the references, output of "project references".',
+            label='Use the correlation with references?',
+            help='Yes: also select by the correlation of each particle with its reference, an attribute of the output '
+            'of "project references".',
         )
         self._add_particles(
             form,
@@ -59,6 +60,11 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
             help='Output of "project references" for these particles.',
         )
         form.addSection(label='Limits')
+        form.addParam(
+            'noLimits',
+            params.LabelParam,
+            label='An empty field sets no limit. If all are empty, the proposed limit of the first score is used.',
+        )
         for score in SCORES:
             self._add_settings(
                 form, score.name, **({'condition': 'useReferences'} if score.name == 'correlation' else {})

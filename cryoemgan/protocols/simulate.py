@@ -11,8 +11,14 @@ from .base import CryoEMGANProtBase
 from .map_input import write_map
 
 PHANTOM, ATOMS, MAPS = 0, 1, 2
-IMAGES = ('box', 'pixel_size', 'count', 'snr', 'snr_per', 'noise', 'shift_sd', 'perturb_angles', 'perturb_shifts')
-CTF = ('ctf', 'defocus_min', 'defocus_max', 'astigmatism', 'voltage', 'cs', 'amplitude_contrast', 'clean_ctf')
+# Pages after the first.
+CTF = (
+    'ctf', 'ctf_table', 'defocus_min', 'defocus_max', 'astigmatism', 'voltage', 'cs', 'amplitude_contrast', 'clean_ctf',
+)  # fmt: skip
+ERRORS = (
+    'shift_sd', 'perturb_angles', 'perturb_shifts', 'contaminate', 'contaminate_fraction', 'contaminate_kind',
+    'view_spread', 'per_micrograph', 'scale', 'clip',
+)  # fmt: skip
 
 
 class outputs(Enum):
@@ -33,10 +39,10 @@ TABLES = {
 
 
 class CryoEMGANProtSimulate(CryoEMGANProtBase):
-    """Makes particles whose truth is known: of atomic models, of maps, or of a phantom that needs no file.
+    """Makes particles whose truth is known, from atomic models, maps, or a built-in phantom that needs no file.
 
-    Several models or maps are the conformations of one molecule (the class of each particle says which). For trying
-    the protocols, and for knowing what a denoiser would do to a molecule like yours before believing it.
+    Several models or maps are conformations of one molecule; the class of each particle says which. For trying out
+    the protocols, and for finding out how far a denoiser could be trusted with a molecule like yours.
     """
 
     _label = 'simulate particles'
@@ -44,7 +50,7 @@ class CryoEMGANProtSimulate(CryoEMGANProtBase):
     _verb = 'simulate'
     _from_inputs = ('model', 'volume', 'phantom', 'split')
     _shown_when = {
-        'ctf': (*CTF[1:], 'ctf_table'),
+        'ctf': CTF[1:],
         'contaminate != 0': ('contaminate_fraction', 'contaminate_kind'),
         f'source == {ATOMS}': ('b_factor',),
         f'source != {PHANTOM}': ('interpolation',),
@@ -60,7 +66,7 @@ class CryoEMGANProtSimulate(CryoEMGANProtBase):
             default=PHANTOM,
             display=params.EnumParam.DISPLAY_HLIST,
             label='Molecule',
-            help='Phantom: a claw of blobs that opens, no file needed. Models or maps: one for each conformation.',
+            help='Phantom: a claw of blobs that opens; needs no file. Models or maps: one for each conformation.',
         )
         form.addParam(
             'phantomStates',
@@ -78,7 +84,7 @@ class CryoEMGANProtSimulate(CryoEMGANProtBase):
             allowsNull=True,
             condition=f'source == {ATOMS}',
             label='Atomic models',
-            help=self._help('model'),
+            help='One atomic model for each conformation, superposed on each other. All are centred by the first.',
         )
         form.addParam(
             'inputVolumes',
@@ -87,11 +93,13 @@ class CryoEMGANProtSimulate(CryoEMGANProtBase):
             allowsNull=True,
             condition=f'source == {MAPS}',
             label='Maps',
-            help=self._help('volume'),
+            help='One map for each conformation.',
         )
-        self._add_settings(form.addGroup('Images'), *IMAGES)
-        self._add_settings(form.addGroup('CTF'), *CTF)
-        self._add_settings(form, *self._remaining(*IMAGES, *CTF))
+        self._add_settings(form, *self._remaining(*CTF, *ERRORS))
+        form.addSection(label='CTF')
+        self._add_settings(form, *CTF)
+        form.addSection(label='Poses and errors')
+        self._add_settings(form, *ERRORS)
         self._define_machine(form)
 
     # --------------------------- STEPS functions -----------------------------

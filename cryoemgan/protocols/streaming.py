@@ -67,10 +67,9 @@ class Streaming:
             default=1000,
             validators=[params.Range(1, 1_000_000, 'must be at least 1 and at most 1000000')],
             label='Particles in a batch',
-            help='Counts only while particles arrive (the input is an open set). A batch is one start of the program, '
-            'which takes seconds to a minute before the first image. It is all that has arrived by then, but at least '
-            'this many particles, or what is left when the input closes. Results do not depend on it. A closed set '
-            'is done in one go.',
+            help='Used only if particles are still arriving (the input is an open set). Each batch starts the program '
+            'once, which takes a moment. It contains all particles that have arrived by then, but at least this many, '
+            'or what is left when the input closes. The results do not depend on it. A closed set is done at once.',
         )
 
     # --------------------------- INSERT steps functions ----------------------

@@ -16,7 +16,7 @@ from .train_form import TrainForm
 
 PARTNERS = {
     'references': 'projections of the refined map',
-    'self': 'nothing else (blind spots [Batson2019])',
+    'self': 'no other data (blind spots [Batson2019])',
     'copies': 'second noisy copies of them [Lehtinen2018]',
 }
 
@@ -26,10 +26,11 @@ class outputs(Enum):
 
 
 class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
-    """Trains a network that turns a noisy particle into its reference projection.
+    """Trains a network that removes the noise from particles of one molecule.
 
-    Pairs are matched by the particle's identity. A part of the particles is kept out to choose the best state of the
-    network. Stop and Continue go on from the last checkpoint. The model is for viewing, sorting and clustering.
+    The network learns from pairs of a particle and its reference projection, or, map-free, from the particles alone.
+    Some particles are kept out of training to find its best state. A run that was stopped continues from its last
+    checkpoint. Denoised images are for viewing, sorting and clustering, not for the final reconstruction.
     """
 
     _label = 'train denoiser'
@@ -73,12 +74,12 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             errors += self._check_partner(setting, pointer)
         if self._form_values().get('cross_fit') == 'halves' and not has_half_sets(particles):
             errors.append(
-                'Cross-fitting by half sets, but the particles do not say which half they belong to '
-                '(_rlnRandomSubset): take the particles of a refinement, or choose "folds".'
+                'Cross-fitting is set to "halves", but the particles have no half sets (_rlnRandomSubset): use the '
+                'particles of a refinement, or choose "folds".'
             )
         if self._noise() is not None and not self._form_values().get('fresh_fraction'):
             errors.append(
-                f'Noise images serve fresh pairs only: give {self.where("fresh_fraction")} a fraction (e.g. 0.5).'
+                f'Noise images are used for fresh pairs only: set {self.where("fresh_fraction")}, for example to 0.5.'
             )
         noise = self.inputNoiseParticles if self._noise() is not None else None
         errors += check_noise_images(
@@ -93,7 +94,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         if not isinstance(pointer.get(), SetOfParticles):
             return [f'No {words} given. To train without a map, choose "map-free" in "Network".']
         if self.inputParticles.getUniqueId() == pointer.getUniqueId():
-            return [f'Particles and {words} are the same set: the network would learn to copy.']
+            return [f'Particles and {words} are the same set: the network would only learn to copy.']
         wrong = check_references(pointer.get()) if setting == 'references' else []
         return wrong or check_pairs(self.inputParticles.get(), pointer.get())
 
@@ -105,17 +106,17 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         warnings = []
         if references.getSize() < particles.getSize():
             warnings.append(
-                f'{particles.getSize()} particles, but {references.getSize()} references: particles '
-                'without one are left out.'
+                f'There are {particles.getSize()} particles, but only {references.getSize()} references: particles '
+                'without a reference are left out.'
             )
         if min(particles.getSize(), references.getSize()) < 500:
             warnings.append(
-                'Fewer than 500 pairs: the network will learn them by heart. Compare training and validation curves.'
+                'Fewer than 500 pairs: the network may overfit. Compare the curves of training and validation.'
             )
         if self._form_values().get('cross_fit') == 'none':
             warnings.append(
-                'No cross-fitting: on the particles it was trained on, the denoiser repeats part of their noise; '
-                'judge it on other particles.'
+                'No cross-fitting: the denoiser will repeat some of the noise of the particles that it was trained on. '
+                'Judge it on other particles.'
             )
         return warnings
 
@@ -161,8 +162,8 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             )
         if len(members) > 1:
             lines.append(
-                f'Cross-fitted: {len(members)} networks ({", ".join(members)}); a particle is denoised by those that '
-                'have not learnt from it.'
+                f'Cross-fitted: {len(members)} fold models ({", ".join(members)}). Each particle is denoised by those '
+                'that were not trained on it.'
             )
         return lines
 

@@ -12,7 +12,8 @@ ON_MAP, GUIDED, MAP_FREE = range(3)
 APPROACHES = ['trained on the map', 'guided by the map', 'map-free']
 WITH_MAP = f'approach != {MAP_FREE}'
 # Fields that only some adversaries have (indices of the list in the form are looked up by name).
-ADVERSARY_ONLY = {'beta': ('alpha', 'beta'), 'wgan-gp': ('gradient_penalty', 'critic_scale')}
+OF_BOTH = ('reconstruction_weight', 'patch_reduction', 'discriminator_steps')
+ADVERSARY_ONLY = {'beta': ('alpha', 'beta', *OF_BOTH), 'wgan-gp': ('gradient_penalty', 'critic_scale', *OF_BOTH)}
 GUIDED_ONLY = ('bank_size', 'candidates', 'contrast_spread', 'shift_range', 'pose_prior')
 WITH_MAP_ONLY = (
     'min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
@@ -22,7 +23,7 @@ SELF_ONLY = ('self_supervision', 'recorruption', 'hidden_pixels')
 FIRST_PAGE = ('minutes', 'cross_fit')
 # Groups of the pages; a setting that is in none of them comes last of all.
 TRAINING = {
-    'Length and size': ('epochs', 'iterations', 'most_epochs', 'batch_size', 'box'),
+    'Length and size': ('epochs', 'iterations', 'most_epochs', 'box'),
     'Cross-fitting': ('folds',),
     'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
 }
@@ -30,16 +31,22 @@ PAIRS = {
     'Pairs': ('invert_contrast', 'min_agreement', 'force'),
     'From particles alone': SELF_ONLY,
     'How pairs are shown': ('noise_curriculum', 'turns', 'shift', 'exchange_noise', 'shuffle'),
-    'Fresh pairs': ('fresh_fraction',),
 }
-PAPER = {
-    'Preset and architecture': ('preset', 'network'),
-    'Losses': ('gan', 'alpha', 'beta', 'p', 'reconstruction_weight'),
-    'Adversary': ('gradient_penalty', 'critic_scale', 'patch_reduction', 'discriminator_steps', 'generator_steps'),
+MAP = {
+    'Guided by the map': GUIDED_ONLY,
+    'Fresh pairs': ('fresh_fraction',),
     'Robustness experiment': ('contaminate', 'contaminate_fraction', 'contaminate_noise'),
 }
+NETWORK = {
+    'Preset and architecture': ('preset', 'network'),
+    'Losses and adversary': (
+        'gan', 'alpha', 'beta', 'p', 'reconstruction_weight', 'gradient_penalty', 'critic_scale', 'patch_reduction',
+        'discriminator_steps', 'generator_steps',
+    ),
+}  # fmt: skip
 DETAILS = {
     'Optimiser': (
+        'batch_size',
         'learning_rate_generator',
         'learning_rate_discriminator',
         'adam_beta1',
@@ -50,7 +57,6 @@ DETAILS = {
         'clip',
         'precision',
     ),
-    'Guided by the map': GUIDED_ONLY,
 }
 
 
@@ -65,12 +71,21 @@ class TrainForm:
         self._add_groups(form, TRAINING)
         form.addSection(label='Pairs')
         self._add_groups(form, PAIRS)
+        form.addSection(label='Map and noise')
+        self._add_groups(form, MAP)
         self._define_noise(form)
-        form.addSection(label="Paper's family")
-        self._add_groups(form, PAPER)
-        form.addSection(label='Details')
+        form.addParam(
+            'nothingHere',
+            params.LabelParam,
+            condition=f'approach == {MAP_FREE}',
+            label='A map-free network needs neither a map nor fresh pairs: there is nothing to set on this page.',
+        )
+        form.addSection(label='Network and losses')
+        self._add_groups(form, NETWORK)
+        form.addSection(label='Optimiser')
         self._add_groups(form, DETAILS)
-        placed = [name for page in (TRAINING, PAIRS, PAPER, DETAILS) for names in page.values() for name in names]
+        pages = (TRAINING, PAIRS, MAP, NETWORK, DETAILS)
+        placed = [name for page in pages for names in page.values() for name in names]
         self._add_in_group(form, self._remaining(*FIRST_PAGE, *placed))
         self._define_machine(form)
 
@@ -79,8 +94,8 @@ class TrainForm:
             form,
             'inputParticles',
             label='Noisy particles',
-            help='The particles to learn from, as they were refined, not denoised. Between 2,000 and 20,000 are '
-            'enough; more lower the error slowly.',
+            help='The particles to learn from, as they were refined. Some thousands are enough; more lower the error '
+            'slowly.',
         )
         form.addParam(
             'approach',
@@ -88,15 +103,15 @@ class TrainForm:
             choices=APPROACHES,
             default=ON_MAP,
             label='Network',
-            help='*Trained on the map*: learns to draw projections of the map from noisy particles, and later sees '
-            'the particle alone. Shows large features of a particle, also some that the map does not hold. Take it '
-            'when in doubt.\n'
+            help='*Trained on the map*: learns to draw projections of the map from noisy particles; afterwards it sees '
+            'only the particle. Shows large features of the particle, including some that are not in the map. Take '
+            'it if in doubt.\n'
             '*Guided by the map*: also compares each particle with projections of the map when it denoises. Shows '
-            'the most detail and scores how well each particle fits the map. Cannot show what the map does not '
-            'hold: junk and other molecules are drawn as the nearest view of the map. For sorting, not for finding '
-            'something new.\n'
-            '*Map-free*: never sees a map; learns from the noisy particles alone. Shows the least, and nothing that '
-            'came from the map. Needs no references. A second opinion for the audit.',
+            'the most detail, and scores how well each particle fits the map. It cannot show what is not in the map: '
+            'junk and other molecules are drawn as the nearest view of the map. For sorting, not for finding '
+            'anything new.\n'
+            '*Map-free*: learns from the noisy particles alone, without references. Shows the least, and nothing that '
+            'comes from the map. A second opinion for the audit.',
         )
         self._add_particles(
             form,
@@ -105,13 +120,12 @@ class TrainForm:
             allowsNull=True,
             condition=WITH_MAP,
             label='References',
-            help='Output of "project references" for these particles, or for a set that contains them. Pairs are '
-            'found by identity, not by order.',
+            help='Output of "project references" for these particles, or for a set that contains them.',
         )
         self._add_asked(
             form,
             'haveCopies',
-            'Second noisy copies?',
+            'Learn from second copies?',
             lambda condition: self._add_particles(
                 form,
                 'inputCopies',
@@ -122,9 +136,9 @@ class TrainForm:
                 help=self._help('copies'),
             ),
             condition=f'approach == {MAP_FREE}',
-            help='Yes: there is a second image of each particle with noise of its own, such as one from the even and '
-            'one from the odd frames of the movie; one is predicted from the other. No: each particle teaches itself '
-            '(some of its pixels are hidden and predicted from the others).',
+            help='Yes: there are two images of each particle with independent noise, such as one from the even and one '
+            'from the odd frames of the movie; one is predicted from the other.\nNo: some pixels of each particle are '
+            'hidden and predicted from the others.',
         )
         self._add_in_group(form, FIRST_PAGE)
         self._add_asked(
@@ -136,15 +150,15 @@ class TrainForm:
                 'inputModel',
                 condition=condition,
                 label='Model',
-                help='Its architecture and box are taken where the form leaves them open.',
+                help='Its architecture and box are used unless you choose others.',
             ),
-            help='Yes: start from the weights of a trained model, to train it longer or to adapt it to new '
-            'particles. The model itself is not changed. After Stop, do not use this: Continue the run.',
+            help='Yes: start from a trained model, to train it further or to adapt it to new particles. The model '
+            'itself is not changed. To go on with a run that was stopped, use Run mode: Continue instead.',
         )
         self._add_asked(
             form,
             'giveMaps',
-            'Choose the maps?',
+            'Choose other maps?',
             lambda condition: form.addParam(
                 'inputVolumes',
                 params.MultiPointerParam,
@@ -153,18 +167,19 @@ class TrainForm:
                 condition=condition,
                 label='Maps',
                 expertLevel=params.LEVEL_ADVANCED,
-                help=self._help('volume'),
+                help='Maps for the template library of a network guided by the map, and for new projections when there '
+                'are fresh pairs. Several maps (states, classes) count equally.',
             ),
             condition=WITH_MAP,
             expertLevel=params.LEVEL_ADVANCED,
-            help='No: the maps that the references were projected from are used where a map is needed.',
+            help='No: where a map is needed, those from which the references were projected are used.',
         )
 
     def _define_noise(self, form):
         self._add_asked(
             form,
             'haveNoise',
-            'Have noise images?',
+            'Use noise images?',
             lambda condition: self._add_particles(
                 form,
                 'inputNoiseParticles',
@@ -177,7 +192,7 @@ class TrainForm:
             ),
             condition=WITH_MAP,
             expertLevel=params.LEVEL_ADVANCED,
-            help='Yes: fresh pairs take their noise from images that hold no particle.',
+            help='Yes: fresh pairs get their noise from images without a particle.',
         )
 
     def _add_groups(self, form, groups):
@@ -214,9 +229,17 @@ class TrainForm:
             return f'crossFit in {self._places("cross_fit", "auto", "folds")}'
         if name in WITH_MAP_ONLY:
             return WITH_MAP
-        owner = next((o for o, owned in ADVERSARY_ONLY.items() if name in owned), None)
-        # 0: the preset decides.
-        return f'gan in {[0, *self._places("gan", owner)]}' if owner else None
+        owners = [o for o, owned in ADVERSARY_ONLY.items() if name in owned]
+        return self._with_adversary(owners) if owners else None
+
+    def _with_adversary(self, owners):
+        """Condition under which one of these adversaries is trained against: by choice, or by the preset's."""
+        presets = [i for i, name in enumerate(self._presets()) if preset_values(name).get('gan') in owners]
+        return f'gan in {self._places("gan", *owners)} or (gan == 0 and preset in {presets})'
+
+    @classmethod
+    def _presets(cls):
+        return cls._settings_class().__dataclass_fields__['preset'].metadata['choices']
 
     @classmethod
     def _places(cls, name, *choices):
@@ -235,23 +258,21 @@ class TrainForm:
         return f'{OPEN_CHOICE} ({_plain(_default(field.name))})'
 
     @classmethod
-    def _param_of(cls, field):
-        kind, arguments = super()._param_of(field)
-        if field.default is None and 'choices' not in arguments and field.name not in GUIDED_ONLY:
-            usual = _default(field.name)
-            others = {'guided': _default(field.name, 'guided'), 'map-free': _default(field.name, target='self')}
-            words = [_plain(usual), *(f'{kind}: {_plain(v)}' for kind, v in others.items() if v != usual)]
-            arguments['label'] += f' (default {"; ".join(words)})' if usual is not None else ''
-        return kind, arguments
+    def _blank(cls, field):
+        usual = _default(field.name)
+        if field.default is not None or cls._choices_of(field) or usual is None:
+            return super()._blank(field)
+        others = {'guided': _default(field.name, 'guided'), 'map-free': _default(field.name, target='self')}
+        return ', '.join([_plain(usual), *(f'{kind} {_plain(v)}' for kind, v in others.items() if v != usual)])
 
     @classmethod
     def _help_of(cls, field):
         """The help, and what the presets say."""
         text = super()._help_of(field)
-        values = {name: preset_values(name).get(field.name) for name in ('recommended', 'paper', 'authors')}
+        values = {name: preset_values(name).get(field.name) for name in cls._presets()}
         if field.default is None and any(v is not None for v in values.values()):
-            said = '; '.join(f'{name}: {_plain(v)}' for name, v in values.items() if v is not None)
-            text += f'\n\nLeft open, it comes from the preset: {said}.'
+            said = ', '.join(f'{name} {_plain(v)}' for name, v in values.items() if v is not None)
+            text += f'\n\nIf left open, it comes from the preset: {said}.'
         return text
 
     @classmethod

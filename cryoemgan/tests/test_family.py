@@ -120,4 +120,4 @@ class TestFamily(ProjectTest):
                 assert adversary == ('d_fake' in metrics and math.isfinite(metrics['d_fake'][-1]))
 
     def test_noise_without_fresh_pairs_is_refused_in_the_form(self):
-        assert any('serve fresh pairs only' in e for e in self.form(noise=True).validate())
+        assert any('are used for fresh pairs only' in e for e in self.form(noise=True).validate())

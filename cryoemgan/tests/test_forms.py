@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 from pwem.objects import Volume
@@ -18,6 +19,8 @@ from cryoemgan.tests import data
 ALL = [getattr(protocols, name) for name in protocols.__all__]
 # Those that run a verb of the engine.
 VERB = [cls for cls in ALL if hasattr(cls, '_verb')]
+# Fields with Scipion's own helps.
+SCIPIONS = ('runName', 'runMode', 'hostName', 'numberOfThreads')
 
 
 @pytest.mark.parametrize('cls', VERB)
@@ -52,11 +55,64 @@ def test_helps_fit_the_box_and_speak_of_the_form(cls):
     """Scipion's window grows with the line breaks of a text, up to 27 lines; options belong to the shell."""
     for name, param in cls()._definition.iterParams():
         text = param.help.get() or ''
-        if name in ('runName', 'runMode', 'hostName', 'numberOfThreads'):
+        if name in SCIPIONS:
             continue
         assert all(len(line) <= HELP_WIDTH for line in text.splitlines()), name
         assert len(text.splitlines()) <= 27, name
-        assert not re.search(r'(?<!\w)--[a-z]', text), (name, text)
+
+
+# Words of the shell, of files and of our own workshop; a form is read by people who know none of them.
+FORBIDDEN = (
+    r'(?<!\w)--[a-z]', r'\bSTAR\b(?! file)', r'\brepeat(able|ed for)', r'\bmembers?\b', r'\bthe bank\b', r'\bblind\b',
+    r'\bempty particles\b', r'\bput to\b', r'\bby heart\b', r'\bsorted out\b', r'\btell(s)? it\b', r'\braw\b',
+    # A measured figure belongs to the page that made it.
+    r'\d ?(percent|ms)\b', r'\d+(\.\d+)? (s|times) (at|faster|slower)',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('cls', ALL)
+def test_texts_of_a_form_are_plain(cls):
+    texts = {'description': cls.__doc__}
+    for name, param in cls()._definition.iterParams():
+        if name not in SCIPIONS:
+            texts[name] = f'{param.label.get()}. {param.help.get() or ""}'
+    for name, text in texts.items():
+        for word in FORBIDDEN:
+            found = re.search(word, text)
+            assert not found, (name, found[0], text)
+        # One help, one field: a copied one speaks of another.
+        assert name == 'description' or len(param.label.get()) < 60
+
+
+def _pages(protocol, advanced=True):
+    """{page: height in px} of the filled form, as Scipion draws it: 30 a field, 38 a frame round a group."""
+    heights = {}
+    for page in protocol._definition.iterSections():
+        if page.label.get() in ('General', 'Parallelization'):
+            continue
+        height = 0
+        for name, param in page.iterParams():
+            grouped = hasattr(param, 'iterParams')
+            names = [n for n, p in (param.iterParams() if grouped else [(name, param)]) if advanced or not p.isExpert()]
+            rows = [n for n in names if n not in ('useGpu', 'gpuList') and protocol.evalParamCondition(n)]
+            height += 30 * len(rows) + 38 * (grouped and bool(rows))
+        heights[page.label.get()] = height
+    return heights
+
+
+@pytest.mark.parametrize('cls', ALL)
+def test_forms_fit_a_small_screen(cls):
+    """1280 x 800: beside the pages, header and buttons take about 350 px; what is taller hides Execute."""
+    for name, param in cls()._definition.iterParams():
+        values = range(len(param.choices)) if isinstance(param, params.EnumParam) else ()
+        values = (True, False) if isinstance(param, params.BooleanParam) else values
+        for value in values:
+            protocol = cls()
+            protocol.setAttributeValue(name, value)
+            for page, height in _pages(protocol).items():
+                assert height <= 450, (page, name, value, height)
+            # A page that opens empty looks broken.
+            assert all(_pages(protocol, advanced=False).values()), (name, value, _pages(protocol, advanced=False))
 
 
 def test_a_hidden_pointer_is_no_input(tmp_path):
@@ -75,6 +131,9 @@ def test_protocols_are_found_by_what_they_do():
         cls = getattr(protocols, f'CryoEMGANProt{name}')
         assert word in f'{cls.getClassLabel()} {cls.getHelpText()}'.lower()
     assert all(len(cls._label) <= 20 for cls in ALL)
+    # Named in the tree without the plugin's name, which would cut them.
+    menu = (Path(protocols.__file__).parents[1] / 'protocols.conf').read_text(encoding='utf-8')
+    assert all(f'"value": "{cls.__name__}", "text": "{cls._label}"' in menu for cls in ALL)
 
 
 def test_fields_that_are_not_shown_are_not_sent():
@@ -93,6 +152,7 @@ def test_ranges_and_exclusions_are_said():
     train.alpha.set(1.5)
     assert train.getParam('alpha').validate(1.5) == ['must be at least -1 and at most 1']
     assert train.getParam('alpha').validate(None) == []
+    train.gan.set(train.getParam('gan').choices.index('beta'))
     train.alpha.set(0.5)
     train.epochs.set(3)
     train.minutes.set(3.0)
@@ -177,7 +237,7 @@ def test_training_without_a_map_asks_for_none():
     assert train._check_settings() == []
     assert not train.evalParamCondition('inputReferences')
     train.gan.set(train.getParam('gan').choices.index('beta'))
-    assert any('"Adversary" (page Paper\'s family) beta needs references' in e for e in train._check_settings())
+    assert any('"Adversary" (page Network and losses) beta needs references' in e for e in train._check_settings())
     train.gan.set(0)
     train.haveCopies.set(True)
     assert list(train._partner()) == ['copies']

@@ -47,7 +47,7 @@ class TestGuided(ProjectTest):
 
         found = [p._cryoemganFit.get() for p in denoising.outputParticles]
         np.testing.assert_allclose(sorted(found), sorted(fit), atol=1e-5)
-        told = [line for line in denoising.summary() if 'cryoemganFit below 0.05' in line]
+        told = [line for line in denoising.summary() if '(cryoemganFit) below 0.05' in line]
         assert f'{int((fit < 0.05).sum())} of {len(fit)} particles' in told[0]
         viewer = DenoiseViewer(project=self.proj, protocol=denoising)
         viewer.setProtocol(denoising)

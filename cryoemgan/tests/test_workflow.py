@@ -95,7 +95,7 @@ class TestWorkflow(ProjectTest):
         assert card['target'] == 'self'
         assert 'Trained without references' in card['statement']
         assert not os.path.exists(self.blind._getExtraPath('references.star'))
-        assert 'nothing else' in self.blind.methods()[0]
+        assert 'no other data' in self.blind.methods()[0]
 
     def test_training_is_told_what_project_found(self):
         card = read_card(self.training.getModelDir())
@@ -220,14 +220,14 @@ class TestWorkflow(ProjectTest):
         before, identity = card.read_bytes(), denoising._input_identity()
         try:
             card.write_bytes(before + b'\n')
-            assert 'does not hold this model any more' in ' '.join(denoising.validate())
+            assert 'no longer contains this model' in ' '.join(denoising.validate())
             again = type(model).fromFolder(model.getFolder())
             assert not again.isReplaced()
             assert str(again) == str(model)
             assert again.getDigest() not in str(identity)
             assert model.getDigest() in str(identity)
             card.unlink()
-            assert 'does not hold this model any more' in ' '.join(denoising.validate())
+            assert 'no longer contains this model' in ' '.join(denoising.validate())
         finally:
             card.write_bytes(before)
 

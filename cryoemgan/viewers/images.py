@@ -109,7 +109,9 @@ class DenoiseViewer(RunViewer):
 
     def _show_fit(self, param=None):
         _, table = self.protocol.getTables()
-        return self._distribution('Fit', table, 'cryoemganFit', 'part of the right particles that fit no better')
+        return self._distribution(
+            'Fit', table, 'cryoemganFit', "fraction of the map's own particles that fit no better"
+        )
 
     def _show_gallery(self, param=None):
         sets = dict(zip(('noisy', 'denoised'), self.protocol.getTables()))

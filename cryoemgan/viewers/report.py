@@ -19,10 +19,18 @@ class ReportViewer(RunViewer):
 
     def _defineParams(self, form):
         form.addSection(label='Denoise and sort')
-        self._add_eye(form, 'showPage', 'Page in the browser', 'What to believe, pictures, scores, what to do next.')
-        self._add_gallery(form, 'Gallery of all kinds of images')
         self._add_eye(
-            form, 'showCurves', 'Training curves', 'Of the network that trains now, or trained last. Drawn as it runs.'
+            form,
+            'showPage',
+            'Page in the browser',
+            'How far the images can be trusted, what to do next, pictures and scores.',
+        )
+        self._add_gallery(form, 'Gallery of all images')
+        self._add_eye(
+            form,
+            'showCurves',
+            'Training curves',
+            'Of the network that is being trained, or was trained last. Updated while it runs.',
         )
         self._add_eye(form, 'showKept', 'Kept particles as a table', "Scipion's viewer of sets.")
         self._add_eye(form, 'showRejected', 'Rejected particles as a table', "Scipion's viewer of sets.")

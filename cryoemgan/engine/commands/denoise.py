@@ -176,8 +176,8 @@ def _judge(job, inputs, scores):
         job.warn(
             f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but {usual:.0%} of the '
             f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier '
-            "than the training set. A guided model shows them the map's projections all the same: leave them out, or "
-            'use a network trained on the map'
+            "than the training set. A guided network draws the map's projections into them all the same: leave them "
+            'out, or use a network trained on the map'
         )
     power = inputs.model.fit_power(inputs.routing.members)
     told = power is None or power.tells
@@ -187,7 +187,7 @@ def _judge(job, inputs, scores):
         job.warn(words[0].upper() + words[1:])
     elif doubtful > 4 * FLAG or sure > 10 * SURE:
         job.warn(
-            f'{words}. Or their CTF, pixel size or noise differ from those of training. A guided model '
+            f'{words}, or their CTF, pixel size or noise differ from those of training. A guided network '
             'draws the map all the same: leave these particles out, or look at them with a network trained on the map'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
@@ -206,13 +206,13 @@ def _warn_before(job, inputs):
     table, model, routing = inputs.table, inputs.model, inputs.routing
     if routing.leakage:
         job.warn(
-            f'the model was trained on {routing.leakage} of these {len(table)} particles: their images look better '
-            'than the denoiser is; judge it on the others, or train with cross-fitting'
+            f'the model was trained on {routing.leakage} of these {len(table)} particles, whose images look better '
+            'than the denoiser is; judge it by the others, or train with cross-fitting'
         )
     if 'cross_fit' not in model.card:
         job.warn(
-            f'the training that writes {model.folder} has not come to its end: members may be missing, and neither its '
-            'resolution nor its uncertainty has been measured; go on with it (--resume)'
+            f'the training that writes {model.folder} has not finished: fold models may be missing, and neither its '
+            'resolution nor its uncertainty has been measured; continue it (--resume)'
         )
     blank = collapse.warning(model.card)
     if blank:

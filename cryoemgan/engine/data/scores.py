@@ -35,7 +35,7 @@ class Score:
 
 
 SCORES = (
-    Score('fit', 'cryoemganFit', 'Fit to the map', "part of the map's own particles that fit no better", True),
+    Score('fit', 'cryoemganFit', 'Fit to the map', "fraction of the map's own particles that fit no better", True),
     Score(
         'evidence', 'cryoemganEvidence', 'Evidence', 'log Bayes factor: projection of the map against empty image', True
     ),

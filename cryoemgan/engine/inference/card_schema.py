@@ -133,12 +133,14 @@ def check_entries(card: Json, path: AnyPath) -> None:
         raise InputError(f'{path}: box = {card["box"]} is out of range: networks take even boxes')
     members = card['members']
     if len({'guide' in m for m in members}) > 1:
-        raise InputError(f'{path}: some members have a guide and others not; copy the whole model folder again')
+        raise InputError(
+            f'{path}: some fold models have a map prior and others do not; copy the whole model folder again'
+        )
     if len({m['name'] for m in members}) < len(members):
-        raise InputError(f'{path}: two members of one name')
+        raise InputError(f'{path}: two fold models have the same name')
     if 'guide' in members[0] and card['network']['name'] != 'guided':
         raise InputError(
-            f'{path}: members have a guide, and network.name = {card["network"]["name"]!r} does not use one'
+            f'{path}: the fold models have a map prior, but network.name = {card["network"]["name"]!r} uses none'
         )
     if 'whitening' in card:
         rings = int(ring_index(card['box']).max()) + 1

@@ -65,8 +65,8 @@ def build(job, member, fabric):
     found = guided.guide.threshold
     if found['false_acceptance'] > 0.01:
         job.warn(
-            f'the bank does not tell particles from noise: {found["false_acceptance"]:.1%} of empty '
-            'images pass where 95 % of the particles do'
+            f'the template library cannot distinguish particles from noise: {found["false_acceptance"]:.1%} of images '
+            'of noise pass where 95 % of the particles do'
         )
     return guided
 

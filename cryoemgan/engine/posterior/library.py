@@ -152,7 +152,7 @@ class TemplateLibrary:
             or t['source'].shape != (d,)
             or not 0 <= int(t['order'].min()) <= int(t['order'].max()) < box
         ):
-            raise InputError('the bank of projections does not fit together; copy the model folder again')
+            raise InputError('the template library is inconsistent; copy the model folder again')
         basis = SteerableBasis(FourierPlane(box, device=device), t['order'], t['profiles'])
         coefficients = torch.view_as_complex(t['coefficients'])
         return cls(basis, coefficients, t['matrices'], float(t['background']), t['source'])

@@ -114,19 +114,19 @@ def words(fit: Floats, power: Power | None = None) -> str:
     """What the p-values float [n] of a set say, for a summary. power: of the test; None: unknown."""
     if power is not None and not power.tells:
         return (
-            'which particles fit the map cannot be told at this signal-to-noise ratio: of images of another object '
-            f'only {power.other:.0%} would be flagged, of images of noise alone {power.nothing:.0%}, and '
-            f'{FLAG:.0%} of the right particles (so cryoemganFit is not written)'
+            'the particles are too noisy to tell which of them fit the map: of images of another object only '
+            f'{power.other:.0%} would be flagged, of pure noise {power.nothing:.0%}, and of the right particles '
+            f'{FLAG:.0%}. cryoemganFit is therefore not written'
         )
     doubtful, sure = (int((fit < limit).sum()) for limit in (FLAG, SURE))
     found = (
-        f'{doubtful} of {len(fit)} particles ({doubtful / len(fit):.0%}) fit the map worse than {1 - FLAG:.0%} of the '
-        f'particles it was made for (cryoemganFit below {FLAG:g}; {FLAG:.0%} are to be expected), {sure} '
-        f'({sure / len(fit):.0%}) worse than {1 - SURE:.0%} (below {SURE:g}): junk, another molecule or state'
+        f'{doubtful} of {len(fit)} particles ({doubtful / len(fit):.1%}) have a fit to the map (cryoemganFit) below '
+        f'{FLAG:g}, and {sure} ({sure / len(fit):.1%}) below {SURE:g}. Of good particles {FLAG:.0%} and {SURE:.0%} '
+        'would; more than that are junk, another molecule or another state'
     )
     if power is not None and not power.tells_others:
         found += (
-            f'. At this signal-to-noise ratio images without a particle are told ({power.nothing:.0%} are flagged), '
+            f'. With so much noise, images without a particle are recognised ({power.nothing:.0%} are flagged), but '
             f'other molecules are not ({power.other:.0%})'
         )
     return found

@@ -14,36 +14,34 @@ class Adversary:
 
     gan: str = option(
         None,
-        'Adversary. none: plain autoencoder, the lowest mean squared error for its cost; beta: the (alpha, beta) '
-        'scoring rules, which suffer least from wrong references, at several times the cost of a step; wgan-gp: '
-        'Wasserstein with gradient penalty, dearer still.',
+        'none: a plain autoencoder, with the lowest mean squared error for its cost.\n'
+        'beta: an adversary with the (alpha, beta) scoring rules, the most tolerant of wrong references.\n'
+        'wgan-gp: Wasserstein distance with gradient penalty. With an adversary each step costs several times more.',
         choices=('none', 'beta', 'wgan-gp'),
         label='Adversary',
     )
     alpha: float = option(
         None,
-        'alpha of the scoring rule, cost of false positives ~ t^alpha. (0,0) is cross '
-        'entropy, (1,1) Brier, (-0.5,-0.5) boosting. The paper proves robustness only for '
-        '|alpha - beta| < 1: (0.5,0.5) qualifies, (1,-1) and (0.5,-0.5) do not.',
+        'Alpha of the scoring rule; the cost of false positives grows as t^alpha. (0, 0) is cross entropy, (1, 1)'
+        " the Brier score, (-0.5, -0.5) boosting. The paper's proof of robustness needs |alpha - beta| < 1.",
         ge=-1,
         le=1,
         label='Alpha',
     )
-    beta: float = option(None, 'beta of the scoring rule; see alpha.', ge=-1, le=1, label='Beta')
+    beta: float = option(None, 'Beta of the scoring rule; see alpha.', ge=-1, le=1, label='Beta')
     p: int = option(
         None,
-        'Reconstruction loss |output - reference|^p. 1 resists wrong references and poses; 2 has a slightly lower '
-        'error when references are right, and a much higher one when many are wrong.',
+        'Exponent of the reconstruction loss |output - reference|^p. 1 tolerates wrong references and poses. 2 '
+        'has a slightly lower error if the references are right, and a much higher one if many are wrong.',
         ge=1,
         le=2,
         label='Reconstruction norm p',
     )
     reconstruction_weight: float = option(
         None,
-        'Weight lambda of the reconstruction term (a mean over pixels) beside the adversary. 0 trains a pure GAN, '
-        'which oscillates. The literal WGAN-GP critic grows with the box and needs a weight of hundreds to '
-        'balance it; with '
-        '--critic-scale box 10 does.',
+        'Weight lambda of the reconstruction loss (a mean over pixels) relative to the adversary. 0 trains a pure'
+        ' GAN, which oscillates. With the literal WGAN-GP critic the right weight grows with the box; with '
+        '--critic-scale box it does not.',
         ge=0,
         label='Reconstruction weight',
     )
@@ -52,27 +50,29 @@ class Adversary:
     )
     critic_scale: str = option(
         None,
-        'What slope one of a WGAN critic refers to. literal: the 2-norm over pixels, as printed: its pull '
-        'against lambda times l1 is sqrt(pixels)/lambda, 6 at 64 px and 13 at 128 px for lambda 10; box: the root mean '
-        'square over pixels, so that the pull is 1/lambda at every box. Ignored without wgan-gp.',
+        'How the slope of a WGAN-GP critic is measured.\n'
+        'literal: as the 2-norm over all pixels, as printed in the paper; the critic then weighs more in larger '
+        'boxes.\n'
+        'box: as the root mean square over pixels, which makes its weight independent of the box.',
         choices=('literal', 'box'),
         expert=True,
         label='Critic weight',
     )
     patch_reduction: str = option(
         None,
-        "How the discriminator's patch scores of an image are combined. mean: independent of the box; sum: as "
-        "in the authors' scripts (13 x 13 patches at 128 px make the adversary 169 times stronger).",
+        "How the discriminator's scores of the patches of an image are combined.\n"
+        'mean: independent of the box.\n'
+        "sum: as in the authors' scripts; the adversary then weighs more in larger boxes.",
         choices=('mean', 'sum'),
         expert=True,
         label='Patch scores',
     )
     discriminator_steps: int = option(
-        None, 'Discriminator steps k_d in an iteration.', ge=1, le=100, expert=True, label='Discriminator steps'
+        None, 'Discriminator steps k_d per iteration.', ge=1, le=100, expert=True, label='Discriminator steps'
     )
     generator_steps: int = option(
         None,
-        'Generator steps k_g in an iteration, each on a fresh batch.',
+        'Generator steps k_g per iteration, each on a new batch.',
         ge=1,
         le=100,
         expert=True,

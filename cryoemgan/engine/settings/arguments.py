@@ -54,7 +54,8 @@ def _help(field: Field[Any]) -> str:
     unit = f' ({meta["unit"]})' if meta['unit'] else ''
     shown = '' if default in (None, [], '') or meta['required'] else f' [default: {default}]'
     required = ' [required]' if meta['required'] else ''
-    return (meta['help'] + unit + shown + required).replace('%', '%%')
+    many = ' [may be repeated]' if default == [] else ''
+    return (meta['help'] + unit + shown + many + required).replace('%', '%%')
 
 
 def _shown_as(cls: type, field: Field[Any]) -> str:

@@ -45,6 +45,7 @@ def option(
     required: bool = False,
     expert: bool = False,
     path: bool = False,
+    blank: str = '',
     group: str = '',
     shown_as: str = '',
 ) -> Any:
@@ -68,6 +69,8 @@ def option(
         Shown under Advanced in the form.
     path
         A file or folder that must exist.
+    blank
+        What is used when nothing is said, in the few words that the form puts beside the field.
     group
         Title of the group of options in ``--help``; default that of the class (``GROUP``).
     shown_as
@@ -85,6 +88,7 @@ def option(
         required=required,
         expert=expert,
         path=path,
+        blank=blank,
         group=group,
         shown_as=shown_as,
     )
@@ -124,27 +128,29 @@ class Settings:
 
     output: str | None = option(
         None,
-        'Folder for the results; created. A folder that is not empty is refused '
-        'unless --resume or --overwrite is given.',
+        'Folder for the results; it is created. A folder that is not empty is refused unless --resume or '
+        '--overwrite is given.',
         required=True,
         shown_as='DIR',
     )
-    threads: int = option(0, 'CPU threads; 0 uses every core this process may use.', ge=0, le=4096, label='Threads')
+    threads: int = option(
+        0, 'CPU threads; 0 uses every core that this process may use.', ge=0, le=4096, label='Threads'
+    )
     device: str = option(
         'auto',
-        'Where to compute: auto (a GPU when there is one), cpu, cuda, or chosen GPUs such as cuda:0,1.',
+        'Where to compute: auto (a GPU if there is one), cpu, cuda, or particular GPUs such as cuda:0,1.',
         label='Device',
         expert=True,
     )
     seed: int = option(
         1,
-        'Start of every random choice; the same seed on the same machine gives the same result.',
+        'Seed of the random numbers. The same seed on the same machine gives the same result.',
         ge=0,
         lt=2**32,
         label='Random seed',
         expert=True,
     )
-    resume: bool = option(False, 'Go on with an interrupted run in the output folder.')
+    resume: bool = option(False, 'Continue an interrupted run in the output folder.')
     overwrite: bool = option(False, 'Replace an earlier result of this program in the output folder.')
 
     def validate(self) -> None:

@@ -13,33 +13,35 @@ class Cluster(Reading, Settings):
     particles: str = option(None, 'Particles (STAR), denoised or not.', required=True, path=True, label='Particles')
     compare: str = option(
         'auto',
-        'variability: where each particle lies along the main modes of change of the 3D map, '
-        'found together with the map from all views (needs the angles of a refinement); works at any '
-        'view. images: the images themselves, after in-plane alignment, as in the paper: only for '
-        'particles seen from one side, elsewhere view outweighs conformation and the result is '
-        'chance. auto: variability when there are angles.',
+        'variability: place each particle along the main modes of change of the 3D map, which are found together '
+        'with the map from all views. Needs the angles of a refinement.\n'
+        'images: compare the images themselves after in-plane alignment, as in the paper. Only for particles that'
+        ' are all seen from one side; otherwise differences of view outweigh those of conformation.\n'
+        'auto: variability if there are angles.',
         choices=('auto', 'variability', 'images'),
         label='Compare',
     )
     embedding: str = option(
         'auto',
-        'How features become points of a plane. pca: the strongest components. isomap, '
-        'spectral, mds, tsne: manifold methods of scikit-learn. auto: pca of variability, isomap of '
-        'images.',
+        'How the features of a particle become a point in the plot.\n'
+        'pca: principal components.\n'
+        'isomap, spectral, mds, tsne: manifold methods.\n'
+        'auto: pca for variability, isomap for images.',
         choices=('auto', 'pca', 'isomap', 'spectral', 'mds', 'tsne'),
         label='Embedding',
     )
-    dimensions: int = option(2, 'Dimensions of the embedding. t-SNE takes 2 or 3.', ge=1, le=20, label='Dimensions')
+    dimensions: int = option(
+        2, 'Number of dimensions of the embedding. t-SNE takes 2 or 3.', ge=1, le=20, label='Dimensions'
+    )
     clusters: str = option(
         'auto',
-        'Number of conformations, 2 or more; auto: that of 2 to 8 with the largest mean '
-        'silhouette. Continuous motion has no right number.',
+        'Number of conformations, 2 or more, or auto: the number from 2 to 8 with the largest mean silhouette. A '
+        'continuous motion has no right number.',
         label='Clusters',
     )
     components: int = option(
         1,
-        'Modes of 3D variability. One follows one motion; take more when several parts move. More than are needed '
-        'cost time only.',
+        'Number of modes of 3D variability. One follows one motion; take more if several parts move independently.',
         ge=1,
         le=10,
         expert=True,
@@ -47,16 +49,16 @@ class Cluster(Reading, Settings):
     )
     detail: int = option(
         10,
-        'Finest detail looked at, in Fourier rings: 10 is box * pixel size / 10. Large motions '
-        'need few, and noise grows with their square.',
+        'Finest detail that is used, in Fourier rings: ring r is a resolution of box times pixel size / r. Large '
+        'motions need few rings; more rings add noise.',
         ge=4,
         le=64,
         expert=True,
-        label='Rings',
+        label='Fourier rings',
     )
     align: float = option(
         25.0,
-        'images: turn each in its plane by up to this angle to fit the mean. 0: not at all.',
+        'For images: turn each image in its plane by up to this angle to fit the mean image. 0: do not turn.',
         unit='deg',
         ge=0,
         le=180,
@@ -65,7 +67,8 @@ class Cluster(Reading, Settings):
     )
     neighbours: int = option(
         10,
-        'isomap and spectral: nearest neighbours that make the graph; raised until the graph is connected.',
+        'For isomap and spectral: number of nearest neighbours that make the graph. It is raised until the graph '
+        'is connected.',
         ge=2,
         le=200,
         expert=True,
@@ -73,8 +76,8 @@ class Cluster(Reading, Settings):
     )
     landmarks: int = option(
         2000,
-        'Particles, drawn at random, from which modes, embedding and clusters are learned; '
-        'the others are placed by them, which keeps memory bounded.',
+        'Number of particles, drawn at random, from which modes, embedding and clusters are learnt. The others '
+        'are placed among them, which limits the memory needed.',
         ge=20,
         le=50_000,
         expert=True,
@@ -82,9 +85,9 @@ class Cluster(Reading, Settings):
     )
     truth: str | None = option(
         None,
-        'Column of --particles with the true conformation (rlnClassNumber of a '
-        'simulation): accuracy, adjusted Rand index and chance go to the summary.',
+        'Column of --particles with the true conformation (rlnClassNumber of a simulation). Accuracy, adjusted '
+        'Rand index and the level of chance are then reported.',
         label='Truth column',
         expert=True,
     )
-    batch_size: int = option(256, 'Images read together.', ge=1, le=8192, expert=True, label='Batch size')
+    batch_size: int = option(256, 'Number of images read at a time.', ge=1, le=8192, expert=True, label='Batch size')

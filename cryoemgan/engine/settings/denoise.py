@@ -28,8 +28,8 @@ class Denoise(Processes, Reading, Settings):
 
     particles: str = option(
         None,
-        'Noisy particles (STAR) with the field of view the model was trained on (box times pixel size, within 0.5 '
-        'percent). Angles pass through; only a guided model with a pose prior uses them.',
+        'Noisy particles (STAR) with the field of view (box times pixel size) that the model was trained on. '
+        'Angles are passed on; only a guided network with a pose prior uses them.',
         required=True,
         path=True,
         label='Particles',
@@ -37,8 +37,7 @@ class Denoise(Processes, Reading, Settings):
     model: str = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
     batch_size: int = option(
         64,
-        'Images denoised together; the result does not depend on it. Boxes above 128 px take fewer, so that a '
-        'batch never holds more than 64 images of 128 px.',
+        'Number of images denoised at a time; the result does not depend on it. Large boxes take fewer.',
         ge=1,
         le=8192,
         expert=True,
@@ -46,38 +45,42 @@ class Denoise(Processes, Reading, Settings):
     )
     pose_prior: str = option(
         'model',
-        'Guided models only; model = as it was trained. ' + POSE_PRIOR,
+        'Networks guided by the map: ' + POSE_PRIOR + ' model: as in training.',
         expert=True,
         label='Pose prior',
     )
     precision: str = option(
         'auto',
-        'Arithmetic of the network: auto = bfloat16 where the processor multiplies it (up to twice as fast), '
-        'float32 elsewhere. Images differ by 1.5 percent of their s.d., their error against the truth by 0.1 percent.',
+        'Arithmetic of the network.\n'
+        'auto: bfloat16 where the processor supports it, which is faster, otherwise float32. The difference is '
+        'far smaller than the error of the images.',
         choices=('auto', 'float32', 'bfloat16'),
         expert=True,
         label='Precision',
     )
     output_box: str = option(
         'input',
-        "input: the result has the particles' box and pixel size; model: those the network was trained at, smaller "
-        "files if the network's box is smaller.",
+        'input: the result has the box and pixel size of the particles.\n'
+        "model: it has those that the network was trained at; the files are smaller if the network's box is.",
         choices=('model', 'input'),
         expert=True,
         label='Output box',
     )
     cut: str = option(
         'auto',
-        'Resolution (A) at which the output is cut softly: beyond it a denoised image shows what the network thinks '
-        'likely, not what the particle says. auto: where the FRC with the references of particles kept out of '
-        'training fell below 0.5 (in the model card); none: no cut; or a number.',
+        'Resolution (A) at which the denoised images are softly cut off. Finer detail is what the network thinks '
+        'likely, not what the particle shows.\n'
+        'auto: where the FRC with the references of particles kept out of training falls below 0.5 (stored in the'
+        ' model).\n'
+        'none: no cut-off. Or a number.',
         label='Resolution cut-off',
     )
     uncertainty: bool = option(
         True,
-        'Ask every member of the model (a single network twice, the second time with the particle turned) and write '
-        'the expected error of each image, in standard deviations of it, as cryoemganUncertainty: 0.3 = a third of '
-        'what is seen. Doubles the time with two members.',
+        'Estimate the expected error of each image, in standard deviations of the image (0.3: about a third of '
+        'what is seen), and write it as cryoemganUncertainty. It is found by comparing the fold models (or, of a '
+        'single network, its answers for the particle and for the particle turned), and takes up to twice the '
+        'time.',
         label='Uncertainty',
     )
 

@@ -12,25 +12,27 @@ class Evaluate(Reading, Settings):
 
     references: str = option(
         None,
-        'References (STAR): projections, or the truth of a simulation.',
+        'References (STAR): projections of a map, or the true images of a simulation.',
         required=True,
         path=True,
         label='References',
     )
     particles: list[str] = option(
         [],
-        'NAME=FILE.star: a set to compare, with the name it gets in tables and pictures. Repeatable.',
+        'NAME=FILE.star: a set to compare, and its name in tables and pictures.',
         required=True,
         path=True,
         label='Particles',
     )
     data_range: float | None = option(
         None,
-        'Grey-value range L of PSNR and SSIM; default: maximum minus minimum '
-        'over all references (1 for images scaled to [0,1]).',
+        'Range of grey values for PSNR and SSIM. Default: maximum minus minimum over all references.',
         gt=0,
         expert=True,
-        label='Data range',
+        label='Grey-value range',
+        blank="the references'",
     )
-    pictures: int = option(32, 'Particles shown in the gallery picture.', ge=1, le=400, expert=True, label='Pictures')
-    batch_size: int = option(128, 'Images read together.', ge=1, le=8192, expert=True, label='Batch size')
+    pictures: int = option(
+        32, 'Number of particles shown in the gallery.', ge=1, le=400, expert=True, label='Particles shown'
+    )
+    batch_size: int = option(128, 'Number of images read at a time.', ge=1, le=8192, expert=True, label='Batch size')

@@ -13,54 +13,57 @@ class Filter(Reading, Settings):
 
     particles: str = option(
         None,
-        'Noisy particles (STAR). Angles are not used; they pass through.',
+        'Noisy particles (STAR). Angles are not used, only passed on.',
         required=True,
         path=True,
         label='Particles',
     )
     method: str = option(
         'cwf',
-        'cwf: covariance Wiener filter, the best of them and fast (1 ms an image of 64 px; knows '
-        'the CTF). bm3d: alike blocks filtered together, 0.1 s at 64 px, 0.8 s at 128 px. ksvd: learned patch '
-        'dictionary, 0.05-0.2 s. nlm: non-local means, 0.02-0.05 s. wiener: one radial filter for all, at once '
-        '(knows the CTF).',
+        'cwf: covariance Wiener filter; knows the CTF. Fast, and the best of the five in most cases.\n'
+        'wiener: one radial Wiener filter for all; knows the CTF. The fastest.\n'
+        'bm3d: groups of similar blocks are filtered together. Slow.\n'
+        'ksvd: patches from a learnt dictionary.\n'
+        'nlm: non-local means.',
         choices=('cwf', 'bm3d', 'ksvd', 'nlm', 'wiener'),
         label='Method',
     )
     noise_sd: float | None = option(
         None,
-        'S.d. of the noise. Default: measured in each image outside the inscribed '
-        'circle (to 2.4 percent at 64 px), where the particle must not reach.',
+        'S.d. of the noise. Default: measured in each image outside the inscribed circle, which the particle must'
+        ' not reach.',
         gt=0,
         label='Noise s.d.',
+        blank='measured',
     )
     ctf: str = option(
         AS_PARTICLES,
-        'CTF in the result: particles = as in the particles, the particle without noise; none = CTF undone, cwf and '
-        'wiener only. full and phase-flip (its absolute value) say what the particles are, where their table does not. '
-        'Particles without defocus are taken to have no CTF.',
+        'particles: the result has the CTF that the particles have.\n'
+        'none: the CTF is undone (cwf and wiener only).\n'
+        'full, phase-flip: state what the particles hold, if their table does not say so. Particles without '
+        'defocus are taken to have no CTF.',
         choices=('none', 'phase-flip', 'full', AS_PARTICLES),
         label='CTF in the result',
     )
     learn_from: int = option(
         5000,
-        'Particles from which wiener, cwf and ksvd learn, drawn at random. Below 1000 the '
-        'covariance is uncertain; above 10,000 little is gained.',
+        'Number of particles, drawn at random, from which wiener, cwf and ksvd learn. With few particles the '
+        'covariance is uncertain; beyond some thousands little is gained.',
         ge=2,
         le=1_000_000,
         label='Learn from',
     )
     learnt: str | None = option(
         None,
-        'Filter that an earlier run of this method learnt (learnt.npz in its folder): nothing is learnt anew, so that '
-        'particles that come later are filtered as those before them.',
+        'Filter learnt by an earlier run of this method (learnt.npz in its folder). It is used as it is, so that later '
+        'particles are filtered like the earlier ones.',
         path=True,
         expert=True,
         label='Learnt before',
     )
     batch_size: int = option(
         256,
-        'Images filtered together; the result does not depend on it.',
+        'Number of images filtered at a time; the result does not depend on it.',
         ge=1,
         le=8192,
         expert=True,

@@ -6,9 +6,9 @@ from ..errors import InputError
 from .base import option
 
 POSE_PRIOR = (
-    'Use the angles and shifts of the particle table as a prior: none = find every particle afresh, or the width of '
-    'the prior in degrees: how far the refinement is trusted. With a prior a guided model follows the refinement and '
-    'can no longer contradict it where it is wrong.'
+    'use the angles and shifts in the particle table as a prior. none: the pose of every particle is found afresh. A '
+    'number: the width of the prior in degrees, that is, how far the refinement is trusted. With a prior the network '
+    'follows the refinement and can no longer contradict it where it is wrong.'
 )
 
 
@@ -31,10 +31,10 @@ class MapPriorSettings:
 
     bank_size: int = option(
         16000,
-        'Guided networks: templates (projections) in the bank; each stands for all its in-plane rotations. More tell '
-        'finer differences of the view, which pays for large boxes and clear particles. Memory and the '
-        'model folder grow in proportion. '
-        'From 16,000 on groups of similar views are searched, so that the time hardly grows.',
+        'Networks guided by the map: number of projections (templates) in the template library; each stands for '
+        'all its in-plane rotations. More templates distinguish finer differences of view, which helps with large'
+        ' boxes and clear particles, and take more memory and disk. Large libraries are searched by groups of '
+        'similar views, so that the time hardly grows.',
         ge=2,
         le=1000000,
         expert=True,
@@ -42,32 +42,34 @@ class MapPriorSettings:
     )
     candidates: int | None = option(
         None,
-        'Guided networks: templates, turned and moved, that are weighed exactly for each particle, the best of the '
-        'coarse search; default 48, 96, 192 or 384, the fewest beyond which the error on 100 training particles does '
-        'not fall by 2 percent. Noisier particles and denser banks need more: many templates then explain a particle '
-        'about equally well. Time grows in proportion.',
+        'Networks guided by the map: number of templates, turned and shifted, that are compared exactly with each'
+        ' particle after the coarse search. Noisier particles and larger libraries need more. The time grows in '
+        'proportion. Default: the fewest beyond which the error on some training particles no longer falls.',
         ge=4,
         le=1024,
         expert=True,
         label='Candidates',
+        blank='found by itself',
     )
     contrast_spread: float | None = option(
         None,
-        'Guided networks: relative s.d. of the contrast from particle to particle (ice, normalisation); default the '
-        'one of 0.02, 0.05, 0.1, 0.2 and 0.4 that makes the training particles most likely.',
+        'Networks guided by the map: relative s.d. of the contrast from particle to particle (ice thickness, '
+        'normalisation). Default: the value under which the training particles are most likely.',
         ge=0,
         le=1,
         expert=True,
         label='Contrast spread',
+        blank='found by itself',
     )
     shift_range: float | None = option(
         None,
-        'Guided networks: how far off centre particles are looked for; default what the shifts of 98 % of the '
-        'particles in the table need, at most 6 px. Time grows with its square.',
+        'Networks guided by the map: how far from the centre particles are searched for. Default: enough for '
+        'nearly all shifts in the particle table. The time grows with its square.',
         ge=0,
         le=32,
         unit='px',
         expert=True,
         label='Shift range',
+        blank='from the shifts',
     )
-    pose_prior: str = option('none', 'Guided networks: ' + POSE_PRIOR, label='Pose prior')
+    pose_prior: str = option('none', 'Networks guided by the map: ' + POSE_PRIOR, label='Pose prior')

@@ -18,43 +18,59 @@ class Optimisation:
 
     learning_rate_generator: float = option(
         None,
-        "Adam's rate for the generator (highest value, when there is a schedule). Above 1e-2 training is "
-        'unstable; below 3e-4 five minutes are too short.',
+        "Adam's learning rate for the generator; the highest value, if there is a schedule. Too high a rate makes"
+        ' training unstable, too low a rate needs a longer run.',
         gt=0,
         le=1,
         expert=True,
         label='Learning rate, generator',
     )
     learning_rate_discriminator: float = option(
-        None, "Adam's rate for the discriminator.", gt=0, le=1, expert=True, label='Learning rate, discriminator'
+        None,
+        "Adam's learning rate for the discriminator.",
+        gt=0,
+        le=1,
+        expert=True,
+        label='Learning rate, discriminator',
     )
     adam_beta1: float = option(
-        None, "Adam's first moment; 0 to 0.5 is usual for Wasserstein.", ge=0, lt=1, expert=True, label='Adam beta 1'
+        None,
+        "Decay of Adam's first moment; 0 to 0.5 is usual for Wasserstein GANs.",
+        ge=0,
+        lt=1,
+        expert=True,
+        label='Adam beta 1',
     )
-    adam_beta2: float = option(None, "Adam's second moment.", ge=0, lt=1, expert=True, label='Adam beta 2')
+    adam_beta2: float = option(None, "Decay of Adam's second moment.", ge=0, lt=1, expert=True, label='Adam beta 2')
     batch_size: int = option(
         None,
-        'Pairs a step. Halved with a message when memory runs out. Batches of 64 '
-        'and more need a higher learning rate for the same result.',
+        'Training pairs per step. Halved, with a message, if memory runs out. Larger batches need a higher '
+        'learning rate.',
         ge=1,
         le=4096,
         label='Batch size',
     )
     schedule: str = option(
         None,
-        'Learning rate over the run. cosine: short rise, then down to 0, for a lower '
-        'error at equal cost; constant: as in the paper.',
+        'How the learning rate changes during the run.\n'
+        'cosine: a short rise, then down to 0; gives a lower error at equal cost.\n'
+        'constant: as in the paper.',
         choices=('cosine', 'constant'),
         expert=True,
         label='Schedule',
     )
     warmup: float = option(
-        None, 'Part of the run in which the cosine schedule rises from 0.', ge=0, le=0.5, expert=True, label='Warm-up'
+        None,
+        'Fraction of the run in which the cosine schedule rises from 0.',
+        ge=0,
+        le=0.5,
+        expert=True,
+        label='Warm-up',
     )
     ema: float = option(
         None,
-        'Decay of the running average of the generator that becomes the model; 0 takes '
-        'the last weights. 0.998 averages about 500 steps.',
+        'Decay per step of the running average of the generator, which becomes the model. The closer to 1, the '
+        'more steps are averaged; 0 takes the last weights.',
         ge=0,
         lt=1,
         expert=True,
@@ -62,16 +78,16 @@ class Optimisation:
     )
     clip: float = option(
         None,
-        "Limit of the gradient's norm; 0 = none. Saves runs with outlier particles.",
+        'Limit on the norm of the gradient; 0 for none. Protects a run against outlying particles.',
         ge=0,
         expert=True,
         label='Gradient clipping',
     )
     precision: str = option(
         'auto',
-        'Arithmetic of the networks. auto: bfloat16 where the processor has it (about '
-        'half the time, same result within seeds), else float32. Losses and metrics are always '
-        'float32.',
+        'Arithmetic of the networks.\n'
+        'auto: bfloat16 where the processor supports it, which is faster, otherwise float32. Losses and metrics '
+        'are always float32.',
         choices=('auto', 'float32', 'bfloat16'),
         expert=True,
         label='Precision',
@@ -86,20 +102,26 @@ class Length:
 
     epochs: int | None = option(
         None,
-        'Length: passes over the training pairs. Give only one of --epochs, --iterations, --minutes.',
+        'Length of the run as passes over the training pairs. Give only one of --epochs, --iterations, --minutes.',
         ge=1,
+        blank='by training time',
         label='Epochs',
     )
     iterations: int | None = option(
-        None, 'Length: iterations of k_d + k_g steps. The same on every machine.', ge=1, label='Iterations'
+        None,
+        'Length of the run as iterations of k_d + k_g steps: the same on every machine.',
+        ge=1,
+        blank='by training time',
+        label='Iterations',
     )
     minutes: float | None = option(
         None,
-        'Length: minutes of wall time for training, reading and the preparation of a guided network included, which '
-        'asks about fewer particles and templates where time is short. The schedule '
-        'follows the clock, so two such runs differ slightly.',
+        'Length of the run as wall time. It includes reading the data and preparing a guided network, for which '
+        'fewer particles and templates are used if time is short. The schedule follows the clock, so two such '
+        'runs differ slightly.',
         gt=0,
-        label='Minutes',
+        unit='minutes',
+        label='Training time',
     )
     most_epochs: int = option(
         None,
@@ -119,8 +141,8 @@ class Evaluation:
 
     validation_fraction: float = option(
         None,
-        'Part of the particles (of each member) kept out of training, chosen at random by the seed (not by '
-        'micrograph), to choose the best checkpoint. At least 1; more than 2,000 are not used at each evaluation.',
+        'Fraction of the particles (of each fold model) kept out of training, drawn at random, to choose the best'
+        ' checkpoint.',
         gt=0,
         le=0.5,
         expert=True,
@@ -128,8 +150,8 @@ class Evaluation:
     )
     evaluations: int = option(
         None,
-        'How often in the run the validation set is measured and a checkpoint '
-        'saved. A killed run loses at most one such interval.',
+        'How many times during the run the validation set is evaluated and a checkpoint saved. A run that is '
+        'killed loses at most one such interval.',
         ge=1,
         le=10000,
         expert=True,
@@ -137,12 +159,17 @@ class Evaluation:
     )
     patience: int = option(
         None,
-        'Stop after this many evaluations without improvement; 0 = never. With the '
-        'cosine schedule the end of the run is its best part: leave 0.',
+        'Stop after this many evaluations without improvement; 0 = never. The end of a run with the cosine '
+        'schedule is its best part: leave 0.',
         ge=0,
         expert=True,
         label='Patience',
     )
     keep: int = option(
-        None, 'Checkpoints kept: the best ones by validation error.', ge=1, le=50, expert=True, label='Checkpoints kept'
+        None,
+        'Number of checkpoints kept: those with the lowest validation error.',
+        ge=1,
+        le=50,
+        expert=True,
+        label='Checkpoints kept',
     )

@@ -11,7 +11,7 @@ class Originals(Settings):
 
     particles: str = option(
         None,
-        'Selected denoised particles (STAR): any subset, in any order, of what denoise wrote.',
+        'Selected denoised particles (STAR): any subset of the output of denoise, in any order.',
         required=True,
         path=True,
         label='Selected denoised particles',

@@ -13,19 +13,21 @@ class Augmentation:
     GROUP: ClassVar[str] = 'How pairs are shown'
 
     shuffle: bool = option(
-        None, "New order in every epoch; off only to repeat the authors' scripts.", expert=True, label='Shuffle'
+        None,
+        "Use a new random order in every epoch. Off only to repeat the authors' scripts.",
+        label='Shuffle',
     )
     turns: bool = option(
         None,
-        'Show each pair in one of its 8 quarter turns and mirror images, about the '
-        "particle's origin: more pairs at no cost.",
+        'Show each pair turned by multiples of 90 degrees and mirrored, about the origin of the particle: more '
+        'pairs at no cost.',
         expert=True,
         label='Turns and mirrors',
     )
     shift: int = option(
         None,
-        'Move each pair by up to this many whole pixels in x and y, so that badly centred '
-        'particles are denoised as well.',
+        'Shift each pair by up to this many whole pixels in x and y, so that badly centred particles are denoised'
+        ' as well.',
         ge=0,
         le=64,
         unit='px',
@@ -34,9 +36,9 @@ class Augmentation:
     )
     exchange_noise: float = option(
         None,
-        'Part of the samples that get the noise of another particle (particle minus its fitted reference), '
-        'turned and mirrored on its own. Multiplies small sets: every reference is seen under new measured noise. 0 '
-        'trains on real pairs only.',
+        'Fraction of the samples that get the noise of another particle (particle minus its fitted reference), '
+        'turned and mirrored on its own. It makes more of small sets, because every reference is seen under new, '
+        'measured noise. 0 trains on the real pairs only.',
         ge=0,
         le=1,
         expert=True,
@@ -44,9 +46,8 @@ class Augmentation:
     )
     noise_curriculum: float = option(
         None,
-        "Part of the run in which the s.d. of the noise rises from a quarter of the data's to all of it; 0 = off. "
-        'For the network that sees the whole particle (equivariant), whose schedule in the preset has it; convolutions '
-        'gained nothing.',
+        'Fraction of the run in which the noise is raised from weak to full strength; 0 = off. Meant for the '
+        'architecture "equivariant".',
         ge=0,
         le=0.9,
         label='Noise curriculum',
@@ -96,32 +97,31 @@ class Fresh:
 
     volume: list[str] = option(
         [],
-        'Map that the references were projected from; repeat for several (states, classes), which then count '
-        'equally. With --fresh-fraction new projections of it are made during training, at random angles, with '
-        'shifts and CTF of random particles: the cure for small sets and for overfitting to the refined angles. '
-        'With --network guided the bank is made of its projections; without it, of those of the maps that project left '
-        'beside the references (each member of its own half map), or else of references without CTF themselves.',
+        'Map from which the references were projected; several maps (states, classes) count equally. With '
+        '--fresh-fraction, new projections of it are made during training at random angles, with the shifts and '
+        'CTFs of random particles, which helps small sets. For --network guided its projections make the template'
+        ' library. Left open: the maps that project left beside the references (for each fold model its own half '
+        'map), or else the references themselves.',
         path=True,
-        label='Maps for fresh pairs or guide',
+        label='Maps for projections',
     )
     fresh_fraction: float = option(
         None,
-        'Part of every batch made anew: references under Gaussian noise with the power spectrum of the data '
-        '(measured on particle minus reference). With --volume new projections, each shown 4 times, else the '
-        'references given. 0.5 mixes them with the real pairs; 1 never shows a real particle. An image of 64 px '
-        'costs about 0.2 ms.',
+        'Fraction of every batch that is made anew: references under Gaussian noise with the power spectrum of '
+        'the noise of the particles. With --volume these are new projections, otherwise the given references. 0.5'
+        ' mixes them with the real pairs; 1 never shows a real particle.',
         ge=0,
         le=1,
         label='Fresh pairs',
     )
     noise_particles: str | None = option(
         None,
-        "Images of noise alone (STAR): boxes of background, or empty particles, in the particles' pixel size and in "
-        'their box or a larger one. With --fresh-fraction the noise of fresh pairs is cut and turned out of them, '
-        "scaled as a set to the strength of the particles' noise, in place of Gaussian noise: it brings what a "
-        'spectrum does not tell, such as neighbours, carbon and ice.',
+        'Images that hold no particle (STAR): background or empty picks, with the pixel size of the particles and'
+        ' their box or a larger one. With --fresh-fraction the noise of fresh pairs is cut out of them instead of'
+        ' being Gaussian, and so contains neighbours, carbon and ice. It is scaled to the strength of the noise '
+        'of the particles.',
         path=True,
-        label='Images of noise',
+        label='Noise images',
     )
 
 
@@ -133,19 +133,19 @@ class Checks:
 
     box: int | None = option(
         None,
-        "Box to train at; default the particles'. Both sets are resampled in Fourier "
-        'space, the field of view is kept. Half the box trains 4 times faster and keeps '
-        'detail down to 4 old pixels.',
+        'Box to train at. Particles and references are resampled, and the field of view is kept. A smaller box '
+        "trains faster and loses fine detail. Default: the particles' box.",
         ge=32,
         le=512,
         unit='px',
         label='Box',
+        blank="the particles'",
     )
     min_agreement: float = option(
         4.0,
-        'Leave out training pairs whose correlation (column cryoemganCorrelation of project) lies more than this many '
-        'robust standard deviations below the median of the set: particles with wrong angles, junk. 0 keeps all. '
-        'Take 2 where many angles are wrong; it also leaves out what is rare, such as high defocus.',
+        'Leave out training pairs whose correlation lies more than this many robust standard deviations below the'
+        ' median of the set: particles with wrong angles, junk. 0 keeps all. A lower limit helps if many angles '
+        'are wrong, but also leaves out what is rare, such as high defocus.',
         ge=0,
         le=100,
         expert=True,
@@ -153,13 +153,13 @@ class Checks:
     )
     invert_contrast: bool = option(
         False,
-        'References and particles have opposite contrast: reverse the references. '
-        'Asked for by an error message when that is the case.',
+        'Invert the references, because particles and references have opposite contrast. A message asks for this '
+        'if it is so.',
         label='Invert contrast',
     )
     force: bool = option(
         False,
-        'Train although particles and references do not correlate (wrong poses, wrong map, other particles).',
+        'Train although particles and references do not agree (wrong poses, wrong map, other particles).',
         expert=True,
         label='Train in spite of failed checks',
     )
@@ -173,15 +173,15 @@ class Contamination:
 
     contaminate: str = option(
         None,
-        'Robustness experiment (section 3.4 of the paper): replace a fixed random part of the training '
-        'references, particles or both by noise. Off for real work.',
+        'Robustness experiment (section 3.4 of the paper): replace a fixed random fraction of the training '
+        'references, of the particles, or of both by noise. Off for real work.',
         choices=('none', 'references', 'particles', 'both'),
         expert=True,
         label='Contaminate',
     )
     contaminate_fraction: float = option(
         None,
-        'Part of the training pairs replaced, the same in every epoch.',
+        'Fraction of the training pairs that are replaced, the same in every epoch.',
         ge=0,
         le=1,
         expert=True,

@@ -16,15 +16,15 @@ class Processes:
 
     devices: int | None = option(
         None,
-        'Processes, one a GPU (or, with --device cpu, CPU processes); default the '
-        'GPUs named by --device. Started under torchrun or SLURM, their number rules.',
+        'Number of processes, one per GPU (or, with --device cpu, processes on the processor). Default: the GPUs '
+        'named by --device. Under torchrun or SLURM their number decides.',
         ge=1,
         le=1024,
         expert=True,
         label='Processes',
     )
     nodes: int = option(
-        1, 'Computers, for runs started by torchrun or SLURM.', ge=1, le=1024, expert=True, label='Nodes'
+        1, 'Number of computers, for runs started by torchrun or SLURM.', ge=1, le=1024, expert=True, label='Nodes'
     )
 
 

@@ -16,15 +16,15 @@ class Reading:
 
     images_folder: str | None = option(
         None,
-        'Folder that the names of the image stacks in the table are relative to, when they are not found beside it: '
-        "the project's folder of RELION or cryoSPARC, or the folder with the stacks themselves.",
+        'Folder that the stack names in the table are relative to, if the stacks are not found beside the table: '
+        'the RELION or cryoSPARC project folder, or the folder that holds the stacks.',
         path=True,
         expert=True,
         label='Folder of the images',
     )
     pixel_size: float | None = option(
         None,
-        'Pixel size of the particles, when their table has none or a wrong one.',
+        'Pixel size of the particles, if their table has none or a wrong one.',
         unit='A/px',
         gt=0.05,
         lt=100,
@@ -33,17 +33,17 @@ class Reading:
     )
     passthrough: str | None = option(
         None,
-        'For particles of cryoSPARC: the passthrough file of the same job (.cs) with the fields that the job did not '
-        'change. Default: the one beside the particles.',
+        'cryoSPARC only: the passthrough file (.cs) of the same job, with the fields that the job did not change.'
+        ' Default: the one beside the particles.',
         path=True,
         expert=True,
         label='Passthrough file',
     )
     bad_images: str = option(
         'refuse',
-        'Images with NaN, infinite or absurd values (beyond 1e12). refuse: the run ends when it meets one and names '
-        'it; resumed with skip, it goes on from there. skip: all images are looked at before the work begins; '
-        'bad ones are left out, named and counted.',
+        'What to do with images that contain NaN, infinite or absurdly large values.\n'
+        'refuse: stop at the first one and name it; the run can then be resumed with skip.\n'
+        'skip: check all images first, leave the bad ones out, and list them.',
         choices=('refuse', 'skip'),
         expert=True,
         label='Bad images',

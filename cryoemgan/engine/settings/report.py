@@ -18,7 +18,7 @@ class Report(Reading, Settings):
 
     refinement: str | None = option(
         None,
-        'Folder of a finished 3D auto-refinement of RELION, such as Refine3D/job012: particles, half maps, mask, '
+        'Folder of a finished 3D auto-refinement in RELION, such as Refine3D/job012. Particles, half maps, mask, '
         'resolution and pixel size are found in it.',
         path=True,
         label='Refinement',
@@ -26,8 +26,8 @@ class Report(Reading, Settings):
     )
     minutes: float = option(
         20.0,
-        'Minutes of training, shared by the two networks. Their preparation, denoising and the audits come on top; '
-        'the run says how long each step took. Resumed with more minutes, it goes on with the same networks.',
+        'Training time, shared by the two networks. Preparing, denoising and auditing come on top; the report '
+        'lists how long each step took. Resumed with more minutes, the same networks are trained further.',
         gt=0,
         le=10000,
         unit='minutes',
@@ -35,48 +35,56 @@ class Report(Reading, Settings):
     )
     limit: str = option(
         'proposed',
-        'Particles with a fit to the map below this are sorted out: "proposed", a number, or a part of all such as '
-        '10%. Where the noise leaves the fit nothing to tell, the evidence is used.',
-        label='Limit of the fit',
+        'Particles whose fit to the map is below this limit are rejected: "proposed", a number, or a fraction of '
+        'all particles such as 10%. If the particles are too noisy for the fit to tell anything, the evidence is '
+        'used instead.',
+        label='Limit for the fit',
     )
     particles: str | None = option(
         None,
-        'Particles with projection angles (STAR), when there is no folder of a refinement or other particles are '
-        'meant.',
+        'Particles with projection angles (STAR), if there is no refinement folder or other particles are to be used.',
         path=True,
         group=FILES,
         label='Particles',
     )
     volume: str | None = option(
-        None, 'One map (MRC) for all particles; half maps come first.', path=True, group=FILES, label='Refined map'
+        None,
+        'One map (MRC) for all particles. Half maps, if given, are preferred.',
+        path=True,
+        group=FILES,
+        label='Refined map',
     )
     half1: str | None = option(
         None,
-        'Unfiltered map (MRC) of the particles with _rlnRandomSubset 1.',
+        'Unfiltered half map (MRC) of the particles with _rlnRandomSubset 1.',
         path=True,
         group=FILES,
         label='Half map 1',
     )
     half2: str | None = option(
         None,
-        'Unfiltered map (MRC) of the particles with _rlnRandomSubset 2.',
+        'Unfiltered half map (MRC) of the particles with _rlnRandomSubset 2.',
         path=True,
         group=FILES,
         label='Half map 2',
     )
     mask: str | None = option(
-        None, 'Where the molecule is (MRC, values 0 to 1, same box as the map).', path=True, group=FILES, label='Mask'
+        None,
+        'Mask around the molecule, with values from 0 to 1 and the same box as the map (MRC).',
+        path=True,
+        group=FILES,
+        label='Mask',
     )
     pictures: int = option(
-        240, 'Particles in the gallery of the page.', ge=8, le=2000, expert=True, label='Particles shown'
+        240, 'Number of particles in the gallery of the page.', ge=8, le=2000, expert=True, label='Particles shown'
     )
     train_settings: str | None = option(
         None,
-        'JSON file with further options of train, for both networks; with iterations or epochs in it, --minutes does '
-        'not count.',
+        'JSON file with further options of the training, for both networks. If it sets iterations or epochs, '
+        '--minutes is ignored.',
         path=True,
         expert=True,
-        label='Options of the training',
+        label='Training options',
     )
 
     def validate(self) -> None:

@@ -9,8 +9,8 @@ from .base import Settings, flag, option
 from .reading import Reading
 
 PROPOSED = 'proposed'
-LIMITS = 'Limits (none given: the proposed one of the first score below that the particles have)'
-HOW = f'A number, or the part to reject as N%, or "{PROPOSED}".'
+LIMITS = 'Limits (if none is given: the proposed limit of the first of these scores that the particles have)'
+HOW = f'Give a number, the fraction to reject (such as 10%), or "{PROPOSED}".'
 # Fields that are limits, in the order in which one is proposed.
 NAMES = ('fit', 'evidence', 'correlation', 'uncertainty', 'pose_disagreement')
 
@@ -23,7 +23,7 @@ class Select(Reading, Settings):
 
     particles: str = option(
         None,
-        'Particles with scores (STAR): what denoise wrote, or any subset of it.',
+        'Particles with scores (STAR): the output of denoise, or any subset of it.',
         required=True,
         path=True,
         label='Particles with scores',
@@ -31,46 +31,46 @@ class Select(Reading, Settings):
     source: str | None = option(
         None,
         'The original particles (STAR): those that were denoised, or any set that contains them. Left open: the '
-        'particles with scores are original ones themselves.',
+        'particles with scores are themselves the originals.',
         path=True,
         label='Original particles',
     )
     scores: list[str] = option(
         [],
-        'Further table with scores of these particles, such as the references of project for the correlation; may be '
-        'repeated. Matched by identity.',
+        'A further table with scores of these particles, such as the references of project with their '
+        'correlations. Matched by identity.',
         path=True,
         label='Further scores',
     )
     fit: str | None = option(
         None,
-        'Reject particles below this fit to the map (guided by the map only): a limit of 0.05 costs 5 in 100 of the '
-        f'good particles. {HOW}',
+        'Reject particles whose fit to the map is below this (guided by the map only): a limit of 0.05 costs about '
+        f'5 in 100 good particles. {HOW}',
         group=LIMITS,
         label='Fit, at least',
     )
     evidence: str | None = option(
         None,
-        'Reject particles below this evidence (guided by the map only), the logarithm of how much better a projection '
-        f'of the map explains the image than noise does: tells particles from empty images. {HOW}',
+        'Reject particles whose evidence is below this (guided by the map only): the logarithm of how much better a '
+        f'projection of the map explains the image than pure noise does. Rejects empty images. {HOW}',
         group=LIMITS,
         label='Evidence, at least',
     )
     correlation: str | None = option(
         None,
-        f'Reject particles below this correlation with their reference. {HOW}',
+        f'Reject particles whose correlation with their reference is below this. {HOW}',
         group=LIMITS,
         label='Correlation, at least',
     )
     uncertainty: str | None = option(
         None,
-        f'Reject particles above this expected error, in standard deviations of the denoised image. {HOW}',
+        f'Reject particles whose expected error is above this, in standard deviations of the denoised image. {HOW}',
         group=LIMITS,
         label='Uncertainty, at most',
     )
     pose_disagreement: str | None = option(
         None,
-        'Reject particles above this angle between the pose that the network found and that of the refinement '
+        'Reject particles for which the network and the refinement disagree about the pose by more than this angle '
         f'(guided by the map only). {HOW}',
         unit='degrees',
         group=LIMITS,
@@ -78,7 +78,7 @@ class Select(Reading, Settings):
     )
     denoised: bool = option(
         False,
-        'Write the kept and the rejected particles with their denoised images too.',
+        'Also write the kept and the rejected particles as denoised images.',
         label='Denoised sets too',
     )
 

@@ -64,56 +64,59 @@ class Inputs:
     particles: str = option(None, 'Noisy particles (STAR).', required=True, path=True, label='Particles')
     target: str = option(
         'references',
-        'What the network learns to give. references: projections of the map; shows most, and can show what only the '
-        'map says. self: no map at all, from the noisy particles alone; their noise is measured in the corners of the '
-        'boxes and made white (see self-supervision). copies: no map; one noisy copy of each particle (--copies: e.g. '
-        'from the other half of the frames) is predicted from the other. Assumes that the noise of the two is '
-        'independent. Both keep the CTF, show less detail, and cannot have learnt anything from the map: a second '
-        'opinion for audit.',
+        'What the network learns to predict.\n'
+        'references: projections of the map. It shows most, and can show what only the map says.\n'
+        'self: no map. The network learns from the noisy particles alone; their noise is measured in the corners of '
+        'the boxes and whitened (see self-supervision).\n'
+        'copies: no map. One noisy copy of each particle is predicted from another (--copies), for example from '
+        'the other half of the movie frames; assumes that their noise is independent.\n'
+        'self and copies keep the CTF, show less detail, and cannot have learnt anything from the map, which '
+        'makes them a second opinion for the audit.',
         choices=('references', 'self', 'copies'),
         label='Learn from',
     )
     references: str | None = option(
         None,
-        'Reference projections of the same particles (STAR, from project). Matched by identity, never by row. Needed '
-        'unless --target is self or copies.',
+        'Reference projections of the same particles (STAR), the output of "project". Matched by identity, not by'
+        ' order. Not needed for --target self or copies.',
         path=True,
         label='References',
     )
     copies: str | None = option(
         None,
-        'Second noisy copies of the particles (STAR), for a map-free network: same alignment, scale and signal, '
-        'noise of their own. Matched by identity. The model is one for the noise of a copy.',
+        'Second noisy copies of the particles (STAR), for a map-free network: the same alignment, scale and '
+        'signal, but noise of their own. Matched by identity. The model then fits the noise level of one copy.',
         path=True,
         label='Second copies',
     )
     preset: str = option(
         'recommended',
-        'Where every option left open gets its value. recommended: what reached the '
-        'lowest validation error for its cost in our measurements; paper: the hyperparameters of the '
-        "paper's text (its 128 px network, (0.5,0.5)-GAN + l1, batch 20, rates 1e-3 and 1e-2, no "
-        'schedule), hours on a processor; authors: what their scripts do (patch scores summed, '
-        'batch 10, no shuffling).',
+        'Where every option that is left open gets its value.\n'
+        'recommended: the lowest validation error for its cost in our tests.\n'
+        'paper: the settings printed in the paper, which take hours without a GPU.\n'
+        "authors: the settings in the authors' scripts.",
         choices=('recommended', 'paper', 'authors'),
         label='Preset',
     )
     network: str = option(
         None,
-        'Generator and discriminator. equivariant: sees the whole particle at all in-plane angles at once; the lowest '
-        'error for its time on particles within a few pixels of the centre; residual: strided convolutions with '
-        "skips; paper128: the paper's, for 128 px; paper256: the paper's for 256 px, for a GPU; "
-        'plain: convolutions only (appendix 5.3); pggan: grows from low resolution (appendix 5.4); guided: '
-        'looks for the projections of the map that each particle resembles, and '
-        'corrects their weighted mean. It adds what the map knows of the molecule to what little a noisy image tells. '
-        "It cannot tell what the map does not hold, and draws the map's projections for junk and other molecules too: "
-        'check the column cryoemganFit.',
+        'Generator and discriminator.\n'
+        'equivariant: looks at the whole particle at all in-plane angles at once; best for particles near the '
+        'centre of the box.\n'
+        'residual: strided convolutions with skips; also for badly centred particles.\n'
+        'paper128, paper256: those of the paper, for 128 and 256 px (the latter needs a GPU).\n'
+        'plain: convolutions only (appendix 5.3).\n'
+        'pggan: grows from low resolution (appendix 5.4).\n'
+        'guided: finds the projections of the map that each particle resembles and corrects their weighted mean. '
+        'It cannot show what is not in the map, and draws the map for junk and other molecules too: look at the '
+        'fit (cryoemganFit).',
         choices=NETWORKS,
         label='Architecture',
     )
     init: str | None = option(
         None,
-        'Start from the weights of this model folder (train longer, or adapt it to new '
-        'particles). The model itself is not changed.',
+        'Start from the weights of this model folder, to train it further or to adapt it to new particles. The '
+        'model itself is not changed.',
         path=True,
         label='Continue from model',
     )
@@ -127,17 +130,20 @@ class CrossFitting:
 
     cross_fit: str = option(
         'auto',
-        'Several networks, each trained without a part of the particles, so that no particle (and no half map) is '
-        'denoised by a network that has learnt it. halves: one network for each half set of the refinement; its '
-        'references should come from half maps. folds: parts drawn at random. auto: halves where the particles have '
-        'them, else folds. none: one network for all; on its own training particles it repeats part of their noise. '
-        'The networks share the minutes; iterations and epochs count for each.',
+        'Train several fold models, each without a part of the particles, so that no particle (and no half map) '
+        'is denoised by a network that has learnt it.\n'
+        'auto: halves if the particles have half sets, otherwise folds.\n'
+        'halves: one fold model for each half set; the references should come from half maps.\n'
+        'folds: parts drawn at random.\n'
+        'none: one network for all. It repeats some of the noise of the particles that it was trained on.\n'
+        'The fold models share the minutes; iterations and epochs count for each.',
         choices=('auto', 'none', 'halves', 'folds'),
         label='Cross-fitting',
     )
     folds: int = option(
         2,
-        'Members of --cross-fit folds. More give each member more pairs ((K-1)/K of them) at K times the cost.',
+        'Number of fold models for --cross-fit folds. With more, each learns from more of the particles, and the '
+        'cost grows in proportion.',
         ge=2,
         le=20,
         expert=True,

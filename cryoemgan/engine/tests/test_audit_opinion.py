@@ -112,7 +112,7 @@ def test_empty_particles_go_in_as_noise(data, model, tmp_path):
     assert found['empty_particles_in']['nearest']['mean'] == pytest.approx(
         found['noise_in']['nearest']['mean'], abs=0.15
     )
-    assert 'What real empty particles become' in (tmp_path / 'a' / 'audit.html').read_text()
+    assert 'What noise images become' in (tmp_path / 'a' / 'audit.html').read_text()
 
 
 def test_empty_particles_that_are_not_empty_are_red(data, model, tmp_path):

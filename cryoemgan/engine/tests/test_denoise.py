@@ -104,12 +104,12 @@ def test_model_of_a_training_that_has_not_ended_is_told(tmp_path, model):
     """From its first evaluation on there is a model, of one member, with nothing measured."""
     star = particles(tmp_path / 'in')
     denoise(star, model, tmp_path / 'early')
-    assert any('has not come to its end' in w for w in summary(tmp_path / 'early')['warnings'])
+    assert any('has not finished' in w for w in summary(tmp_path / 'early')['warnings'])
     ended = tmp_path / 'model'
     shutil.copytree(model, ended)
     amend_card(ended, cross_fit={'mode': 'none'})
     denoise(star, ended, tmp_path / 'ended')
-    assert not any('has not come to its end' in w for w in summary(tmp_path / 'ended')['warnings'])
+    assert not any('has not finished' in w for w in summary(tmp_path / 'ended')['warnings'])
 
 
 def test_leakage_is_counted(tmp_path, model):

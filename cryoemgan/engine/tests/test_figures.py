@@ -82,11 +82,15 @@ def test_training_curves_of_a_file_that_is_still_written(tmp_path):
     assert error.get_xlabel() == 'iteration'
 
 
-@pytest.mark.parametrize('text', ['', 'iteration,train_loss\n', 'iteration,train_loss\n10'])
-def test_training_curves_before_the_first_row(tmp_path, text):
+@pytest.mark.parametrize(
+    'text',
+    ['', 'iteration,train_loss\n', 'iteration,train_loss\n10', 'member,iteration,mse\nhalf1,1,0.2\nhalf2,1,0.3\n'],
+)
+def test_no_empty_panels_before_there_is_a_curve(tmp_path, text):
     (tmp_path / 'metrics.csv').write_text(text)
     figure = figures.training_curves(tmp_path / 'metrics.csv')
-    assert 'No evaluation yet' in figure.texts[0].get_text()
+    assert f'{text.count("half1")} evaluation' in figure.texts[0].get_text()
+    assert not figure.axes
 
 
 def test_frc_axes_have_units_and_end_at_nyquist(tmp_path):
@@ -156,22 +160,25 @@ def test_gallery_page_shows_the_worst_and_their_scores(tmp_path):
     assert 'http' not in page.replace('http-equiv', '')
 
 
-def test_histogram_hides_no_particle(tmp_path):
-    """What lies far out is counted in the end bars, and said."""
+@pytest.mark.parametrize('junk', [[9.0, 999.0], [999.0] * 20])
+def test_histogram_hides_no_particle(tmp_path, junk):
+    """What lies far out is counted in the end bars, and said, even if it is a tenth; the others fill the picture."""
     path = write_set(tmp_path, 'denoised', np.zeros((200, 8, 8), np.float32))
     table = ParticleTable.read(path)
-    table.set('cryoemganUncertainty', np.r_[np.linspace(0.4, 0.6, 198), 9.0, 999.0])
+    table.set('cryoemganUncertainty', np.r_[np.linspace(0.4, 0.6, 200 - len(junk)), junk])
     table.write(path)
     figure = figures.column_distribution(path, 'cryoemganUncertainty', 'expected error')
     said = ' '.join(t.get_text() for t in figure.axes[0].texts)
-    assert '2 above' in said
+    assert f'{len(junk)} above' in said
+    assert figure.axes[0].get_xlim()[1] < 4
     assert '999' in said
 
 
 def test_curves_shade_the_part_with_weaker_noise(tmp_path):
     """Half of ten evaluations with noise below full strength; no panel for an adversary that is not there."""
-    rows = [f'half1,{10 * k},{0.1 * k},0,{1 / k}' for k in range(1, 11)]
-    (tmp_path / 'metrics.csv').write_text('member,iteration,reconstruction,adversary,mse\n' + '\n'.join(rows) + '\n')
+    rows = [f'half1,{10 * k},{0.1 * k},0,{1 / k},{1 / k}' for k in range(1, 11)]
+    names = 'member,iteration,reconstruction,adversary,learning_rate_discriminator,mse'
+    (tmp_path / 'metrics.csv').write_text('\n'.join([names, *rows, '']))
     (tmp_path / 'settings.json').write_text('{"settings": {"noise_curriculum": 0.5, "evaluations": 10}}')
     figure = figures.training_curves(tmp_path / 'metrics.csv')
     assert [a.get_title() for a in figure.axes if a.get_visible()] == ['Reconstruction', 'Validation error']

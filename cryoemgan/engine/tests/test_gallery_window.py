@@ -42,3 +42,8 @@ def test_a_page_is_drawn_quickly(scored):
     assert time.process_time() - start < 0.3
     assert min(picture.size) > 400
     assert np.asarray(picture).std() > 20
+
+
+def test_titles_are_not_cut():
+    assert figures.gallery._heading('guided by the map') == ['guided by the', 'map']
+    assert figures.gallery._heading('') == ['']

@@ -123,7 +123,7 @@ def test_particles_of_another_molecule_are_told_by_what_the_map_leaves(model, da
     assert resemblance.separation(found['own'][0], found['foreign'][0]) > 0.95
     assert (found['foreign'][0] < 0.05).mean() > 0.7 > 0.15 > (found['own'][0] < 0.05).mean()
     assert (found['own'][1], found['foreign'][1]) == (False, True)
-    assert 'fit the map worse' in summary['fit']
+    assert 'have a fit to the map' in summary['fit']
 
 
 def test_card_says_what_noise_becomes(model):

@@ -154,7 +154,7 @@ def examine(p: AuditInputs, ensemble: Ensemble, seed: int, bar: tqdm) -> Finding
     images = {'particle': bench.particles, 'denoised': denoised, 'expected error': maps, 'reference': bench.truth,
               'noise': empty['in'], 'denoised noise': empty['out']}  # fmt: skip
     if emptied:
-        images |= {'empty particle': emptied['in'], 'denoised empty particle': emptied['out']}
+        images |= {'noise image': emptied['in'], 'denoised noise image': emptied['out']}
     if second:
         columns['second_opinion'] = second['each']
         images['second opinion'] = second['out']

@@ -71,10 +71,10 @@ def draw(job: Job, found: Findings, pictures: int) -> dict[str, Path]:
             'bias.png', figures.audit.bias(c['frequency'], c['bias'], c['signal'], c['noise_frc']),
         ),
     }  # fmt: skip
-    if 'empty particle' in images:
-        pair = {k: images[k] for k in ('empty particle', 'denoised empty particle')}
-        count = min(3, len(images['empty particle']))
-        plots['What real empty particles become'] = ('empties.png', figures.audit.strips(pair, range(count)))
+    if 'noise image' in images:
+        pair = {k: images[k] for k in ('noise image', 'denoised noise image')}
+        count = min(3, len(images['noise image']))
+        plots['What noise images become'] = ('empties.png', figures.audit.strips(pair, range(count)))
     if 'second opinion' in images:
         three = {k: images[k] for k in ('particle', 'denoised', 'second opinion', 'reference')}
         worst = np.argsort(found.columns['second_opinion'])
@@ -122,15 +122,16 @@ def _lights(results: Json, judged: Mapping[str, float]) -> str:
             f'<td>{judged[name]:.3g}</td><td>{limit.green:g} / {limit.red:g}</td>'
             f'<td>{html.escape(limit.sentence(colour))}</td></tr>'
         )
-    return f'<table><tr><th></th><th>Measure</th><th>Value</th><th>green / red</th><th></th></tr>{rows}</table>'
+    titles = ''.join(f'<th>{t}</th>' for t in ('', 'Measure', 'Value', 'limits (green / red)', 'What it means'))
+    return f'<table><tr>{titles}</tr>{rows}</table>'
 
 
 def _words(results: Json) -> str:
     wrong, noise, cut = results['wrong_molecule'], results['noise_in'], results['resolution_cut']
     sentences = [
-        f'{results["sample"]} of {results["particles"]} particles were looked at; members of the model: '
-        f'{html.escape(", ".join(results["members"]))}; particles denoised by a network that knew them: '
-        f'{results["leakage"]}.',
+        f'{results["sample"]} of {results["particles"]} particles were examined. Fold models: '
+        f'{html.escape(", ".join(results["members"]))}. Particles denoised by a network that was trained on '
+        f'them: {results["leakage"]}.',
         f'Detail is cut at {cut:.1f} Å.' if cut else 'Detail is not cut.',
         f'Pure noise gives {noise["energy"]:.0%} of the contrast energy that particles give.',
         f'A molecule that the network never saw comes out with a correlation of {wrong["foreign"]["own"]:.2f} with '
@@ -140,14 +141,14 @@ def _words(results: Json) -> str:
         f'Mirrored particles: {wrong["mirrored"]["own"]:.2f} with themselves, '
         f'{wrong["mirrored"]["to_training"]:.2f} with the nearest reference '
         f'({wrong["mirrored"]["without_network"]:.2f} before the network).',
-        'The lights judge the network on the average particle of the set, not the set: junk among the particles, even '
-        'a tenth of them, turns no light. Sort it out by the fit, the evidence or the uncertainty (select).',
+        'The lights judge the network, by the average particle. They do not judge the set: junk, even if it is a tenth '
+        'of the particles, changes no light. Remove junk by the fit, the evidence or the uncertainty (select).',
         f'The median expected error of an image is {results["uncertainty"]["median"]:.0%} of its contrast.',
     ]
     empty, second = results['empty_particles_in'], results['second_opinion']
     if empty:
         sentences.append(
-            f'{empty["count"]} real empty particles give {empty["energy"]:.0%} of the contrast energy, and correlate '
+            f'{empty["count"]} noise images give {empty["energy"]:.0%} of the contrast energy, and correlate '
             f'{empty["nearest"]["mean"]:.2f} with the nearest reference (simulated noise '
             f'{noise["nearest"]["mean"]:.2f}, particles {results["denoised"]["nearest"]["mean"]:.2f}).'
         )
@@ -157,7 +158,7 @@ def _words(results: Json) -> str:
             f'{second["agreement_simulations"]["mean"]:.2f} on simulations of the references; {second["disagreeing"]} '
             'particles agree less than all but one in a hundred simulations (column second_opinion of audit.csv). '
             f'Where the two differ, the second is right by {second["weight"]:.0%} on particles and by '
-            f'{second["weight_simulations"]:.0%} on simulations: the difference is what the particles hold and the map '
-            'does not.'
+            f'{second["weight_simulations"]:.0%} on simulations. The difference measures what is in the particles but '
+            'not in the map.'
         )
     return '<ul>' + ''.join(f'<li>{s}</li>' for s in sentences) + '</ul>'

@@ -39,7 +39,7 @@ class Threshold:
 THRESHOLDS = {
     'leakage': Threshold(
         0.0, 0.05, 'Leakage', 'Every particle is denoised by a network that never saw it.',
-        'Particles are denoised by a network that was trained on them: it repeats part of their noise. Train with '
+        'Particles are denoised by a network that was trained on them and repeats some of their noise. Train with '
         'cross-fitting.',
     ),
     'agreement': Threshold(
@@ -54,7 +54,7 @@ THRESHOLDS = {
         'warning of project.',
     ),
     'fidelity': Threshold(
-        0.87, 0.73, 'Real particles behave like the model of them',
+        0.87, 0.73, 'Real particles behave like simulated ones',
         'Denoised particles are as close to their references as denoised simulations of them.',
         'Denoised particles are much further from their references than simulations are: another molecule, wrong '
         'angles, or noise.',
@@ -62,23 +62,24 @@ THRESHOLDS = {
     'rank': Threshold(
         0.86, 0.76, 'The output shows the particle, not the average',
         'A denoised image is more like its own reference than like others.',
-        'A denoised image is hardly more like its own reference than like others: it shows the training set.',
+        'A denoised image is hardly more like its own reference than like others: it shows the average particle.',
     ),
     'noise': Threshold(
-        0.76, 0.67, 'Particles are told from noise',
+        0.76, 0.67, 'Noise does not look like a particle',
         'Pure noise gives images that are less like any reference than those of particles are.',
-        'Pure noise gives images as much like a reference as real particles do: what you see may come from nothing.',
+        'Pure noise gives images that are as much like a reference as those of particles are: what you see may come '
+        'from nothing.',
     ),
     'bias': Threshold(
-        0.55, 0.68, 'Bias (part of the signal)',
+        0.55, 0.68, 'Bias (fraction of the signal)',
         'The denoiser changes the signal by less than it keeps.',
         'The denoiser replaces most of the signal by what it expects.',
     ),
     'opinion': Threshold(
-        0.21, 0.28, 'Second opinion (its weight on particles less that on simulations)',
+        0.21, 0.28, 'Second opinion (its weight on particles minus that on simulations)',
         'Where a second model differs from this one, it is no more right on particles than on simulations.',
-        'Where a second model differs from this one, the particles side with the second more than the references '
-        'explain: they hold something that the map lacks, or the network shows something that is not in them.',
+        'Where a second model differs from this one, the particles agree with the second more than the references '
+        'explain: they hold something that is not in the map, or the network shows something that is not in them.',
     ),
     'calibration': Threshold(
         1.5, 2.0, 'Uncertainty (error / expected)',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ...data.refinement import Refinement
@@ -16,9 +17,9 @@ MANY = 0.05
 UNFINISHED = 0.9
 
 USE = {
-    'green': 'Denoised particles may be used for looking, sorting and clustering.',
-    'yellow': 'Use denoised particles with care, and read the yellow lines.',
-    'red': 'Do not rely on denoised particles: read the red lines.',
+    'green': 'The denoised particles may be used for looking, sorting and clustering.',
+    'yellow': 'Use the denoised particles with care, and read the yellow lines below.',
+    'red': 'Do not rely on the denoised particles: read the red lines below.',
 }
 
 
@@ -85,28 +86,37 @@ def _verdict(project: Json, networks: list[Json], selection: Json | None) -> Jso
             'sentences': list(project['warnings']),
         }
     guided = next(n for n in networks if n['name'] == road.GUIDED)
-    sentences = [f'The network {n["words"]}: {n["colour"].upper()}. {n["use"]}' for n in networks]
+    sentences = [f'The network {n["words"]}: {n["colour"].upper()}. {_trust(n)}' for n in networks]
     headline = USE[guided['colour']]
     if selection:
         headline = f'{selection["kept"]:,} of {selection["particles"]:,} particles kept. {headline}'
         sentences.insert(0, _sorting(selection))
     if guided['colour'] != 'red' and any(n['colour'] == 'red' for n in networks):
-        sentences.append('Take the network guided by the map; the other one needs more training, or cannot do it.')
+        sentences.append('Use the images of the network guided by the map; the other one may need more training.')
     return {'colour': guided['colour'], 'headline': headline, 'sentences': sentences}
+
+
+def _trust(network: Json) -> str:
+    """How far the images of a network can be trusted, in resolution and in contrast."""
+    cut, error = network['cut'], network['uncertainty']
+    said = [f'Its images show nothing finer than {cut:.1f} Å, because the particles do not support it.'] if cut else []
+    if error is not None:
+        said.append(f'Half of them have an expected error of more than {error:.0%} of their contrast.')
+    return ' '.join(said)
 
 
 def _sorting(selection: Json) -> str:
     rejected, loss = selection['rejected'] / selection['particles'], selection['expected_loss']
     by = ' and '.join(limit['score'] for limit in selection['limits'])
-    said = f'{selection["rejected"]:,} particles ({rejected:.1%}) were sorted out by their {by}'
+    said = f'{selection["rejected"]:,} particles ({rejected:.1%}) were rejected by their {by}'
     if loss is None:
         return f'{said}.'
     if _holds_others(selection):
         return (
-            f'{said}; of a set of good particles {loss:.0%} would be: the set holds junk, another molecule or another '
-            'state. Look at the rejected ones before they are thrown away.'
+            f'{said}. If all particles were good, {loss:.0%} would have been: the set contains junk, another molecule '
+            'or another state. Look at the rejected particles before you discard them.'
         )
-    return f'{said}, about as many as of a set of good particles ({loss:.0%}): hardly any junk was found.'
+    return f'{said}. That is about as many as if all particles were good ({loss:.0%}): there is hardly any junk.'
 
 
 def _holds_others(selection: Json) -> bool:
@@ -118,7 +128,7 @@ def _holds_others(selection: Json) -> bool:
 def _files(refinement: Refinement, project: Json) -> Json:
     names = ('particles', 'half1', 'half2', 'volume', 'mask')
     return {
-        'files': {n: str(getattr(refinement, n)) for n in names if getattr(refinement, n)},
+        'files': {n: _shown(getattr(refinement, n)) for n in names if getattr(refinement, n)},
         'said': refinement.said,
         'particles': project['particles'],
         'box': project['box'],
@@ -128,6 +138,12 @@ def _files(refinement: Refinement, project: Json) -> Json:
         'lowpass': project['lowpass'],
         'fsc': None if refinement.fsc is None else [column.tolist() for column in refinement.fsc],
     }
+
+
+def _shown(path: str | Path) -> str:
+    """A path as a person would write it: from the folder of the project where it lies in there."""
+    absolute, here = Path(path).absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)
 
 
 def _selection(selection: Json) -> Json:
@@ -151,33 +167,26 @@ def _methods(done: dict[str, Json]) -> list[Json]:
 def _limits(project: Json, networks: list[Json]) -> list[str]:
     """What these pictures cannot show."""
     found = [
-        'Denoised particles are for looking, sorting and clustering. Reconstruct from the original particles: a '
-        'network that has seen a map can draw that map.',
+        'Denoised particles are for looking, sorting and clustering. Reconstruct from the original particles, because '
+        'a network that has seen a map can draw that map.',
     ]
     if project['half_map_resolution']:
         found.append(
-            f'The half maps agree to {project["half_map_resolution"]:.1f} Å; the references hold nothing finer than '
-            f'{project["lowpass"]:.1f} Å, and neither does any network that learnt from them.'
+            f'The half maps agree to {project["half_map_resolution"]:.1f} Å. The references contain nothing finer than '
+            f'{project["lowpass"]:.1f} Å, and neither do the images of a network that learnt from them.'
         )
     for n in networks:
-        if n['cut']:
-            found.append(f'The network {n["words"]}: detail finer than {n["cut"]:.1f} Å is removed from its images.')
-        if n['uncertainty'] is not None:
-            found.append(
-                f'The network {n["words"]}: half of its images have an expected error below {n["uncertainty"]:.0%} of '
-                'their contrast.'
-            )
         if n['fit']:
             found.append(f'Sorting by the fit: {n["fit"]}.')
     if networks:
         found.append(
-            'The network guided by the map shows only what the map holds. A state, a ligand or a contaminant that is '
-            'not in the map is drawn as the nearest projection of the map. The fit tells such particles from others; '
-            'their picture does not.'
+            'The network guided by the map shows only what is in the map. Any other state, ligand or contaminant is '
+            'drawn as the most similar projection of the map. Such particles can be recognised by their fit, not by '
+            'their picture.'
         )
         found.append(
-            'The scores compare with projections of the map, not with the truth, which nobody knows: they say how '
-            'closely a picture repeats the map.'
+            'The scores are measured against projections of the map, not against the truth, which is unknown: they '
+            'say how closely a picture repeats the map.'
         )
     return found
 
@@ -185,32 +194,33 @@ def _limits(project: Json, networks: list[Json]) -> list[str]:
 def _next(project: Json, networks: list[Json], selection: Json | None, settings: Report) -> list[str]:
     if pairs_are_wrong(project):
         return [
-            'Take particles and map of one and the same refinement: its run_data.star with its own half maps.',
-            'If a better reading is named above, set that right (--invert for the contrast, the pixel size in the '
-            'table, the hand of the map), and run this again with --overwrite.',
+            'Make sure that particles and map come from the same refinement: its run_data.star and its own half maps.',
+            'If something is named above that fits better, correct it (the contrast, the pixel size in the table, the '
+            'hand of the map), and run this again with --overwrite (in Scipion: Restart).',
         ]
     found = []
     if selection and _holds_others(selection):
         found += [
-            'Look at the rejected particles in the gallery (red frames, worst first).',
-            f'If they are junk, refine again from {road.SELECTION}/kept.star: original images, with the angles that '
-            'they had.',
-            f'Classify {road.SELECTION}/rejected.star by itself (2D classes): junk, or a state of its own?',
+            'Look at the rejected particles in the gallery below (red frames, worst first).',
+            f'If they are junk, refine again from the kept particles: {road.SELECTION}/kept.star (in Scipion: '
+            'outputParticles). They have their original images and their angles.',
+            f'If you are not sure, classify the rejected particles in 2D: {road.SELECTION}/rejected.star (in Scipion: '
+            'outputRejected). They may be junk, or a state of their own.',
         ]
     elif selection:
         found.append(
-            'Nothing has to be sorted out: go on with the particles that you have. The gallery shows the worst first, '
-            'for a second look.'
+            'There is no need to remove particles: continue with the set that you have. The gallery below shows the '
+            'worst particles first, if you want to check.'
         )
     if any(n['improving'] for n in networks):
         found.append(
-            f'A network was still getting better when its time was up: the same command with --resume --minutes '
-            f'{2 * settings.minutes:g} goes on with it.'
+            'A network was still improving when its time was up. To train it further, repeat the command with '
+            f'--resume --minutes {2 * settings.minutes:g} (in Scipion: raise "Training time" and Continue).'
         )
     lights = {light['name']: light for n in networks for light in n['lights'] if light['colour'] != 'green'}
     found += [f'{light["title"]} is {light["colour"]}: {light["sentence"]}' for light in lights.values()]
     found.append(
-        'To look for something that is not in the map (another state, a ligand), train a map-free network '
-        '(cryoemgan train --target self) and compare: cryoemgan audit --second-model.'
+        'To look for something that is not in the map (another state, a ligand), train a map-free network (cryoemgan '
+        'train --target self) and compare the two in an audit (cryoemgan audit --second-model).'
     )
     return found

@@ -125,8 +125,8 @@ class Length:
     )
     most_epochs: int = option(
         None,
-        'With minutes: end before they are over when the training pairs have been shown this often; 0 = never. A '
-        'network that learns from noisy particles alone learns their noise by heart when it sees them too often.',
+        'End before the training time is over, once the training pairs have been shown this often; 0 = never. A '
+        'network that learns from noisy particles alone overfits their noise if it sees them too often.',
         ge=0,
         expert=True,
         label='Epochs at most',

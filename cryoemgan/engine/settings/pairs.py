@@ -62,17 +62,18 @@ class SelfSupervision:
 
     self_supervision: str = option(
         None,
-        'How the network learns from noisy particles alone (--target self). recorruption: noise like that of the '
-        'particle is added to it and taken away from its target; needs Gaussian noise, and uses all of the particle. '
-        'blind-spots: each pixel is predicted from the others; needs only that the noise of different pixels is '
+        'How the network learns from noisy particles alone (--target self).\n'
+        'recorruption: noise like that of the particle is added to it, and subtracted from its target. Needs Gaussian '
+        'noise, and uses the whole particle.\n'
+        'blind-spots: each pixel is predicted from the others. Needs only that the noise of different pixels is '
         'independent after whitening, and shows less.',
         choices=('recorruption', 'blind-spots'),
         label='Self-supervision',
     )
     recorruption: float = option(
         None,
-        'With recorruption: s.d. of the added noise in units of that of the particles. Less shows the network '
-        'images more like those that it will denoise, more makes each step less noisy.',
+        'For recorruption: s.d. of the added noise, relative to that of the particles. With less, the network learns '
+        'from images more like those that it will denoise; with more, each step is less noisy.',
         gt=0,
         le=2,
         expert=True,
@@ -80,8 +81,8 @@ class SelfSupervision:
     )
     hidden_pixels: float = option(
         0.25,
-        'With blind spots: part of the pixels hidden in each image. More hidden pixels teach more in a step, but the '
-        'network learns on less of each particle than it later sees.',
+        'For blind spots: fraction of the pixels hidden in each image. More hidden pixels teach more per step, but the '
+        'network then learns from less of each particle than it sees later.',
         gt=0,
         le=0.9,
         expert=True,

@@ -86,6 +86,7 @@ def test_a_guided_training_that_is_stopped_while_it_asks(tmp_path, monkeypatch, 
     assert 'template library and calibration are made again' in said
     assert '24 of 48 images had been compared with the map: going on' in said
     assert 10**6 - left[0] == 3
-    for name in ('opinions.npy', 'guide.safetensors'):
-        assert (tmp_path / 'o' / name).read_bytes() == (tmp_path / 'w' / name).read_bytes()
+    # The answers themselves go when the training has finished; what was found of each is kept.
+    one, other = ((tmp_path / name / 'guide.safetensors').read_bytes() for name in 'ow')
+    assert one == other
     assert not list(tmp_path.rglob('*.journal'))

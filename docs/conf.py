@@ -21,6 +21,8 @@ default_role = 'code'
 autodoc_default_options = {'members': True, 'member-order': 'bysource'}
 autodoc_typehints_format = 'short'
 numpydoc_show_class_members = False
+# Settings are known by the name of their module and by that of the package: either page will do.
+suppress_warnings = ['ref.python']
 
 
 def write_api_pages():

@@ -6,17 +6,18 @@ import torch
 from ..data.half_sets import HALF
 from ..data.image_state import CtfState, require_known
 from ..data.optics import stretched
-from ..data.sampling import evenly_spread
 from ..errors import InputError
 from ..imaging import maps, resample
-from ..imaging.forward_model import ForwardModel
-from ..imaging.grey_scale import GreyScale, to_unit
+from ..imaging.ctf import apply_ctf, ctf_rfft
+from ..imaging.projection import FourierProjector
 from ..imaging.steerable import FourierPlane
 from ..metrics import pair_agreement
 from .library import TemplateLibrary
 from .map_prior import Context
 
 SAMPLE = 32
+# References are projections of the maps that project left; anything else is another map, or other angles.
+LEAST_CORRELATION = 0.8
 
 
 def bank_of(settings, pairs, member, job, device):
@@ -40,7 +41,7 @@ def _of_maps(found, size, pairs, training, device):
 
 def _of_references(size, pairs, training, device):
     """(TemplateLibrary of references, template of each pair)."""
-    chosen = training[evenly_spread(len(training), size)]
+    chosen = training[np.linspace(0, len(training) - 1, min(len(training), size)).round().astype(int)]
     own = np.full(len(pairs), -1)
     own[chosen] = np.arange(len(chosen))
     context = Context.of(pairs.particles, pairs.rows[chosen], pairs.box)
@@ -65,21 +66,24 @@ def _grey(found, pairs, training):
     """Function that takes projections float32[n, N, N] of the maps to the grey scale of the references."""
     if not pairs.references.has('rlnAngleRot'):
         return None
-    chosen = training[evenly_spread(len(training), SAMPLE)]
+    chosen = training[np.linspace(0, len(training) - 1, min(len(training), SAMPLE)).round().astype(int)]
     images = pairs.references.images().read(pairs.reference_rows[chosen])
     # Medians: a part of the references may be wrong.
     if max(np.median(np.abs(images.min((1, 2)))), np.median(np.abs(images.max((1, 2)) - 1))) < 1e-4:
-        return _unit
-    projected, truth = _projected(found, pairs, chosen)
-    best, _ = pair_agreement.best_map(projected, truth, pairs.pixel_size)
-    bare = require_known(pairs.references, 'a guided network') is CtfState.NONE
-    # The CTF of the references takes an offset away.
-    return GreyScale.between(projected[best, np.arange(len(chosen))], references(pairs, chosen), intercept=bare)
+        return to_unit
+    projected, agreed = _projected(found, pairs, chosen)
+    x, y = projected[agreed.argmax(0), np.arange(len(chosen))], references(pairs, chosen)
+    slope, intercept = np.median([np.polyfit(a.ravel(), b.ravel(), 1) for a, b in zip(x, y)], axis=0)
+    if require_known(pairs.references, 'a guided network') is not CtfState.NONE:
+        # The CTF of the references takes an offset away.
+        intercept = 0.0
+    return lambda images: slope * images + intercept
 
 
-def _unit(images):
+def to_unit(images):
     """Each image scaled to [0, 1] on its own, as references after the paper are."""
-    return to_unit(images)[0]
+    low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-30)
 
 
 def maps_of(settings, pairs, member, job):
@@ -121,10 +125,9 @@ def _check_maps(found, pairs):
     """InputError unless references are projections of one of the maps at the angles of the table."""
     if not pairs.references.has('rlnAngleRot'):
         return
-    chosen = evenly_spread(len(pairs), SAMPLE)
-    projected, truth = _projected(found, pairs, chosen)
-    agreed = np.median(pair_agreement.best_map(projected, truth, pairs.pixel_size)[1])
-    if agreed < pair_agreement.LEAST_CORRELATION:
+    chosen = np.linspace(0, len(pairs) - 1, min(len(pairs), SAMPLE)).round().astype(int)
+    agreed = np.median(_projected(found, pairs, chosen)[1].max(0))
+    if agreed < LEAST_CORRELATION:
         raise InputError(
             f'{found[0].path}: projections of this map correlate with the references {pairs.references.path} only by '
             f'{agreed:.2f}: the folder was mixed up; project again, or give the map with --volume'
@@ -132,18 +135,23 @@ def _check_maps(found, pairs):
 
 
 def _projected(found, pairs, chosen):
-    """Each map projected like each of the references, float32[maps, n, N, N], and the references [n, N, N]."""
+    """Each map projected like each of the references float32[maps, n, N, N], and its correlation with it [maps, n]."""
     rows, table = pairs.reference_rows[chosen], pairs.references
-    context, stretch = Context.of(table, rows, pairs.box), table.magnification()
+    context, truth = Context.of(table, rows, pairs.box), pairs.raw(chosen)[1]
     assert context.matrices is not None
-    matrices = stretched(context.matrices, None if stretch is None else stretch[rows])
-    state = require_known(table, 'a guided network')
-    model = ForwardModel([m.data for m in found], [m.pixel_size for m in found], pairs.box, pairs.pixel_size)
-    images = [
-        model.images(matrices, context.shifts, np.full(len(rows), k), ctf=context.ctf, mode=state)
-        for k in range(len(found))
-    ]
-    return torch.stack(images).numpy(), pairs.raw(chosen)[1]
+    stretch = table.magnification()
+    stretch = None if stretch is None else stretch[rows]
+    images, agreed = [], []
+    for volume in found:
+        plan = resample.plan_resampling(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
+        projector = FourierProjector(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size))
+        spectra = projector.project_rfft(stretched(context.matrices, stretch), context.shifts, plan.residual)
+        if context.ctf is not None:
+            ctf = ctf_rfft(pairs.box, pairs.pixel_size, context.ctf)
+            spectra = apply_ctf(spectra, ctf, require_known(table, 'a guided network'))
+        images.append(torch.fft.irfft2(spectra, s=(pairs.box, pairs.box)).numpy())
+        agreed.append(pair_agreement.correlations(images[-1], truth, pairs.pixel_size))
+    return np.stack(images), np.stack(agreed)
 
 
 def _centred(images, shifts):

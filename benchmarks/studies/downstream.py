@@ -24,7 +24,7 @@ from cryoemgan.engine.data.matching import match
 from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging import ctf, maps
-from cryoemgan.engine.metrics import fsc
+from cryoemgan.engine.metrics import frc
 from cryoemgan.engine.metrics.resemblance import own
 from cryoemgan.engine.trust.negative_controls import foreign_projections, like
 
@@ -178,7 +178,7 @@ def images_like(table, particles):
 
 
 def resolution(curve, limit):
-    found = fsc.resolution(curve, limit, PIXEL, BOX)
+    found = frc.resolution(curve, limit, PIXEL, BOX)
     return f'{found:.1f}' if found else '-'
 
 
@@ -223,9 +223,9 @@ def main():
     found['domain'] = {k: domain(m['all'], made) for k, m in made.items()}
     found['fsc'] = {}
     for name, m in made.items():
-        curves = {'truth': fsc.shell_correlation(m['all'] * sphere, true * sphere),
-                  'training map': fsc.shell_correlation(m['all'] * sphere, other * sphere),
-                  'half maps': fsc.shell_correlation(m['half1'] * sphere, m['half2'] * sphere)}  # fmt: skip
+        curves = {'truth': frc.shell_correlation(m['all'] * sphere, true * sphere),
+                  'training map': frc.shell_correlation(m['all'] * sphere, other * sphere),
+                  'half maps': frc.shell_correlation(m['half1'] * sphere, m['half2'] * sphere)}  # fmt: skip
         found['fsc'][name] = {k: {'curve': c.tolist(), 'mean': float(c[1:17].mean()), '0.5': resolution(c, 0.5),
                                   '0.143': resolution(c, 0.143)} for k, c in curves.items()}  # fmt: skip
     found['classes'] = {

@@ -2,10 +2,10 @@
 
     python -m benchmarks.studies.training_step --output benchmarks/results/training_step.json
 
-Peak: 3x3 convolution, 64 -> 64 channels, 64 x 64 px, batch 20, channels last, forward. Step: forward, backward and
-Adam of the l1 autoencoder. Floating-point operations are counted by torch (convolutions and matrix products; a
-multiplication and an addition are two). ``where``: share of the step's time by kind of operation (torch's profiler,
-CPU only). Pair: an iteration of Algorithm 1, one discriminator step and two generator steps: ``gan_share`` of the peak,
+Peak: 3x3 convolution, 64 -> 64 channels, 64 x 64 px, batch 20, channels last, forward. Step: the product's own
+(`training.step.Training`), of the autoencoder. Floating-point operations are counted by torch (convolutions and matrix
+products; a multiplication and an addition are two). ``where``: share of the step's time by kind of operation (torch's
+profiler, CPU only). Pair: an iteration of Algorithm 1 as in the paper: ``gan_share`` of the peak,
 ``gan_ratio`` its cost per generator step over that of the autoencoder's step. Times are process CPU seconds on one
 thread (wall seconds on a GPU), the fastest of a few.
 """
@@ -15,15 +15,26 @@ import json
 import platform
 import sys
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from cryoemgan.engine import networks
 from cryoemgan.engine.devices import choose_device, keep_freed_memory
-from cryoemgan.engine.training import losses
+from cryoemgan.engine.settings.adversary import Adversary
+from cryoemgan.engine.settings.optimisation import Optimisation
+from cryoemgan.engine.settings.train import preset_values
+from cryoemgan.engine.training.batches import Batch
+from cryoemgan.engine.training.step import Training
+
+from .feed import parts_of
+from .gpu import OnDevice
 
 # Words in the names of torch's operations.
 KINDS = {
@@ -47,9 +58,18 @@ def fastest(function, repeats, device):
     return min(times[1:])
 
 
+class Untracked(nullcontext):
+    """No modules are followed: all operations belong to the whole."""
+
+    parents = ('Global',)
+
+
 def count_flops(function):
     """Floating-point operations of a call."""
-    with FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    # It follows modules by hooks, which the gradient penalty's own gradient does not allow.
+    counter.mod_tracker = Untracked()
+    with counter:
         function()
     return counter.get_total_flops()
 
@@ -79,62 +99,59 @@ def convolution_peak(precision, device, repeats):
     return count_flops(run) / fastest(run, 4 * repeats, device)
 
 
-def training_step(name, box, batch, precision, device):
-    """A function that does one step of the autoencoder."""
-    generator = networks.create(name, box).generator.to(device)
-    optimiser = torch.optim.Adam(generator.parameters(), 1e-3, fused=True)
-    noisy, clean = (torch.randn(batch, 1, box, box, device=device) for _ in range(2))
+class SameBatch:
+    """Stands for Batches: one batch of noise, always the same, so that steps are timed and not the feeding of them."""
 
-    def run():
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16'):
-            denoised = generator(noisy)
-        loss = losses.reconstruction(denoised, clean)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    def __init__(self, box: int, size: int, device: torch.device) -> None:
+        self.size = size
+        noisy, clean = (torch.randn(size, 1, box, box, device=device) for _ in range(2))
+        self.batch = Batch(np.arange(size), noisy, clean, None)
 
-    return run, generator, noisy
+    def next(self, progress: float) -> Batch:
+        return self.batch
 
 
-def adversarial_iteration(name, box, batch, precision, device, gan):
-    """A function that does one iteration of Algorithm 1: one discriminator step, two generator steps."""
-    pair = networks.create(name, box, **networks.options(name, gan))
-    generator, discriminator = pair.generator.to(device), pair.discriminator.to(device)
-    optimise_g, optimise_d = (torch.optim.Adam(m.parameters(), 1e-3, fused=True) for m in (generator, discriminator))
-    noisy, clean = (torch.randn(batch, 1, box, box, device=device) for _ in range(2))
-    rule = losses.adversary(gan)
-    lower = torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bfloat16')
+class InPrecision(OnDevice):
+    """One process on a device, in a precision."""
 
-    def descend(optimiser, loss):
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    def __init__(self, device: torch.device, precision: str) -> None:
+        super().__init__(device)
+        self.lower = precision == 'bfloat16'
 
-    def run():
-        with lower:
-            with torch.no_grad():
-                denoised = generator(noisy)
-            real, fake = discriminator(clean), discriminator(denoised)
-        loss = losses.discriminator_loss(rule, real, fake)
-        if gan == 'wgan-gp':
-            loss = loss + 10 * losses.gradient_penalty(discriminator, clean, denoised)
-        descend(optimise_d, loss)
-        discriminator.requires_grad_(False)
-        for _ in range(2):
-            with lower:
-                denoised = generator(noisy)
-                fake = discriminator(denoised)
-            descend(optimise_g, losses.generator_loss(rule, fake) + 10 * losses.reconstruction(denoised, clean))
-        discriminator.requires_grad_(True)
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.lower)
 
-    return run
+    def setup_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        module = super().setup_module(module)
+        forward = module.forward
+
+        def lowered(*args: Any) -> Any:
+            with self.autocast():
+                return forward(*args)
+
+        module.forward = lowered
+        return module
+
+
+def training(name: str, box: int, batch: int, precision: str, device: torch.device, gan: str) -> Training:
+    """The product's training of a network on one batch, with the settings of the paper and this adversary."""
+    part = parts_of({**preset_values('paper', name), 'gan': gan, 'ema': 0.0})
+    shape = networks.options(name, gan)
+    pair, same = networks.create(name, box, **shape), SameBatch(box, batch, device)
+    fabric = InPrecision(device, precision)
+    return Training(pair, same, part(Optimisation), part(Adversary), 1, fabric)  # type: ignore[arg-type]
 
 
 def measure(name, args, precision, peak, device):
     """One row of the table."""
-    step, generator, noisy = training_step(name, args.box, args.batch, precision, device)
-    flops, seconds = count_flops(step), fastest(step, args.repeats, device)
-    generator.eval()
+    plain = training(name, args.box, args.batch, precision, device, 'none')
+    per_iteration = plain.adversary.generator_steps
+
+    def step():
+        plain.iterate(0.5)
+
+    flops, seconds = count_flops(step) / per_iteration, fastest(step, args.repeats, device) / per_iteration
+    generator, noisy = plain.generator, plain.batches.batch.noisy
 
     @torch.inference_mode()
     def infer():
@@ -143,10 +160,12 @@ def measure(name, args, precision, peak, device):
 
     gan_ratio, gan_share = {}, {}
     for gan in args.gans:
-        run = adversarial_iteration(name, args.box, args.batch, precision, device, gan)
+        opposed = training(name, args.box, args.batch, precision, device, gan)
+        run = partial(opposed.iterate, 0.5)
         iteration = fastest(run, args.repeats, device)
-        gan_ratio[gan] = float(f'{iteration / 2 / seconds:.3g}')
+        gan_ratio[gan] = float(f'{iteration / opposed.adversary.generator_steps / seconds:.3g}')
         gan_share[gan] = float(f'{count_flops(run) / iteration / peak:.3g}')
+    generator.eval()
     images = args.batch / fastest(infer, args.repeats, device)
     row = dict(
         network=name,

@@ -27,14 +27,6 @@ def psnr(mse: ArrayLike, data_range: float) -> Floats:
         return np.minimum(10 * np.log10(data_range**2 / np.asarray(mse, np.float64)), PSNR_LIMIT)
 
 
-def affine_fit(images: Images, references: Images) -> tuple[Floats, Floats]:
-    """Gain and offset (float64[n] each) that bring every image closest to its reference in the least-squares sense.
-
-    A constant image has gain 0 and the reference's mean as offset. The gain is negative when contrast is inverted.
-    """
-    return _fit(_Moments(images, references))
-
-
 def compare(images: Images, references: Images, data_range: float) -> dict[str, Floats]:
     """Every metric of every image.
 

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..metrics.robust import robust_spread
 from ..shapes import Floats, Json
 
 FLAG, SURE = 0.05, 0.01  # p-values below which a particle is doubtful, and of something else
 LEAST_POWER = 0.5  # a test that flags fewer of the wrong particles (at FLAG) than this tells nothing
 PARTS = np.linspace(0, 0.9, 19)
-MAD = 1.4826  # of a normal distribution: s.d. over median absolute deviation
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class PValueCalibration:
 
 
 def _spread(values: Floats) -> tuple[float, float]:
-    centre = float(np.median(values))
-    return centre, max(MAD * float(np.median(np.abs(values - centre))), 1e-6)
+    centre, sd = robust_spread(values)
+    return centre, max(sd, 1e-6)
 
 
 def words(fit: Floats, power: Power | None = None) -> str:

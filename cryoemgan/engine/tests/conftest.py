@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.posterior.library import TemplateLibrary
@@ -50,3 +51,21 @@ def claw_particles():
     matrices = random_matrices(claw_templates.COUNT, 5)
     clean = claw_templates.project(0, matrices)
     return clean, *claw_templates.noisy(clean, 0.5), matrices
+
+
+@pytest.fixture(scope='session')
+def made_once(tmp_path_factory):
+    """made_once(name, make): a folder that ``make`` fills, once for all processes and files of a run of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+    def folder(name, make):
+        place, done = shared / name, shared / f'{name}.done'
+        with FileLock(shared / f'{name}.lock'):
+            if not done.exists():
+                place.mkdir()
+                make(place)
+                done.touch()
+        return place
+
+    return folder

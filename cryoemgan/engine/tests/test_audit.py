@@ -95,19 +95,22 @@ def test_lights():
 # Whole audits: a small trained model, and planted failures
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('data')
+def toys(folder):
+    """Pairs in a folder, and a network trained on them in its folder ``o``."""
     particles, references = toypairs.pairs(folder, count=COUNT, noise=1.5)
-    return folder, particles, references
+    options = dict(iterations=70, evaluations=2, batch_size=12, threads=1, precision='float32', p=2)
+    run('train', Train(output=str(folder / 'o'), particles=str(particles), references=str(references), **options))
+
+
+@pytest.fixture(scope='module')
+def data(made_once):
+    folder = made_once('audited', toys)
+    return folder, folder / 'particles.star', folder / 'references.star'
 
 
 @pytest.fixture(scope='module')
 def model(data):
-    folder, particles, references = data
-    options = dict(iterations=70, evaluations=2, batch_size=12, threads=1, precision='float32', p=2)
-    run('train', Train(output=str(folder / 'o'), particles=str(particles), references=str(references), **options))
-    return folder / 'o' / 'model'
+    return data[0] / 'o' / 'model'
 
 
 def audit(folder, particles, references, model, **options):

@@ -12,23 +12,20 @@ from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.trust import second_opinion
 
 from . import toypairs
-from .test_audit import BOX, COUNT, audit
+from .test_audit import BOX, COUNT, audit, toys
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('data')
-    return folder, *toypairs.pairs(folder, count=COUNT, noise=1.5)
+def data(made_once):
+    folder = made_once('audited', toys)
+    return folder, folder / 'particles.star', folder / 'references.star'
 
 
 @pytest.fixture(scope='module')
 def model(data):
-    folder, particles, references = data
-    options = dict(iterations=70, evaluations=2, batch_size=12, threads=1, precision='float32', p=2)
-    run('train', Train(output=str(folder / 'o'), particles=str(particles), references=str(references), **options))
-    return folder / 'o' / 'model'
+    return data[0] / 'o' / 'model'
 
 
 @pytest.mark.parametrize(('invented', 'added', 'expected'), [(1.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 2.0, 0.2)])

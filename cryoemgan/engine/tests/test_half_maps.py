@@ -7,7 +7,7 @@ import pytest
 
 from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.table import ParticleTable
-from cryoemgan.engine.metrics import fsc
+from cryoemgan.engine.metrics import frc
 from cryoemgan.engine.tests.particles_of_blobs import BOX, PIXEL, blobs_of, project, write_map, write_particles
 
 COUNT = 40
@@ -73,10 +73,10 @@ def test_fsc_of_known_signal_and_noise():
     """Equal white signal and noise in both halves: FSC = 1/2; identical maps 1; independent ones 0 within noise."""
     rng = np.random.default_rng(0)
     signal, a, b = rng.normal(size=(3, 24, 24, 24))
-    found = fsc.shell_correlation(signal + a, signal + b)
+    found = frc.shell_correlation(signal + a, signal + b)
     assert found[4:].mean() == pytest.approx(0.5, abs=0.03)
-    np.testing.assert_allclose(fsc.shell_correlation(a, a)[1:], 1)
-    assert abs(fsc.shell_correlation(a, b)[4:].mean()) < 0.03
+    np.testing.assert_allclose(frc.shell_correlation(a, a)[1:], 1)
+    assert abs(frc.shell_correlation(a, b)[4:].mean()) < 0.03
 
 
 def test_fsc_is_relions(shared_data):
@@ -84,7 +84,7 @@ def test_fsc_is_relions(shared_data):
     from cryoemgan.engine.imaging.maps import read_map
 
     halves = [read_map(shared_data / 'relion_refined' / f'run_half{i}_class001_unfil.mrc') for i in (1, 2)]
-    found = fsc.half_map_resolution(halves[0].data, halves[1].data, halves[0].pixel_size)
+    found = frc.half_map_resolution(halves[0].data, halves[1].data, halves[0].pixel_size)
     assert 11.0 < found < 12.5
 
 

@@ -35,9 +35,6 @@ def coloured(rng, count, box, strength=0.5):
     return images.astype(np.float32), amplitude**2
 
 
-# Whitening
-
-
 # Blind spots
 
 

@@ -217,4 +217,4 @@ def test_stack_of_an_unfinished_run_is_refused(tmp_path, capsys, data, one_threa
     (tmp_path / 'r/summary.json').unlink()
     compare = ['evaluate', '--references', str(tmp_path / 'r/references.star'), '--particles', f'p={data[0]}']
     assert main([*compare, '--output', str(tmp_path / 'e')]) == 2
-    assert 'has not finished' in capsys.readouterr().err
+    assert 'has not come to its end' in capsys.readouterr().err

@@ -194,7 +194,7 @@ def test_maps_of_another_folder_are_noticed(data, tmp_path):
         write_map(
             tmp_path / 'p' / f'map_half{k}.mrc', wrong, read_map(data['folder'] / 'p' / 'map_half1.mrc').pixel_size
         )
-    with pytest.raises(InputError, match='mixed up'):
+    with pytest.raises(InputError, match='is not what the run of'):
         train(tmp_path / 't', dict(data, references=str(tmp_path / 'p' / 'references.star')))
 
 

@@ -79,7 +79,7 @@ def test_power_is_told_and_right_particles_pass_at_every_snr():
             assert told.tells == (snr > 0.01)
             if snr == 0.003:
                 assert max(noise, other) < 0.5
-                assert 'cannot be told' in words(np.ones(3), told)
+                assert 'too noisy to tell' in words(np.ones(3), told)
             if snr == 0.5:
                 assert min(told.other, other) > 0.6
     assert np.mean(alarms) == pytest.approx(0.05, abs=0.03)
@@ -90,5 +90,5 @@ def test_words_say_what_the_test_tells():
     assert '2 of 4 particles' in words(fit)
     assert words(fit) == words(fit, Power(0.9, 1.0))
     assert 'other molecules are not (20%)' in words(fit, Power(0.2, 1.0))
-    assert 'cannot be told' in words(fit, Power(0.2, 0.3))
+    assert 'too noisy to tell' in words(fit, Power(0.2, 0.3))
     assert Power.least([Power(0.2, 1.0), Power(0.9, 0.4)]) == Power(0.2, 0.4)

@@ -73,7 +73,8 @@ def test_two_processes_share_the_questions_to_the_bank(tmp_path):
     one, two = (train(tmp_path / f'{n}', options, n) for n in (1, 2))
     assert two['best']['mse'] == pytest.approx(one['best']['mse'], rel=1e-3)
     a, b = (load_file(tmp_path / f'{n}' / 'guide.safetensors') for n in (1, 2))
-    assert a['scores'].abs().max() > 0.5
+    # Nobody knows the poses, hence no disagreement with them.
+    assert a['scores'].nan_to_num().abs().max() > 0.5
     torch.testing.assert_close(b['present'], a['present'], rtol=0, atol=0.01)
     torch.testing.assert_close(b['scores'], a['scores'], rtol=0.01, atol=0.01, equal_nan=True)
     assert_equal(tmp_path / '1', tmp_path / '2', ('mse', 'ssim', 'reconstruction', 'gradient_generator'))

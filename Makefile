@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/python -m cryoemgan.demo demo
 
 # Two processes, a file of tests each at a time: what the tests of a file share is made once.
-PARALLEL := -n 2 --dist loadfile
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) lint docs
 	$(BIN)/python -m pytest $(PARALLEL)

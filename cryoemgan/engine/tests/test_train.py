@@ -146,6 +146,11 @@ def test_records_of_a_run(tmp_path, data, gan):
     assert {p.name for p in (tmp_path / 'o' / 'checkpoints').iterdir()} == kept
 
 
+def test_minutes_end_when_the_pairs_have_been_shown_often_enough(tmp_path, data):
+    found = train(tmp_path / 'o', data, iterations=None, minutes=30.0, most_epochs=2, network='plain', evaluations=1)
+    assert found['iterations'] == 2 * (found['training_pairs'] // 8)
+
+
 def test_order_of_the_rows_does_not_matter(tmp_path, data):
     particles, references = toypairs.pairs(tmp_path, order=np.random.default_rng(1).permutation(120))
     train(tmp_path / 'a', data)

@@ -41,9 +41,9 @@ MEMBERS = [
 
 @slow
 class TestFamily(ProjectTest):
-    """Particles and their noise-free images, 64 px."""
+    """Particles and their noise-free images, 32 px."""
 
-    count, box = 16, 64
+    count, box = 16, 32
 
     @classmethod
     def setUpClass(cls):

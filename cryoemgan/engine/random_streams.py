@@ -19,6 +19,7 @@ _STREAMS = (
     'penalty',
     'empty',
     'stand-ins',
+    'templates',
 )
 
 

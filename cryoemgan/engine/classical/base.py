@@ -27,6 +27,10 @@ class Batch:
     transfer: np.ndarray | None = None
     profile: np.ndarray | None = None
 
+    def rows(self, rows: np.ndarray) -> Batch:
+        """Some of the images."""
+        return Batch(self.images[rows], self.noise_sd[rows], *(x if x is None else x[rows] for x in (self.transfer, self.profile)))
+
 
 def profile_frequencies(box: int) -> Floats:
     """float64 [3 * box], cycles/px: midpoints from 0 to 0.75, fine enough to integrate what a disc of the box holds."""

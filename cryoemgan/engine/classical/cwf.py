@@ -7,7 +7,6 @@ basis, one block an angular frequency: a few thousand numbers to learn instead o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -55,18 +54,23 @@ class Denoiser(Method):
         if count < 2:
             raise ValueError('a covariance needs at least two images')
         self.background = level / count
-        statistics = self._statistics(batches, count)
+        self._learn(*self._statistics(batches, count), count)
+
+    def _learn(self, second: list[Floats], noises: list[Floats], pairs: Floats, count: int) -> None:
+        """The covariance of each frequency, from what `_statistics` gives."""
         self.factors = [
-            _factor(second, noise, pairs, hankel, count * second_parts)
-            for (second, second_parts), noise, pairs, hankel in zip(*statistics, self._hankel)
+            _factor(s, noise, pairs, hankel, count * (1 if k == 0 else 2))
+            for k, (s, noise, hankel) in enumerate(zip(second, noises, self._hankel))
         ]
 
-    def _statistics(self, batches: Callable[[], Iterable[Batch]], count: int) -> tuple[Any, Any, Any]:
-        """Per frequency: sum of z z^T (and how many each image gives), noise in it, sum of H^2 H^2^T per image."""
+    def _statistics(
+        self, batches: Callable[[], Iterable[Batch]], count: int
+    ) -> tuple[list[Floats], list[Floats], Floats]:
+        """Per frequency the mean of z z^T and the noise in it; the mean of H^2 H^2^T."""
         points = len(self._hankel[0])
         first, passed, noisy, pairs = np.zeros(()), np.zeros(points), np.zeros(points), np.zeros((points, points))
         for batch in batches():
-            h2 = self._squared(batch)
+            h2 = self.squared(batch)
             first = first + self._matched(batch)[0][:, 0].double().sum(0).numpy()
             passed, pairs = passed + h2.sum(0), pairs + h2.T @ h2
             noisy = noisy + (batch.noise_sd[:, None] ** 2 * h2).sum(0)
@@ -82,17 +86,47 @@ class Denoiser(Method):
                 # Sums in double precision: dividing the CTF out enlarges their rounding.
                 flat = z.flatten(0, 1).double()
                 second[k] += (flat.T @ flat).numpy() / z.shape[1]
-        parts = [1 if k == 0 else 2 for k in range(len(second))]
         noises = [(h * noisy[:, None]).T @ h / count for h in self._hankel]
-        return [(s / count, p) for s, p in zip(second, parts)], noises, [pairs / count] * len(second)
+        return [s / count for s in second], noises, pairs / count
 
     def denoise(self, batch: Batch) -> Images:
         matched = self._matched(batch)
         matched[0] = matched[0] - self._seen_mean(batch)[:, None]
-        h2 = None if batch.transfer is None else torch.as_tensor(self._squared(batch), dtype=torch.float32)
+        h2 = None if batch.transfer is None else torch.as_tensor(self.squared(batch), dtype=torch.float32)
         noise = torch.as_tensor(batch.noise_sd**2, dtype=torch.float32)
         result = [_posterior(z, v, g, h2, noise) for z, v, g in zip(matched, self.factors, self._hankel)]
         return self._images(result)
+
+    # Images that were seen many times
+
+    def relearn(self, sums: list[Tensor], weights: Floats) -> None:
+        """The covariance anew, from images that were each seen many times; the mean stays.
+
+        Parameters
+        ----------
+        sums : list of Tensor
+            Per frequency [n, 1 or 2, q]: `matched` over the noise's variance, summed over the views of each image, in
+            its position.
+        weights : Floats
+            [n, f], the squared transfer over the noise's variance at `profile_frequencies`, summed likewise.
+        """
+        count, second, noises = len(weights), [], []
+        # Those that were seen more say more, as their matched filters are larger.
+        for k, (z, h) in enumerate(zip(self._without_mean(sums, weights), self._hankel)):
+            flat = z.flatten(0, 1).double()
+            second.append((flat.T @ flat).numpy() / (count * z.shape[1]))
+            noises.append((h * weights.mean(0)[:, None]).T @ h)
+        self._learn(second, noises, weights.T @ weights / count, count)
+
+    def posterior_means(self, sums: list[Tensor], weights: Floats) -> Images:
+        """float32 [n, box, box]: images that were seen many times. sums, weights: as of `relearn`."""
+        h2, noise = torch.as_tensor(weights, dtype=torch.float32), torch.ones(len(weights))
+        found = zip(self._without_mean(sums, weights), self.factors, self._hankel)
+        return self._images([_posterior(z, v, g, h2, noise) for z, v, g in found])
+
+    def _without_mean(self, sums: list[Tensor], weights: Floats) -> list[Tensor]:
+        seen = torch.as_tensor((weights * (self._hankel[0] @ self.mean)) @ self._hankel[0], dtype=torch.float32)
+        return [sums[0] - seen[:, None], *sums[1:]]
 
     def draw(self, count: int, rng: np.random.Generator) -> Images:
         """float32 [count, N, N]: Gaussian images of the mean and covariance that were learned, without CTF."""
@@ -115,14 +149,14 @@ class Denoiser(Method):
             images = np.fft.irfft2(np.fft.rfft2(images) * batch.transfer, s=(self.box, self.box))
         return self.basis.expand(images)
 
-    def _squared(self, batch: Batch) -> Floats:
-        """H^2 [n, f]."""
+    def squared(self, batch: Batch) -> Floats:
+        """Squared transfer functions [n, f] of a batch at `profile_frequencies`."""
         shape = (len(batch.images), len(self._hankel[0]))
         return np.ones(shape) if batch.profile is None else np.asarray(batch.profile, np.float64) ** 2
 
     def _seen_mean(self, batch: Batch) -> Tensor:
         """A^2 mean, float32 [n, q]: what the mean image contributes to each matched image."""
-        seen = (self._squared(batch) * (self._hankel[0] @ self.mean)) @ self._hankel[0]
+        seen = (self.squared(batch) * (self._hankel[0] @ self.mean)) @ self._hankel[0]
         return torch.from_numpy(seen.astype(np.float32))
 
 

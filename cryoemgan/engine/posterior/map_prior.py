@@ -184,18 +184,11 @@ class MapPrior:
         trusted = self._moved(context) is not None
         sd = float(np.deg2rad(o.pose_prior or 0.0)) * self.plane.box / 4 if trusted else o.shift_sd
         reach = 2 * sd if trusted else o.shift_range
-        if not reach:
-            sd = 0.0
-        # The coarse search is as good a quarter of its finest wave beside the particle: 2 px of 64, 4 px of 128.
         finest = self.bank.reduced(self.search.functions).plane.radius
-        step = min(max(1.0, self.plane.box / (2 * finest)), max(reach, 1.0))
-        count = int(reach / step + 0.5)
-        steps = step * torch.arange(-count, count + 1, device=y.device).float()
-        grid = torch.cartesian_prod(steps, steps)
-        grid = grid[grid.square().sum(1) <= max(reach, 0.5) ** 2 + 0.5 * step**2]
-        log = torch.log_softmax(-grid.square().sum(1) / (2 * max(sd, 0.3) ** 2), 0)
-        degrees = o.pose_prior if matrices is not None else None
-        return Prior(grid, log, sd, step, matrices, degrees, self.bank.matrices)
+        prior = Prior.moves(self.plane.box, finest, reach, sd, y.device)
+        return replace(
+            prior, matrices=matrices, degrees=o.pose_prior if matrices is not None else None, templates=self.bank.matrices
+        )
 
     def _ctf_grid(self, context: Context) -> Tensor | None:
         """The CTF that the particles carry, on the rfft2 grid [n, N, N//2+1], or None for none."""

@@ -129,7 +129,7 @@ def _ranked(
     """(order int64 [B, L] of the candidates by their weight with the functions of a ReducedLibrary, the best first;
     how many carry weight [B]: those whose log weight is ``within`` of the best one's, at least 1, at most ``most``)."""
     vectors = reduced.synthesise(reduced.turned(reduced.coefficients[found.template], found.angle))
-    seen, y = _seen(reduced.plane, vectors, found.shift, particles)
+    seen, y = as_seen(reduced.plane, vectors, found.shift, particles)
     c, n = torch.einsum('blp,bp->bl', seen, y), seen.square().sum(-1)
     weight = (log_ratio(c, n, search.contrast) + found.log_pose) / search.temperature + found.log_prior
     weight, order = weight.sort(1, descending=True)
@@ -146,7 +146,7 @@ def _by_count(counts: Tensor, posterior: Callable[[Tensor, int], Posterior]) -> 
     return Posterior(**{k: torch.cat([p[k] for p in parts])[back] for k in parts[0]})
 
 
-def _seen(plane: FourierPlane, vectors: Tensor, shift: Tensor, particles: Particles) -> tuple[Tensor, Tensor]:
+def as_seen(plane: FourierPlane, vectors: Tensor, shift: Tensor, particles: Particles) -> tuple[Tensor, Tensor]:
     """(vectors [B, L, P] as the particles show them, particles), real: float32[B, L, 2 P] and [B, 2 P]."""
     if bool(shift.any()):
         vectors = vectors * plane.ramps(shift)

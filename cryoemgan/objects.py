@@ -78,13 +78,9 @@ class DenoiserModel(EMObject):
 
     def getKind(self):
         """What it knows of the map: 'guided by the map', 'trained on the map' or 'map-free'."""
-        if self.getNetwork() == 'guided':
-            return 'guided by the map'
-        return (
-            'trained on the map'
-            if read_card(self.getFolder()).get('target', 'references') == 'references'
-            else 'map-free'
-        )
+        if read_card(self.getFolder()).get('target', 'references') != 'references':
+            return 'map-free'
+        return 'guided by the map' if self.getNetwork() == 'guided' else 'trained on the map'
 
     def getFiles(self):
         """Files that belong to it (for copying a run)."""

@@ -20,6 +20,7 @@ _STREAMS = (
     'empty',
     'stand-ins',
     'templates',
+    'recorruption',
 )
 
 

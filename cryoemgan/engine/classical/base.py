@@ -29,7 +29,8 @@ class Batch:
 
     def rows(self, rows: np.ndarray) -> Batch:
         """Some of the images."""
-        return Batch(self.images[rows], self.noise_sd[rows], *(x if x is None else x[rows] for x in (self.transfer, self.profile)))
+        known = (x if x is None else x[rows] for x in (self.transfer, self.profile))
+        return Batch(self.images[rows], self.noise_sd[rows], *known)
 
 
 def profile_frequencies(box: int) -> Floats:

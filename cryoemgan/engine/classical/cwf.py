@@ -112,7 +112,7 @@ class Denoiser(Method):
         """
         count, second, noises = len(weights), [], []
         # Those that were seen more say more, as their matched filters are larger.
-        for k, (z, h) in enumerate(zip(self._without_mean(sums, weights), self._hankel)):
+        for z, h in zip(self._without_mean(sums, weights), self._hankel):
             flat = z.flatten(0, 1).double()
             second.append((flat.T @ flat).numpy() / (count * z.shape[1]))
             noises.append((h * weights.mean(0)[:, None]).T @ h)

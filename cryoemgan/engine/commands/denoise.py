@@ -169,6 +169,9 @@ def _judge(job, inputs, scores):
     """Warnings when a set has less evidence or fits the map worse than the particles the model was made for, and what
     the summary says of a guided model's scores."""
     evidence, disagreement, _, misfit, _, fit = scores.T
+    shown, other = 'the map', 'a network trained on the map'
+    if inputs.model.card.get('target') == 'self':
+        shown, other = 'the other particles', '"filter --method cwf"'
     limits = _thresholds(inputs)
     low, usual = float((evidence < limits).mean()), 1 - ACCEPTED
     # One in twenty of the particles that the model was made for lies below the threshold.
@@ -176,19 +179,19 @@ def _judge(job, inputs, scores):
         job.warn(
             f'{low:.0%} of the particles have less evidence (cryoemganEvidence) than all but {usual:.0%} of the '
             f'particles kept out of training ({np.median(limits):.1f}): they are empty, another molecule, or noisier '
-            "than the training set. A guided network draws the map's projections into them all the same: leave them "
-            'out, or use a network trained on the map'
+            f'than the training set. A guided network draws {shown} into them all the same: leave them out, or use '
+            f'{other}'
         )
     power = inputs.model.fit_power(inputs.routing.members)
     told = power is None or power.tells
-    words = p_value.words(fit, power)
+    words = p_value.words(fit, power, shown)
     doubtful, sure = (float((fit < limit).mean()) for limit in (FLAG, SURE))
     if not told:
         job.warn(words[0].upper() + words[1:])
     elif doubtful > 4 * FLAG or sure > 10 * SURE:
         job.warn(
             f'{words}, or their CTF, pixel size or noise differ from those of training. A guided network '
-            'draws the map all the same: leave these particles out, or look at them with a network trained on the map'
+            f'draws {shown} all the same: leave these particles out, or look at them with {other}'
         )
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
             'below_threshold': low, 'misfit_median': float(np.median(misfit)),

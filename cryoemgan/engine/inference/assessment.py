@@ -58,7 +58,7 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     cut = resolution(grey.support.frc(), FRC_LIMIT, pairs.pixel_size, pairs.box)
     found = {
         **_errors(replicates, answers, grey, cut, pairs.pixel_size),
-        **_of_guided(model, pairs, positions, weights, most),
+        **of_guided(model, pairs, positions, weights, most),
     }
     found['uncertainty']['measure'] = 'members' if len(model.members) > 1 else 'turn'
     signal = replicates.signal
@@ -153,7 +153,7 @@ def _errors(
     return {'uncertainty': told, 'shown': shown.measured()}
 
 
-def _of_guided(model: Model, pairs: Any, positions: Rows, weights: Images, most: int) -> dict[str, Json]:
+def of_guided(model: Model, pairs: Any, positions: Rows, weights: Images, most: int) -> dict[str, Json]:
     """noise_in of a guided model."""
     if not model.guides:
         return {}

@@ -18,7 +18,7 @@ from ..posterior.map_prior import Context
 from ..random_streams import generator
 from ..shapes import Floats, Images, Json, Rows
 from . import uncertainty
-from .assessment import CHUNK, FRC_LIMIT, blind_weights, correlation, cut_low, sample
+from .assessment import CHUNK, FRC_LIMIT, LARGEST_COUNT, blind_weights, correlation, cut_low, of_guided, sample
 from .model import Model
 
 
@@ -50,6 +50,7 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
             'particles': len(positions),
         },
         'shown': between.measured(float(mean)),
+        **of_guided(model, pairs, positions, blind_weights(model, pairs, positions), LARGEST_COUNT),
     }
 
 

@@ -18,6 +18,10 @@ GUIDED_STATEMENT = (
     f"{STATEMENT}. A guided network draws the map's projections, also where a particle does not support "
     'them; leave out particles of low cryoemganFit'
 )
+LEARNED_STATEMENT = (
+    f'{STATEMENT}. It draws what particles have in common with others of the set, also where a particle does not '
+    'support it; leave out particles of low cryoemganFit'
+)
 ASSUMPTIONS = {
     'self': 'assumes that after whitening the noise of a pixel is independent of that of all other pixels and of the '
     'signal, and Gaussian if it learnt by recorruption; the CTF stays in the images',
@@ -68,4 +72,6 @@ def statement_of(card: Json) -> str:
     """What the output of the model of a card may be used for."""
     if card.get('target') in ASSUMPTIONS:
         return f'{STATEMENT}. Trained without references: {ASSUMPTIONS[card["target"]]}'
-    return GUIDED_STATEMENT if any('guide' in m for m in card['members']) else STATEMENT
+    if not any('guide' in m for m in card['members']):
+        return STATEMENT
+    return LEARNED_STATEMENT if card.get('target') == 'self' else GUIDED_STATEMENT

@@ -21,10 +21,11 @@ from ..settings.base import flag
 from . import preparation
 from .asked import forget as forget_journal
 from .calibration import JUDGED, Sample, calibrate, threshold
+from .calibration_from_copies import Copies, calibrate_from_copies
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
 from .map_prior import Context, MapPrior, MapPriorOptions
 from .posterior import Search
-from .sources import bank_of, maps_of
+from .sources import bank_of, maps_of, shift_reach
 
 # Raised when opinions that an earlier version left would not be those of this one.
 FORMAT = 2
@@ -49,7 +50,7 @@ def build(job, member, fabric):
     guide = _guide(member, bank, fabric.device)
     guided = GuidedPairs(pairs, guide, folder / OPINIONS, settings.seed, wanted, own)
     guided.training, guided.validation, guided.preparation = member.training, member.validation, how
-    job.say(f'bank of {len(bank)} projections ({source}), {len(bank.basis)} components')
+    job.say(f'template library: {len(bank)} templates ({source}), {len(bank.basis)} components')
     identity = _identity(member, bank)
     kept = fabric.broadcast(_kept(folder, identity, job) if fabric.is_global_zero else None)
     if kept:
@@ -89,9 +90,10 @@ def _part_of(member, how):
 
 def _preparation(job, member, folder, device):
     """The Preparation of a member, said: all that is wanted, or what fits into --minutes; or an interrupted run's."""
-    settings, wanted = member.settings, len(member.training) + len(member.validation)
+    settings, pairs = member.settings, member.pairs
+    wanted = len(member.training) + len(member.validation)
     whole = preparation.Preparation(settings.bank_size, None, candidates=settings.candidates)
-    if not settings.minutes:
+    if not settings.minutes or pairs.kind != 'references':
         return whole
     kept = read_state(folder / PREPARATION) if settings.resume and (folder / PREPARATION).exists() else None
     if kept is not None:
@@ -143,8 +145,12 @@ def _calibrate(job, member, guided, fabric):
     settings, guide = member.settings, guided.guide
     if fabric.is_global_zero:
         how = guided.preparation
-        sample = Sample.of(guided, member.training, how.calibrated)
-        calibrate(guide, sample, how.candidates, settings.contrast_spread)
+        if guided.kind == 'references':
+            sample = Sample.of(guided, member.training, how.calibrated)
+            calibrate(guide, sample, how.candidates, settings.contrast_spread)
+        else:
+            copies = Copies.of(guided, member.validation, how.calibrated, settings.seed)
+            calibrate_from_copies(guide, copies, how.candidates, settings.contrast_spread)
     description, spectrum = fabric.broadcast((guide.description(), guide.spectrum.cpu()))
     guide.recall(description, spectrum.to(fabric.device))
     job.say(
@@ -219,18 +225,17 @@ def check(settings, pairs, job):
             f'{pairs.particles.path}: the templates of a guided network know nothing of anisotropic magnification '
             '(_rlnMagMat00 to _rlnMagMat11): particles fit them worse than they should'
         )
-    maps_of(settings, pairs, None, job)
+    if pairs.kind == 'references':
+        maps_of(settings, pairs, None, job)
+    elif settings.pose_prior_degrees():
+        raise InputError('--pose-prior: templates that are learned from particles alone have no angles; leave it out')
 
 
 def _options(settings, pairs, training):
     """Output's CTF, and how far particles are off centre: from the table, or as the user says."""
-    shifts = Context.of(pairs.particles, pairs.rows[training], pairs.box).shifts
-    reach, sd = settings.shift_range, None
-    if shifts is not None and np.abs(shifts).max() > 1e-3:
-        sd = float(shifts.std())
-        if reach is None:
-            reach = min(6.0, float(np.ceil(np.quantile(np.hypot(*shifts.T), 0.98))))
-    reach = reach or 0.0
-    return MapPriorOptions(
-        require_known(pairs.references, 'a guided network').value, reach, sd or reach / 2, settings.pose_prior_degrees()
-    )
+    reach, sd = shift_reach(settings, pairs, training)
+    if pairs.kind == 'references':
+        held = require_known(pairs.references, 'a guided network').value
+    else:
+        held = pairs.ctf if pairs.particles.has('rlnDefocusU') else CtfState.NONE.value
+    return MapPriorOptions(held, reach, sd, settings.pose_prior_degrees())

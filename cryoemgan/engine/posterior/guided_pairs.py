@@ -119,6 +119,10 @@ class GuidedPairs:
         """As `ReferencePairs.raw`."""
         return self.pairs.raw(positions)
 
+    def known(self, positions):
+        """As `RecorruptedPairs.known`."""
+        return self.pairs.known(positions)
+
     def __len__(self):
         return len(self.pairs)
 

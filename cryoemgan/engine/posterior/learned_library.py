@@ -27,6 +27,8 @@ from .posterior import Search
 from .search import Particles, Prior
 
 ROUNDS = 8
+# Particles that are learned from; they stay in memory.
+LARGEST_COUNT = 20000
 # Particles a template, and templates in all.
 EACH, FEWEST, MOST = 20, 30, 400
 # A template that fewer particles than this show is left out.

@@ -185,10 +185,9 @@ class MapPrior:
         sd = float(np.deg2rad(o.pose_prior or 0.0)) * self.plane.box / 4 if trusted else o.shift_sd
         reach = 2 * sd if trusted else o.shift_range
         finest = self.bank.reduced(self.search.functions).plane.radius
-        prior = Prior.moves(self.plane.box, finest, reach, sd, y.device)
-        return replace(
-            prior, matrices=matrices, degrees=o.pose_prior if matrices is not None else None, templates=self.bank.matrices
-        )
+        moves = Prior.moves(self.plane.box, finest, reach, sd, y.device)
+        degrees = o.pose_prior if matrices is not None else None
+        return replace(moves, matrices=matrices, degrees=degrees, templates=self.bank.matrices)
 
     def _ctf_grid(self, context: Context) -> Tensor | None:
         """The CTF that the particles carry, on the rfft2 grid [n, N, N//2+1], or None for none."""

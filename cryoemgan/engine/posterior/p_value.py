@@ -110,17 +110,18 @@ def _spread(values: Floats) -> tuple[float, float]:
     return centre, max(sd, 1e-6)
 
 
-def words(fit: Floats, power: Power | None = None) -> str:
-    """What the p-values float [n] of a set say, for a summary. power: of the test; None: unknown."""
+def words(fit: Floats, power: Power | None = None, shown: str = 'the map') -> str:
+    """What the p-values float [n] of a set say, for a summary. power: of the test; None: unknown. shown: what the
+    particles are compared with."""
     if power is not None and not power.tells:
         return (
-            'the particles are too noisy to tell which of them fit the map: of images of another object only '
+            f'the particles are too noisy to tell which of them fit {shown}: of images of another object only '
             f'{power.other:.0%} would be flagged, of pure noise {power.nothing:.0%}, and of the right particles '
             f'{FLAG:.0%}. cryoemganFit is therefore not written'
         )
     doubtful, sure = (int((fit < limit).sum()) for limit in (FLAG, SURE))
     found = (
-        f'{doubtful} of {len(fit)} particles ({doubtful / len(fit):.1%}) have a fit to the map (cryoemganFit) below '
+        f'{doubtful} of {len(fit)} particles ({doubtful / len(fit):.1%}) have a fit to {shown} (cryoemganFit) below '
         f'{FLAG:g}, and {sure} ({sure / len(fit):.1%}) below {SURE:g}. Of good particles {FLAG:.0%} and {SURE:.0%} '
         'would; more than that are junk, another molecule or another state'
     )

@@ -218,7 +218,7 @@ class Train(
                     f'--target {self.target}: {flag(name)} {value} needs references; without them it can be '
                     f'{" or ".join(str(v) for v in usable)}'
                 )
-        if self.network == 'guided' or (self.network == 'equivariant' and not self.recorrupts()):
+        if self.network in ('guided', 'equivariant') and not self.recorrupts():
             without = '' if self.target == 'copies' else ' --self-supervision blind-spots:'
             raise InputError(
                 f'--target {self.target}:{without} --network {self.network} looks at references; take residual'

@@ -29,7 +29,7 @@ class TrainingPairs(Protocol):
 
     @property
     def kind(self) -> str:
-        """What the network learns to give: 'references', 'self' or 'copies', as in the model card."""
+        """What the network learns to give: 'references', 'self' (or 'recorrupted', its copies), or 'copies'."""
 
     @property
     def box(self) -> int:
@@ -70,6 +70,10 @@ class TrainingPairs(Protocol):
     @property
     def shows_ctf(self) -> bool:
         """Whether the network sees each particle's CTF plane in a second channel."""
+
+    def known(self, positions: Rows) -> float:
+        """What is known of the squared distances to the targets at these positions beyond what `target_noise` lets
+        expect, summed."""
 
     def __len__(self) -> int: ...
 

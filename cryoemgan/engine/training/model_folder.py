@@ -66,7 +66,7 @@ def _card(task: FoldTask, job: Job) -> dict[str, Any]:
         'network': {'name': s.network, 'options': task.options},
         'box': pairs.box,
         'pixel_size': pairs.pixel_size,
-        'target': pairs.kind,
+        'target': s.target,
         'ctf': pairs.ctf,
         'input': {'mean': scale.mean, 'sd': scale.sd},
         'grey': {'gain': scale.gain, 'offset': scale.offset},

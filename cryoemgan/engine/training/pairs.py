@@ -125,6 +125,10 @@ class ReferencePairs:
         """Their names."""
         return list(self.who(positions).names)
 
+    def known(self, positions: Rows) -> float:
+        """0: nothing."""
+        return 0.0
+
     def kin(self) -> Kin:
         """What of the pairs belongs on one side of a split."""
         found = kin(self.particles)
@@ -164,9 +168,8 @@ class ReferencePairs:
             return
         index, s = to_device(found, noisy.device), self.scale
         # Uniform with the particles' own mean and variance: they have no natural range.
-        half_range = 3**0.5
         for side, images, mean, sd, low, high in (
-            ('particles', noisy, 0.0, 1.0, -half_range, half_range),
+            ('particles', noisy, 0.0, 1.0, -(3**0.5), 3**0.5),
             ('references', clean, s.unit_mean, s.unit_sd, 0.0, 1.0),
         ):
             if by.what in (side, 'both'):

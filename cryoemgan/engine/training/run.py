@@ -35,6 +35,7 @@ from .loading import read
 from .loop import SCORES, TrainingLoop
 from .model_folder import holds, write_model
 from .noisy_pairs import NoisyPairs
+from .recorrupted_pairs import RecorruptedPairs
 from .shares import Share
 from .step import Training
 from .validation import open_validation
@@ -110,6 +111,10 @@ def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
 
 def _guided(task: FoldTask, job: Job, fabric: Fabric) -> FoldTask:
     """The task with pairs that know their posterior, and with empty images."""
+    if isinstance(task.pairs, NoisyPairs):
+        s = task.settings
+        assert s.recorruption is not None
+        task = replace(task, pairs=RecorruptedPairs(task.pairs, s.recorruption, s.seed))
     pairs = dataset.build(job, task, fabric)
     training = np.append(pairs.training, pairs.empty)
     return replace(task, pairs=pairs, training=training, validation=pairs.validation)

@@ -97,6 +97,8 @@ class NoisyValidation:
                 self.noisy, self.counted = blind_spots.hide(self.noisy, alone.hidden_pixels, rng)
             else:
                 self._recorrupt(pairs, alone.recorruption, rng)
+        else:
+            self._known += pairs.known(positions[rows])
 
     def _recorrupt(self, pairs: TrainingPairs, strength: float, rng: RandomRows) -> None:
         unit, before = pairs.scale.unit_scale, _power(self._clean)

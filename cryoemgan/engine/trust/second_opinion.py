@@ -55,7 +55,7 @@ def load_second_model(settings: Audit, job: Job, particles: ParticleTable, model
     second = Model.load(settings.second_model, model.device)
     if second.digest == model.digest:
         raise InputError('--second-model is the audited model itself: it would agree with everything')
-    if second.guides:
+    if second.guides and second.card.get('target', 'references') == 'references':
         raise InputError(f'--second-model: {second.folder} is a guided model, which draws the map as well')
     second.require(particles)
     job.input(second.folder / card.CARD)

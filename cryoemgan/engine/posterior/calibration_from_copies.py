@@ -1,0 +1,82 @@
+"""What a map prior learns from particles without references: gain, noise and contrast as with them; temperature and
+predicted error against independent copies of the particles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..data.sampling import evenly_spread
+from ..random_streams import generator
+from ..shapes import Tensor
+from .calibration import CONTRASTS, TEMPERATURES
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .map_prior import MapPrior
+
+WIDTH = 48
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Particles float32 [n, N, N] in their own grey; the same with a little more noise, and copies with noise that is
+    independent of it and has this variance [n]; their Context."""
+
+    particles: Tensor
+    noisy: Tensor
+    other: Tensor
+    variance: Tensor
+    context: Context
+
+    @classmethod
+    def of(cls, guided: Any, positions: np.ndarray, most: int, seed: int) -> Copies:
+        """Of up to ``most`` particles of GuidedPairs, spread over ``positions``."""
+        chosen, plain = positions[evenly_spread(len(positions), most)], guided.pairs.plain
+        found = plain.raw(chosen)[0], *plain.independent(chosen, generator(seed, 'checks', 2))
+        particles, noisy, other, variance = (
+            torch.as_tensor(np.asarray(x, np.float32), device=guided.guide.device) for x in found
+        )
+        return cls(particles, noisy, other, variance, guided.context(chosen))
+
+
+def calibrate_from_copies(
+    prior: MapPrior, copies: Copies, candidates: int | None = None, contrast: float | None = None
+) -> None:
+    """Calibrate a MapPrior. candidates, contrast: None for the usual width, and to have the contrast measured.
+
+    The squared distance of an estimate to an independent copy is its error and the variance of the copy's noise.
+    """
+    search = prior.search
+    prior.calibrate(copies.particles, copies.context)
+    search.contrast = contrast if contrast is not None else _contrast(prior, copies)
+    search.spread = 1.0
+    search.widen(candidates or WIDTH)
+    found = []
+    for temperature in TEMPERATURES:
+        search.temperature = temperature
+        found.append((*_error(prior, copies), temperature))
+    error, predicted, search.temperature = min(found)
+    if error > 0 and predicted > 0:
+        search.spread = (error / predicted) ** 0.5
+
+
+def _contrast(prior: MapPrior, copies: Copies) -> float:
+    """The s.d. of the particles' contrast that makes them most likely."""
+    found = {}
+    for contrast in CONTRASTS:
+        prior.search.contrast = contrast
+        found[contrast] = float(prior(copies.particles, copies.context).evidence.mean())
+    return max(found, key=lambda contrast: found[contrast])
+
+
+def _error(prior: MapPrior, copies: Copies) -> tuple[float, float]:
+    """Mean squared error of the posterior mean, measured and predicted, in particle grey."""
+    found = prior(copies.noisy, copies.context)
+    difference = prior.gain * found.mean - copies.other
+    difference = difference - difference.mean((1, 2), keepdim=True)
+    error = (difference.square().mean((1, 2)) - copies.variance).mean()
+    return float(error), float(prior.gain**2 * found.sd.square().mean())

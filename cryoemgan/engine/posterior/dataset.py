@@ -23,6 +23,7 @@ from .asked import forget as forget_journal
 from .calibration import JUDGED, Sample, calibrate, threshold
 from .calibration_from_copies import Copies, calibrate_from_copies
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
+from .learning import library_of
 from .map_prior import Context, MapPrior, MapPriorOptions
 from .posterior import Search
 from .sources import bank_of, maps_of, shift_reach
@@ -45,7 +46,10 @@ def build(job, member, fabric):
     folder.mkdir(parents=True, exist_ok=True)
     how = fabric.broadcast(_preparation(job, member, folder, fabric.device) if fabric.is_global_zero else None)
     member = _part_of(member, how)
-    bank, own, source = bank_of(replace(settings, bank_size=how.templates), pairs, member, job, fabric.device)
+    if pairs.kind == 'references':
+        bank, own, source = bank_of(replace(settings, bank_size=how.templates), pairs, member, job, fabric.device)
+    else:
+        bank, own, source = library_of(job, member, folder, fabric), None, 'learned from the particles'
     wanted = np.sort(np.append(member.training, member.validation))
     guide = _guide(member, bank, fabric.device)
     guided = GuidedPairs(pairs, guide, folder / OPINIONS, settings.seed, wanted, own)

@@ -17,10 +17,11 @@ import torch
 
 from ..classical.base import Batch
 from ..classical.cwf import Denoiser
-from ..data.sampling import chunks
+from ..data.sampling import chunks, evenly_spread
 from ..imaging.steerable import FourierPlane
 from ..random_streams import generator
 from ..shapes import Floats, Images, Tensor
+from . import preparation
 from .assignment import Assignment, assign
 from .library import TemplateLibrary
 from .posterior import Search
@@ -29,8 +30,9 @@ from .search import Particles, Prior
 ROUNDS = 8
 # Particles that are learned from; they stay in memory.
 LARGEST_COUNT = 20000
-# Particles a template, and templates in all.
-EACH, FEWEST, MOST = 20, 30, 400
+# Templates: this often the square root of the particles (of 2,200 and 4,000 particles of five-state RNAP, half and
+# twice as many were no better), but so many at least and at most.
+GROWTH, FEWEST, MOST = 2.3, 30, 400
 # A template that fewer particles than this show is left out.
 LEAST_SHOWN = 0.5
 # Part of the templates' power in their basis; the rest is what they have of the noise.
@@ -38,6 +40,18 @@ ENERGY = 0.9999
 # Tempered: templates are fewer than views.
 SEARCH = Search(candidates=24, survivors=24, temperature=1.5, contrast=0.05)
 CHUNK = 500
+# Particles that a pilot is asked about, and those that are learned from at least.
+PILOT, FEWEST_LEARNED = 32, 200
+
+
+@dataclass(frozen=True)
+class Learned:
+    """images: float32 [n, box, box], templates in the particles' grey scale and without CTF. particles: that they were
+    learned from, of so ``many``."""
+
+    images: Images
+    particles: int
+    many: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,10 @@ class _Seen:
     vectors: Tensor
     transfer: Tensor
     weights: Floats
+
+    def rows(self, rows: np.ndarray) -> _Seen:
+        """Some of the particles."""
+        return _Seen(self.vectors[rows], self.transfer[rows], self.weights[rows])
 
     def particles(self) -> Particles:
         """As a posterior sees them: the grey level of an image says nothing of what it shows."""
@@ -63,7 +81,8 @@ def learn(
     seed: int,
     tell: Callable[[int], object] = lambda rounds: None,
     templates: int | None = None,
-) -> Images:
+    seconds: float | None = None,
+) -> Learned:
     """Templates of a set of particles.
 
     Parameters
@@ -81,37 +100,45 @@ def learn(
         Called after each of `ROUNDS`.
     templates : int, optional
         How many to start with; default by the number of particles.
-
-    Returns
-    -------
-    Images
-        float32 [n, box, box], in the particles' grey scale and without CTF.
+    seconds : float, optional
+        What it may take; as many of the particles are learned from as fit.
     """
     method, plane = Denoiser(box), FourierPlane(box)
     method.fit(batches)
     seen = _seen(batches(), plane, method)
     count = len(seen.vectors)
-    size = templates or int(np.clip(count // EACH, FEWEST, MOST))
+    size = templates or int(np.clip(GROWTH * count**0.5, FEWEST, MOST))
     chosen = np.sort(generator(seed, 'templates').permutation(count)[: min(size, count)])
     found = _denoised(batches(), method, chosen)
-    own: Tensor | None = torch.full((count,), -1)
-    assert own is not None
+    own = torch.full((count,), -1)
     own[chosen] = torch.arange(len(chosen))
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         library = of_templates(found)
         finest = library.reduced(SEARCH.functions).plane.radius
         prior = Prior.moves(box, finest, reach, reach / 2, torch.device('cpu'))
-        shown = assign(library, seen.particles(), prior, SEARCH, own)
+        if seconds is not None and not number:
+            kept = evenly_spread(count, _fitting(library, seen, prior, seconds))
+            seen, own = seen.rows(kept), own[kept]
+        # Later they are no longer made of one particle each.
+        shown = assign(library, seen.particles(), prior, SEARCH, None if number else own)
         found = _templates(method, plane, seen, shown, len(found))
-        # No longer made of one particle each.
-        own = None
         tell(1)
-    return found
+    return Learned(found, len(seen.vectors), count)
 
 
-def of_templates(images: Images) -> TemplateLibrary:
+def _fitting(library: TemplateLibrary, seen: _Seen, prior: Prior, seconds: float) -> int:
+    """How many particles can be learned from in this time, here and now."""
+    some = seen.rows(evenly_spread(len(seen.vectors), PILOT)).particles()
+    # The first question makes tables that all others use.
+    assign(library, some.rows(slice(2)), prior, SEARCH)
+    each = preparation.timed(lambda: assign(library, some, prior, SEARCH)) / len(some.y)
+    return max(FEWEST_LEARNED, int(seconds / (ROUNDS * each)))
+
+
+def of_templates(images: Images, device: str | torch.device = 'cpu') -> TemplateLibrary:
     """TemplateLibrary of templates and their mirror images."""
-    return TemplateLibrary.from_images(torch.from_numpy(np.concatenate([images, mirrored(images)])), energy=ENERGY)
+    both = torch.from_numpy(np.concatenate([images, mirrored(images)])).to(device)
+    return TemplateLibrary.from_images(both, energy=ENERGY)
 
 
 def mirrored(images: Images) -> Images:

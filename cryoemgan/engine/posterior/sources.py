@@ -6,14 +6,12 @@ import torch
 from ..data.half_sets import HALF
 from ..data.image_state import CtfState, require_known
 from ..data.optics import stretched
-from ..data.sampling import evenly_spread
 from ..errors import InputError
 from ..imaging import maps, resample
 from ..imaging.ctf import apply_ctf, ctf_rfft
 from ..imaging.projection import FourierProjector
 from ..imaging.steerable import FourierPlane
 from ..metrics import pair_agreement
-from . import learned_library
 from .library import TemplateLibrary
 from .map_prior import Context
 
@@ -26,22 +24,11 @@ LEAST_CORRELATION = 0.8
 
 def bank_of(settings, pairs, member, job, device):
     """(TemplateLibrary, template of each pair int64[len(pairs)] or None, where it comes from) for a FoldTask."""
-    if pairs.kind == 'recorrupted':
-        return _learned(settings, pairs, member.training, job), None, 'learned from the particles'
     found, size = maps_of(settings, pairs, member.name, job), settings.bank_size
     if found:
         names = ', '.join(v.path.name for v in found)
         return _of_maps(found, size, pairs, member.training, device), None, names
     return *_of_references(size, pairs, member.training, device), 'the references in training'
-
-
-def _learned(settings, pairs, training, job):
-    """TemplateLibrary of templates that the particles alone tell, in the grey scale of standardised particles."""
-    reach = shift_reach(settings, pairs, training)[0] * pairs.white_box / pairs.box
-    chosen = training[evenly_spread(len(training), learned_library.LARGEST_COUNT)]
-    with job.progress(learned_library.ROUNDS, 'learning templates') as bar:
-        images = learned_library.learn(lambda: pairs.white(chosen), pairs.white_box, reach, settings.seed, bar.update)
-    return learned_library.of_templates(pairs.unwhitened(images))
 
 
 def shift_reach(settings, pairs, training):

@@ -66,8 +66,8 @@ def test_templates_tell_more_than_the_covariance(shifts, ctf):
     new, truth = particles(100, 0.3, 2, shifts, ctf)
     linear = Denoiser(BOX)
     linear.fit(lambda: [batch])
-    templates = learned_library.learn(lambda: [batch], BOX, 2 * shifts, 0)
-    assert 10 < len(templates) <= 30
+    templates = learned_library.learn(lambda: [batch], BOX, 2 * shifts, 0).images
+    assert 20 < len(templates) <= 57
     own, peer = error(posterior_means(templates, new, 2 * shifts), truth), error(linear.denoise(new), truth)
     assert own < 0.75 * peer
 

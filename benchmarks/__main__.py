@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import __doc__ as about
 from . import datasets, report, runner
+from .sorting import page as sorting_page
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     if args.command == 'list':
         _list()
     elif args.command == 'pages':
-        print(*report.pages(args.output), sep='\n')
+        print(*report.pages(args.output), *sorting_page.pages(args.output), sep='\n')
     else:
         _run(args)
 

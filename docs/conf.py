@@ -68,8 +68,10 @@ def skip_imported(app, what, name, obj, skip, options):
 def write_measured_pages():
     """One page a table of benchmarks/results, in docs/measured."""
     from benchmarks import report
+    from benchmarks.sorting import page
 
     report.pages(HERE / 'measured')
+    page.pages(HERE / 'measured')
 
 
 def setup(app):

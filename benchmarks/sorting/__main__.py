@@ -1,0 +1,81 @@
+"""``python -m benchmarks.sorting``: see the package's own words."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cryoemgan.engine.files import write_json
+
+from ..runner import claim, provenance
+from . import __doc__ as about
+from . import measures, page, planted, relion, scores
+
+
+def main() -> None:
+    """Measure sets, or list what there is."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.sorting', description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    run = commands.add_parser('run', help='compute the missing sets and seeds')
+    run.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
+    run.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
+    run.add_argument('--seeds', nargs='+', type=int, default=[1])
+    run.add_argument('--finished', action='store_true', help='compute nothing: the table of what is there')
+    run.add_argument('--csv', type=Path, help='where the table goes; default WORK/sorting.csv')
+    commands.add_parser('list', help='sets')
+    args = parser.parse_args()
+    if args.command == 'list':
+        for name, recipe in planted.RECIPES.items():
+            print(f'{name:16} {recipe.use:6} SNR {recipe.snr:g}, {sum(recipe.kinds.values())} images')
+        return
+    rows: list[dict[str, Any]] = []
+    for name in args.sets:
+        for seed in args.seeds:
+            rows += cell(args.work.resolve(), name, seed, args.finished)
+    path = args.csv or args.work / 'sorting.csv'
+    page.write(path, rows)
+    print(f'{len(rows)} rows: {path}')
+
+
+def cell(work: Path, name: str, seed: int, finished: bool = False) -> list[dict[str, Any]]:
+    """Rows (a score and a kind each) of a set and a seed: from their file, or computed now; none when another process
+    is at them, or they are not there and nothing is to be computed."""
+    folder = work / f'{name}_{seed}'
+    kept = folder / 'rows.json'
+    if not kept.exists():
+        if finished or not claim(folder):
+            return []
+        if not relion.available():
+            raise SystemExit('relion_refine is not installed (Debian: apt-get install relion)')
+        write_json(kept, {'rows': _measured(folder, name, seed)})
+    found: list[dict[str, Any]] = json.loads(kept.read_text(encoding='utf-8'))['rows']
+    return found
+
+
+def _measured(folder: Path, name: str, seed: int) -> list[dict[str, Any]]:
+    recipe = planted.RECIPES[name]
+    planted.make(recipe, seed, folder / 'set')
+    relion.refine(folder / 'set', folder / 'relion')
+    values = scores.compute(folder, seed)
+    kinds, paid = planted.kinds_of(folder / 'set'), scores.milliseconds(folder)
+    rows = []
+    for score, numbers in values.items():
+        shares = measures.flagged(kinds, numbers) if score == 'fit' else {}
+        for kind, found in measures.measured(kinds, numbers).items():
+            rows.append({
+                'set': name, 'use': recipe.use, 'seed': seed, 'score': score, 'kind': kind, **found,
+                **shares.get(kind, {}), 'ms': paid[score], **provenance(),
+            })  # fmt: skip
+        for kind, found in shares.items():
+            if kind == planted.MAJOR:
+                rows.append({'set': name, 'use': recipe.use, 'seed': seed, 'score': score, 'kind': kind, **found,
+                             **provenance()})  # fmt: skip
+    return rows
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,136 @@
+"""RELION's refinement of a set, its two half sets apart, and its maps: what a user has before sorting."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.files import read_json, write_json
+from cryoemgan.engine.imaging.maps import lowpass, read_map, write_map
+
+# What the refinement starts from: resolution (A) of the map; s.d. (degrees) of local searches.
+START, LOCAL = 30.0, 4.0
+# Iterations of local searches, with steps of 7.5 and of 3.7 degrees (which RELION halves); order of a search of all.
+STEPS, EVERYWHERE = ((3, 2), (4, 2)), 2
+DIAMETER = 0.75
+SCORES = ('rlnLogLikeliContribution', 'rlnMaxValueProbDistribution', 'rlnNrOfSignificantSamples')
+POSES = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
+
+
+def available() -> bool:
+    """Whether RELION is installed."""
+    return shutil.which('relion_refine') is not None
+
+
+def refine(data: Path, folder: Path) -> None:
+    """refined.star (poses, half sets and RELION's scores of its last iteration) and half1.mrc, half2.mrc of a set.
+
+    cost.json is written last, with the CPU seconds that one iteration takes for one particle.
+    """
+    if (folder / 'cost.json').exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    reference = read_map(data / 'major.mrc')
+    write_map(folder / 'reference.mrc', lowpass(reference.data, reference.pixel_size, START), reference.pixel_size)
+    seconds = []
+
+    def refined(table: ParticleTable, half: int) -> ParticleTable:
+        again = ['--ref', 'reference.mrc', '--ini_high', START, '--firstiter_cc']
+        for order, iterations in STEPS:
+            words = [*again, '--healpix_order', order, '--sigma_ang', LOCAL]
+            output = f'half{half}_order{order}'
+            paid = _relion_refine(folder, table, output, iterations, *words)
+            output += f'_it{iterations:03d}'
+            table = ParticleTable.read(folder / f'{output}_data.star')
+            again = ['--ref', f'{output}_class001.mrc', '--ctf_corrected_ref']
+        seconds.append(paid / iterations)
+        return table
+
+    table = _by_halves(data, folder, refined)
+    for half in (1, 2):
+        reconstruct(table.kept(np.flatnonzero(table.half_sets() == half)), folder / f'half{half}.mrc')
+    write_json(folder / 'cost.json', {'iteration': sum(seconds) / len(table)})
+
+
+def align(data: Path, other: Path, folder: Path) -> None:
+    """refined.star of images that are aligned, at all angles, to the half maps that `refine` left in another folder."""
+    if (folder / 'refined.star').exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def aligned(table: ParticleTable, half: int) -> ParticleTable:
+        words = ['--ref', (other / _last_map(half)).resolve(), '--ctf_corrected_ref', '--healpix_order', EVERYWHERE]
+        _relion_refine(folder, table, f'half{half}', 1, *words)
+        return ParticleTable.read(folder / f'half{half}_it001_data.star')
+
+    _by_halves(data, folder, aligned)
+
+
+def _by_halves(
+    data: Path, folder: Path, refined: Callable[[ParticleTable, int], ParticleTable]
+) -> ParticleTable:  # fmt: skip
+    """refined.star: each half set of start.star as ``refined`` gives it."""
+    start = ParticleTable.read(data / 'start.star')
+    halves = start.half_sets()
+    found = {label: np.empty(len(start)) for label in (*POSES, *SCORES)}
+    for half in (1, 2):
+        table = refined(start.kept(np.flatnonzero(halves == half)), half)
+        mine, theirs = match(start, table)
+        for label, values in found.items():
+            values[mine] = table.floats(label)[theirs]
+    for label, values in found.items():
+        start.set(label, values)
+    start.write(folder / 'refined.star')
+    return start
+
+
+def _last_map(half: int) -> str:
+    order, iterations = STEPS[-1]
+    return f'half{half}_order{order}_it{iterations:03d}_class001.mrc'
+
+
+def _relion_refine(folder: Path, table: ParticleTable, output: str, iterations: int, *words: object) -> float:
+    """Some iterations on the particles of a table; their CPU seconds."""
+    star = f'{output}.star'
+    table.kept(np.arange(len(table))).write(folder / star)
+    return relion(
+        'relion_refine', folder, '--i', star, '--o', output, '--iter', iterations, *words, '--ctf', '--norm', '--scale',
+        '--flatten_solvent', '--zero_mask', '--particle_diameter', DIAMETER * table.box * table.pixel_size,
+        '--offset_range', 4, '--offset_step', 2, '--oversampling', 1, '--pad', 2, '--j', 1, '--pool', 30,
+        '--random_seed', 1, '--dont_combine_weights_via_disc',
+    )  # fmt: skip
+
+
+def reconstruct(table: ParticleTable, output: Path) -> None:
+    """Map of the particles of a table at its poses, as ``relion_reconstruct`` makes it."""
+    star = output.with_suffix('.star')
+    table.write(star)
+    relion('relion_reconstruct', output.parent, '--i', star.name, '--o', output.name, '--ctf', '--pad', 2)
+
+
+def relion(program: str, folder: Path, *words: object) -> float:
+    """Run a program of RELION in a folder; its CPU seconds. RuntimeError with its last words if it fails."""
+    before = _children()
+    log = folder / f'{program}.log'
+    with open(log, 'w', encoding='utf-8') as file:
+        done = subprocess.run([program, *map(str, words)], cwd=folder, stdout=file, stderr=file, check=False)
+    if done.returncode:
+        raise RuntimeError(f'{program}: {log.read_text(errors="replace")[-1500:]}')
+    return _children() - before
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cost(folder: Path) -> float:
+    """CPU seconds that one iteration of a refinement takes for one particle; NaN where none was refined."""
+    return float((read_json(folder / 'cost.json') or {}).get('iteration', np.nan))

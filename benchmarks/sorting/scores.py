@@ -1,0 +1,146 @@
+"""A number for each particle of a set by each score, turned so that high is good, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.files import read_json, write_json
+from cryoemgan.engine.imaging.maps import lowpass, soft_circle
+from cryoemgan.engine.metrics.resemblance import correlation
+from cryoemgan.engine.shapes import Floats
+
+from ..clocks import command, cost
+from . import relion
+
+OURS, RELION, PEER = 'ours', 'RELION', 'peer'
+# The pictures of the guided network are not looked at: its scores are the map prior's, and need no long training.
+ITERATIONS = 20
+COARSE = 20.0  # A, of the variance
+
+
+@dataclass(frozen=True)
+class Score:
+    """One way to sort. table: the command (or refinement) whose table has the column ``label``; sign: -1 where low
+    values are good."""
+
+    whose: str
+    table: str
+    label: str
+    sign: int
+    about: str
+
+
+SCORES = {
+    'fit': Score(OURS, 'denoise', 'cryoemganFit', 1, 'p-value'),
+    'evidence': Score(OURS, 'denoise', 'cryoemganEvidence', 1, 'log Bayes factor against an empty image'),
+    'misfit': Score(OURS, 'denoise', 'cryoemganMisfit', -1, 'residual z-score'),
+    'uncertainty': Score(OURS, 'denoise', 'cryoemganUncertainty', -1, 'expected error of the denoised image'),
+    'pose disagreement': Score(
+        OURS, 'denoise', 'cryoemganPoseDisagreement', -1, 'angle between the pose found and the refinement'
+    ),
+    'pair correlation': Score(OURS, 'project', 'cryoemganCorrelation', 1, 'low-passed particle with its reference'),
+    'log likelihood': Score(RELION, 'relion', 'rlnLogLikeliContribution', 1, '_rlnLogLikeliContribution'),
+    'peak probability': Score(RELION, 'relion', 'rlnMaxValueProbDistribution', 1, '_rlnMaxValueProbDistribution'),
+    'significant samples': Score(RELION, 'relion', 'rlnNrOfSignificantSamples', -1, '_rlnNrOfSignificantSamples'),
+    'NCC': Score(PEER, 'NCC', '', 1, 'particle with its projection, all frequencies of the map (janas, CryoSieve)'),
+    'variance': Score(PEER, 'variance', '', 1, 'inside against outside the particle, at 20 A (as Xmipp screens)'),
+}
+
+
+def compute(folder: Path, seed: int) -> dict[str, Floats]:
+    """{score: values [n] of the particles in their order, high is good} of a refined set, by a network of its own."""
+    refined = folder / 'relion' / 'refined.star'
+    halves = {f'half{k}': folder / 'relion' / f'half{k}.mrc' for k in (1, 2)}
+    command('project', folder / 'project', particles=refined, **halves)
+    command(
+        'train', folder / 'train', particles=refined, references=folder / 'project' / 'references.star',
+        network='guided', iterations=ITERATIONS, seed=seed,
+    )  # fmt: skip
+    return _of(folder, folder)
+
+
+def of_others(trained: Path, folder: Path) -> dict[str, Floats]:
+    """As `compute`, of other images that were aligned to the map of a set, by the network trained on that set."""
+    halves = {f'half{k}': trained / 'relion' / f'half{k}.mrc' for k in (1, 2)}
+    command('project', folder / 'project', particles=folder / 'relion' / 'refined.star', **halves)
+    return _of(trained, folder)
+
+
+def _of(trained: Path, folder: Path) -> dict[str, Floats]:
+    """All scores, kept in scores.npz; the milliseconds a particle in cost.json."""
+    kept = folder / 'scores.npz'
+    if not kept.exists():
+        refined = folder / 'relion' / 'refined.star'
+        command('denoise', folder / 'denoise', particles=refined, model=trained / 'train' / 'model')
+        found, milliseconds = {}, {}
+        for name, score in SCORES.items():
+            start = time.process_time()
+            values = SIMPLE[score.table](folder) if score.table in SIMPLE else _column(folder, refined, score)
+            if values is None:
+                continue
+            found[name] = score.sign * values
+            spent = time.process_time() - start
+            seconds = spent if score.table in SIMPLE else _seconds(folder, score.table, len(values))
+            milliseconds[name] = 1000 * seconds / len(values)
+        write_json(folder / 'cost.json', {k: v for k, v in milliseconds.items() if np.isfinite(v)})
+        np.savez(kept, **found)
+    with np.load(kept) as file:
+        return dict(file)
+
+
+def milliseconds(folder: Path) -> dict[str, float]:
+    """What each score costs for a particle: CPU time on one thread, training left out."""
+    return read_json(folder / 'cost.json') or {}
+
+
+def _column(folder: Path, refined: Path, score: Score) -> Floats | None:
+    """A column of a table float64 [n], in the order of the set; None where it was not written."""
+    tables = {'relion': refined, 'project': folder / 'project' / 'references.star',
+              'denoise': folder / 'denoise' / 'denoised.star'}  # fmt: skip
+    table = ParticleTable.read(tables[score.table])
+    if not table.has(score.label):
+        return None
+    mine, theirs = match(ParticleTable.read(refined), table)
+    values: Floats = np.empty(len(table))
+    values[mine] = table.floats(score.label)[theirs]
+    return values
+
+
+def _seconds(folder: Path, table: str, count: int) -> float:
+    if table == 'relion':
+        return count * relion.cost(folder / 'relion')
+    return cost(folder / table)['cpu']
+
+
+def _ncc(folder: Path) -> Floats:
+    """Normalised correlation of each particle with the projection of the map of its half set, under its CTF."""
+    refined = ParticleTable.read(folder / 'relion' / 'refined.star')
+    references = ParticleTable.read(folder / 'project' / 'references.star')
+    mine, theirs = match(refined, references)
+    values: Floats = np.empty(len(refined))
+    for part in np.array_split(np.arange(len(mine)), -(-len(mine) // 500)):
+        images, others = refined.images().read(mine[part]), references.images().read(theirs[part])
+        values[mine[part]] = correlation(images, others, soft_circle(refined.box))
+    return values
+
+
+def _variance(folder: Path) -> Floats:
+    """Variance inside the particle's circle over that outside, of the coarse image."""
+    table = ParticleTable.read(folder / 'relion' / 'refined.star')
+    axis = np.arange(table.box) - table.box // 2
+    inside = np.hypot(axis[:, None], axis) < 0.3 * table.box
+    found = []
+    for part in np.array_split(np.arange(len(table)), -(-len(table) // 500)):
+        images = lowpass(table.images().read(part), table.pixel_size, COARSE, axes=(-2, -1))
+        found.append(images[:, inside].var(1) / images[:, ~inside].var(1))
+    return np.concatenate(found)
+
+
+SIMPLE: dict[str, Callable[[Path], Floats]] = {'NCC': _ncc, 'variance': _variance}

@@ -11,7 +11,7 @@ from cryoemgan.engine.files import write_json
 
 from ..runner import claim, provenance
 from . import __doc__ as about
-from . import measures, page, planted, relion, scores
+from . import from_noise, measures, page, planted, relion, scores
 
 
 def main() -> None:
@@ -21,11 +21,13 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest='command', required=True)
     run = commands.add_parser('run', help='compute the missing sets and seeds')
-    run.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
-    run.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
-    run.add_argument('--seeds', nargs='+', type=int, default=[1])
-    run.add_argument('--finished', action='store_true', help='compute nothing: the table of what is there')
-    run.add_argument('--csv', type=Path, help='where the table goes; default WORK/sorting.csv')
+    noise = commands.add_parser('noise', help='what selection makes of nothing but noise, on sets that were run')
+    for parser, tables in ((run, 'sorting'), (noise, 'sorting_noise')):
+        parser.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
+        parser.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
+        parser.add_argument('--seeds', nargs='+', type=int, default=[1])
+        parser.add_argument('--finished', action='store_true', help='compute nothing: the table of what is there')
+        parser.add_argument('--csv', type=Path, help=f'where the table goes; default WORK/{tables}.csv')
     commands.add_parser('list', help='sets')
     args = parser.parse_args()
     if args.command == 'list':
@@ -35,10 +37,19 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in args.sets:
         for seed in args.seeds:
-            rows += cell(args.work.resolve(), name, seed, args.finished)
-    path = args.csv or args.work / 'sorting.csv'
+            rows += (cell if args.command == 'run' else noise_cell)(args.work.resolve(), name, seed, args.finished)
+    path = args.csv or args.work / ('sorting.csv' if args.command == 'run' else 'sorting_noise.csv')
     page.write(path, rows)
     print(f'{len(rows)} rows: {path}')
+
+
+def noise_cell(work: Path, name: str, seed: int, finished: bool = False) -> list[dict[str, Any]]:
+    """Rows (a score and a part each) of what is made of noise on a set that was run; none where it was not."""
+    folder = work / f'{name}_{seed}'
+    if not (folder / 'rows.json').exists() or (finished and not (folder / 'noise' / 'rows.json').exists()):
+        return []
+    about = {'set': name, 'use': planted.RECIPES[name].use, 'seed': seed}
+    return [{**about, **row} for row in from_noise.measure(folder, seed)]
 
 
 def cell(work: Path, name: str, seed: int, finished: bool = False) -> list[dict[str, Any]]:

@@ -17,11 +17,12 @@ from cryoemgan.engine.files import read_json, write_json
 from cryoemgan.engine.imaging.maps import lowpass, read_map
 from cryoemgan.engine.shapes import Volume
 
+from ..runner import provenance
 from . import planted, relion, scores
 
 # Parts of the noise that are kept; and the detail (A) in which map and reconstruction are compared.
 KEPT, RESOLUTION = (1.0, 0.5, 0.2, 0.1), 20.0
-COUNT, LIMIT, REPEATS = 2000, 0.05, 3
+COUNT, LIMIT, REPEATS = 1000, 0.05, 3
 
 
 def measure(folder: Path, seed: int) -> list[dict[str, Any]]:
@@ -57,6 +58,7 @@ def measure(folder: Path, seed: int) -> list[dict[str, Any]]:
             rows.append({
                 'score': score, 'kept': part, 'correlation': alike(best, 'best') if part < 1 else lots[0],
                 'chance': float(np.mean(lots)), 'passed': float((numbers > limits[score]).mean()), 'images': len(table),
+                **provenance(),
             })  # fmt: skip
     write_json(kept, {'rows': rows})
     return rows

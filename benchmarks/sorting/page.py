@@ -12,10 +12,10 @@ import jinja2
 from ..runner import RESULTS
 from . import measures, planted, scores
 
-TABLE = RESULTS / 'sorting.csv'
+TABLE, NOISE = RESULTS / 'sorting.csv', RESULTS / 'sorting_noise.csv'
 COLUMNS = (
     'set', 'use', 'seed', 'score', 'kind', 'auc', 'lost_at_95', 'left_at_5', 'below_0.05', 'below_0.01', 'ms',
-    'date', 'commit', 'machine',
+    'kept', 'correlation', 'chance', 'passed', 'images', 'date', 'commit', 'machine',
 )  # fmt: skip
 # Measures of junk, and what they say.
 MEASURES = {
@@ -27,22 +27,29 @@ Row = dict[str, Any]
 
 
 def write(path: Path, rows: list[Row]) -> None:
-    """Rows as CSV in a fixed order; the file appears when it is complete."""
+    """Rows as CSV, their columns in a fixed order; the file appears when it is complete."""
     partial = path.with_suffix('.partial')
+    columns = [c for c in COLUMNS if any(c in row for row in rows)]
     with open(partial, 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction='ignore', lineterminator='\n')
+        writer = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
         writer.writeheader()
         for row in rows:
             writer.writerow({k: f'{v:.4g}' if isinstance(v, float) else v for k, v in row.items()})
     partial.replace(path)
 
 
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with open(path, newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
 def pages(folder: Path) -> list[Path]:
     """Write the page of results/sorting.csv to a folder (reStructuredText); nothing where there is no table."""
-    if not TABLE.exists():
+    rows = _read(TABLE)
+    if not rows:
         return []
-    with open(TABLE, newline='', encoding='utf-8') as file:
-        rows = list(csv.DictReader(file))
     templates = Path(__file__).resolve().parents[1] / 'templates'
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates), trim_blocks=True, lstrip_blocks=True,
@@ -50,7 +57,7 @@ def pages(folder: Path) -> list[Path]:
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / 'sorting.rst'
-    text = environment.get_template('sorting.rst').render(_content(rows))
+    text = environment.get_template('sorting.rst').render({**_content(rows), 'noise': _of_noise(_read(NOISE))})
     if not path.exists() or path.read_text(encoding='utf-8') != text:
         path.write_text(text, encoding='utf-8')
     return [path]
@@ -87,6 +94,25 @@ def _of_set(rows: list[Row]) -> dict[str, Any]:
         'alarms': {limit: mean('fit', planted.MAJOR, f'below_{limit}') for limit in ('0.05', '0.01')},
         'flagged': {k: mean('fit', k, 'below_0.05') for k in (*planted.JUNK, planted.MINOR)},
     }
+
+
+def _of_noise(rows: list[Row]) -> dict[str, Any]:
+    """{set: {'parts': kept parts, 'chance': {part: text}, 'found': {score: {part: text}}, 'passed': {score: text},
+    'images'}} of nothing but noise."""
+    sets: dict[str, Any] = {}
+    for name in dict.fromkeys(r['set'] for r in rows):
+        mine = [r for r in rows if r['set'] == name]
+        found: dict[str, dict[str, str]] = {}
+        for row in mine:
+            found.setdefault(row['score'], {})[row['kept']] = f'{float(row["correlation"]):.2f}'
+        sets[name] = {
+            'parts': list(dict.fromkeys(r['kept'] for r in mine)),
+            'chance': {r['kept']: f'{float(r["chance"]):.2f}' for r in mine},
+            'found': found,
+            'passed': {r['score']: f'{float(r["passed"]):.0%}' for r in mine},
+            'images': mine[0]['images'],
+        }
+    return sets
 
 
 def _printed(measure: str, values: dict[str, float | None]) -> dict[str, str]:

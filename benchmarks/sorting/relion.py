@@ -17,8 +17,9 @@ from cryoemgan.engine.imaging.maps import lowpass, read_map, write_map
 
 # What the refinement starts from: resolution (A) of the map; s.d. (degrees) of local searches.
 START, LOCAL = 30.0, 4.0
-# Iterations of local searches, with steps of 7.5 and of 3.7 degrees (which RELION halves); order of a search of all.
-STEPS, EVERYWHERE = ((3, 2), (4, 2)), 2
+# Iterations of local searches, with steps of 7.5 and of 3.7 degrees (which RELION halves). A search of all angles: with
+# steps of 15 degrees, and this detail (A) of the map.
+STEPS, EVERYWHERE, COARSE = ((3, 2), (4, 2)), 2, 20.0
 DIAMETER = 0.75
 SCORES = ('rlnLogLikeliContribution', 'rlnMaxValueProbDistribution', 'rlnNrOfSignificantSamples')
 POSES = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
@@ -60,15 +61,20 @@ def refine(data: Path, folder: Path) -> None:
 
 
 def align(data: Path, other: Path, folder: Path) -> None:
-    """refined.star of images that are aligned, at all angles, to the half maps that `refine` left in another folder."""
+    """refined.star of images that are aligned to the half maps that `refine` left in another folder: everywhere
+    first, then nearby, which gives RELION's scores."""
     if (folder / 'refined.star').exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
 
     def aligned(table: ParticleTable, half: int) -> ParticleTable:
-        words = ['--ref', (other / _last_map(half)).resolve(), '--ctf_corrected_ref', '--healpix_order', EVERYWHERE]
-        _relion_refine(folder, table, f'half{half}', 1, *words)
-        return ParticleTable.read(folder / f'half{half}_it001_data.star')
+        reference = ['--ref', (other / _last_map(half)).resolve(), '--ctf_corrected_ref', '--ini_high', COARSE]
+        steps = {'all': ['--firstiter_cc', '--healpix_order', EVERYWHERE],
+                 'near': ['--healpix_order', STEPS[0][0], '--sigma_ang', LOCAL]}  # fmt: skip
+        for name, words in steps.items():
+            _relion_refine(folder, table, f'half{half}_{name}', 1, *reference, *words)
+            table = ParticleTable.read(folder / f'half{half}_{name}_it001_data.star')
+        return table
 
     _by_halves(data, folder, aligned)
 
@@ -101,8 +107,8 @@ def _relion_refine(folder: Path, table: ParticleTable, output: str, iterations: 
     star = f'{output}.star'
     table.kept(np.arange(len(table))).write(folder / star)
     return relion(
-        'relion_refine', folder, '--i', star, '--o', output, '--iter', iterations, *words, '--ctf', '--norm', '--scale',
-        '--flatten_solvent', '--zero_mask', '--particle_diameter', DIAMETER * table.box * table.pixel_size,
+        'relion_refine', folder, '--i', star, '--o', f'./{output}', '--iter', iterations, *words, '--ctf', '--norm',
+        '--scale', '--flatten_solvent', '--zero_mask', '--particle_diameter', DIAMETER * table.box * table.pixel_size,
         '--offset_range', 4, '--offset_step', 2, '--oversampling', 1, '--pad', 2, '--j', 1, '--pool', 30,
         '--random_seed', 1, '--dont_combine_weights_via_disc',
     )  # fmt: skip
@@ -112,7 +118,7 @@ def reconstruct(table: ParticleTable, output: Path) -> None:
     """Map of the particles of a table at its poses, as ``relion_reconstruct`` makes it."""
     star = output.with_suffix('.star')
     table.write(star)
-    relion('relion_reconstruct', output.parent, '--i', star.name, '--o', output.name, '--ctf', '--pad', 2)
+    relion('relion_reconstruct', output.parent, '--i', star.name, '--o', f'./{output.name}', '--ctf', '--pad', 2)
 
 
 def relion(program: str, folder: Path, *words: object) -> float:

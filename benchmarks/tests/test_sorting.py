@@ -78,7 +78,13 @@ def test_page_of_the_table_is_made(tmp_path, monkeypatch):
     ]  # fmt: skip
     monkeypatch.setattr(page, 'TABLE', tmp_path / 'sorting.csv')
     page.write(page.TABLE, rows)
+    monkeypatch.setattr(page, 'NOISE', tmp_path / 'sorting_noise.csv')
+    noise = [{'set': 'rnap-0.05', 'seed': 1, 'score': 'NCC', 'kept': part, 'correlation': 0.7, 'chance': 0.4,
+              'passed': 0.25, 'images': 10} for part in (1.0, 0.1)]  # fmt: skip
+    page.write(page.NOISE, noise)
     (path,) = page.pages(tmp_path)
     text = path.read_text()
     assert '**0.90**' in text
     assert '     - 0.80' in text
+    assert 'best 10%' in text
+    assert '     - 0.70' in text

@@ -1,6 +1,9 @@
 """``denoise``: particles through a trained model, in order, with everything that is known about them."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,15 +17,18 @@ from ..data.table import ParticleTable
 from ..devices import choose_precision
 from ..errors import InputError
 from ..inference import boxes, card, collapse
-from ..inference.ensemble import Ensemble, cut_of
+from ..inference.ensemble import Denoised, Ensemble, cut_of
 from ..inference.model import Model
 from ..inference.noise_response import ACCEPTED
 from ..inference.routing import Routing, route
+from ..job import Job
 from ..posterior import p_value
 from ..posterior.p_value import FLAG, SURE
 from ..processes import gather_team, own_device
+from ..settings.denoise import Denoise
 from ..settings.map_prior import degrees
-from .filling import fill
+from ..shapes import Floats, Json
+from .filling import Parts, fill
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
 UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
@@ -44,7 +50,7 @@ class DenoiseInputs:
     cut: float | None
 
 
-def load_inputs(settings, job):
+def load_inputs(settings: Denoise, job: Job) -> DenoiseInputs:
     """DenoiseInputs; InputError for anything that cannot be denoised."""
     table = open_particles(job, settings.particles)
     model = Model.load(settings.model, own_device(settings))
@@ -55,7 +61,7 @@ def load_inputs(settings, job):
     return DenoiseInputs(table, model, plan, route(model, table), cut_of(settings.cut, model))
 
 
-def _set_pose_prior(settings, model):
+def _set_pose_prior(settings: Denoise, model: Model) -> None:
     """Set the pose prior of a guided model; InputError for another one."""
     if not model.guides:
         if settings.pose_prior != 'model':
@@ -66,7 +72,7 @@ def _set_pose_prior(settings, model):
             guide.options.pose_prior = degrees(settings.pose_prior)
 
 
-def run(settings, job, inputs):
+def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
     """Write denoised.mrcs, then denoised.star."""
     table, model, plan, routing = inputs.table, inputs.model, inputs.plan, inputs.routing
     precision = choose_precision(settings.precision, model.device)
@@ -77,7 +83,7 @@ def run(settings, job, inputs):
         left_out=len(job.left_out), resume=settings.resume,
     )  # fmt: skip
 
-    def denoised(starts):
+    def denoised(starts: Sequence[int]) -> Iterator[Parts]:
         for parts in committee.stream(table.images(), starts, job.warn):
             yield [(part.images, _found(part)) for part in parts]
 
@@ -114,7 +120,7 @@ def run(settings, job, inputs):
     }  # fmt: skip
 
 
-def _found(batch):
+def _found(batch: Denoised) -> Floats:
     """float64 [b, FOUND]: whether the particle is a constant image, its expected error, its scores; NaN for what was
     not asked."""
     found = np.full((len(batch.noisy), FOUND), np.nan)
@@ -126,7 +132,9 @@ def _found(batch):
     return found
 
 
-def _write_table(job, inputs, committee, errors, scores):
+def _write_table(
+    job: Job, inputs: DenoiseInputs, committee: Ensemble, errors: Floats | None, scores: Floats | None
+) -> None:
     model, plan, routing = inputs.model, inputs.plan, inputs.routing
     output = inputs.table.derive(STACK, box=plan.box, pixel_size=plan.pixel_size)
     if len(routing.members) > 1:
@@ -160,12 +168,12 @@ def _write_table(job, inputs, committee, errors, scores):
     output.write(job.output(TABLE))
 
 
-def _thresholds(inputs):
+def _thresholds(inputs: DenoiseInputs) -> Floats:
     """Evidence that 95 % of the particles the fold models were made for exceed, for each particle: float64 [n]."""
     return inputs.routing.weights @ np.array([inputs.model.evidence_threshold(n) for n in inputs.routing.members])
 
 
-def _judge(job, inputs, scores):
+def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
     """Warnings when a set has less evidence or fits the map worse than the particles the model was made for, and what
     the summary says of a guided model's scores."""
     evidence, disagreement, _, misfit, _, fit = scores.T
@@ -200,12 +208,12 @@ def _judge(job, inputs, scores):
             'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 
-def _median(values):
+def _median(values: Floats) -> float | None:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else None
 
 
-def _warn_before(job, inputs):
+def _warn_before(job: Job, inputs: DenoiseInputs) -> None:
     table, model, routing = inputs.table, inputs.model, inputs.routing
     if routing.leakage:
         job.warn(

@@ -1,13 +1,19 @@
 """What a guide learns from the training particles before it gives opinions: gain, noise, contrast, temperature, width
 of the search, threshold."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..data.sampling import evenly_spread
+from ..shapes import Json, Rows, Tensor
+from .context import Context
+from .guided_pairs import GuidedPairs
+from .map_prior import MapPrior
 from .p_value import PValueCalibration
 from .sources import references
 from .wrong_particles import power_of
@@ -28,29 +34,28 @@ class Sample:
     """Training particles and references float32[n, N, N], each in its own grey, their Context, and their own
     templates int64[n] or None."""
 
-    noisy: torch.Tensor
-    clean: torch.Tensor
-    context: Any
-    own: torch.Tensor | None
+    noisy: Tensor
+    clean: Tensor
+    context: Context
+    own: Tensor | None
 
     @classmethod
-    def of(cls, guided, training, most=COUNT):
+    def of(cls, guided: GuidedPairs, training: Rows, most: int = COUNT) -> Sample:
         """Up to ``most`` training particles of GuidedPairs, spread over the set."""
         chosen = training[evenly_spread(len(training), most)]
         own = None if guided.own is None else guided.own[chosen]
-        found = guided.pairs.raw(chosen)[0], references(guided.pairs, chosen), own
-        noisy, clean, own = (x if x is None else torch.from_numpy(x).to(guided.guide.device) for x in found)
-        assert noisy is not None
-        assert clean is not None
-        return cls(noisy, clean, guided.context(chosen), own)
+        device = guided.guide.device
+        found = guided.pairs.raw(chosen)[0], references(guided.pairs, chosen)
+        noisy, clean = (torch.from_numpy(x).to(device) for x in found)
+        return cls(noisy, clean, guided.context(chosen), None if own is None else torch.from_numpy(own).to(device))
 
-    def part(self, rows):
+    def part(self, rows: Rows) -> Sample:
         """Some of them."""
         own = None if self.own is None else self.own[rows]
         return Sample(self.noisy[rows], self.clean[rows], self.context.part(rows), own)
 
 
-def calibrate(guide, sample, candidates=None, contrast=None):
+def calibrate(guide: MapPrior, sample: Sample, candidates: int | None = None, contrast: float | None = None) -> None:
     """Gain, noise spectrum and contrast from the particles alone; then, on simulated replicates of them, whose truth
     is known, temperature, width of the search (candidates) and the factor that makes the predicted s.d. that of the
     error. (References at angles that are wrong by a few degrees are no truth for particles: against them a search that
@@ -80,7 +85,7 @@ def calibrate(guide, sample, candidates=None, contrast=None):
     search.spread = ratio**0.5
 
 
-def _replicates(guide, sample):
+def _replicates(guide: MapPrior, sample: Sample) -> Sample:
     """The sample with particles that show exactly their references, under noise and contrast of the guide."""
     clean = sample.clean - guide.bank.background
     if guide.options.ctf == 'none':
@@ -90,7 +95,7 @@ def _replicates(guide, sample):
     return replace(sample, noisy=guide.gain * contrast * clean + guide.noise(len(clean), 2))
 
 
-def _contrast(guide, sample):
+def _contrast(guide: MapPrior, sample: Sample) -> float:
     """The s.d. of the particles' contrast that makes them most likely."""
     found = {}
     for contrast in CONTRASTS:
@@ -99,7 +104,7 @@ def _contrast(guide, sample):
     return max(found, key=lambda contrast: found[contrast])
 
 
-def _best_temperature(guide, sample, temperatures):
+def _best_temperature(guide: MapPrior, sample: Sample, temperatures: Sequence[float]) -> tuple[float, float, float]:
     """(error, temperature, median ratio of error and predicted variance) at the lowest error."""
     found = []
     for temperature in temperatures:
@@ -111,7 +116,7 @@ def _best_temperature(guide, sample, temperatures):
     return min(found)
 
 
-def threshold(guided, training):
+def threshold(guided: GuidedPairs, training: Rows) -> Json:
     """Evidence that 95 % of the training particles exceed, part of empty images that do too, and PValueCalibration."""
     scores, empty = guided.scores_of(training), guided.scores_of(guided.empty)[:, 0]
     real = scores[:, 0]

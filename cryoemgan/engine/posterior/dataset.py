@@ -4,9 +4,13 @@ Opinions are computed once, before training, and kept beside the checkpoints of 
 shifts of a pair move its opinion along.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,23 +21,30 @@ from ..data.sampling import evenly_spread
 from ..data.tensors import write_tensors
 from ..errors import InputError
 from ..files import atomic, file_digest, read_state, write_state
+from ..job import Job
 from ..settings.base import flag
+from ..settings.train import Train
+from ..shapes import Json, Rows
 from . import preparation
 from .asked import forget as forget_journal
 from .calibration import JUDGED, Sample, calibrate, threshold
 from .calibration_from_copies import Copies, calibrate_from_copies
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
 from .learning import library_of
+from .library import TemplateLibrary
 from .map_prior import Context, MapPrior, MapPriorOptions
 from .posterior import Search
-from .sources import bank_of, maps_of, shift_reach
+from .sources import Pairs, Task, bank_of, maps_of, shift_reach
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Raised when opinions that an earlier version left would not be those of this one.
 FORMAT = 2
 DONE, BANK, OPINIONS, PREPARATION = 'guide.json', 'guide.safetensors', 'opinions.npy', 'preparation.json'
 
 
-def build(job, member, fabric):
+def build(job: Job, member: Task, fabric: Fabric) -> GuidedPairs:
     """GuidedPairs of a member: its guide, calibrated on its training particles only, and the opinions. Those of an
     interrupted run are taken up again. All processes of the run call it.
 
@@ -44,7 +55,8 @@ def build(job, member, fabric):
     files = [job.output(member.place + name) for name in (OPINIONS, BANK, DONE, PREPARATION)]
     folder = files[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    how = fabric.broadcast(_preparation(job, member, folder, fabric.device) if fabric.is_global_zero else None)
+    chosen: Any = _preparation(job, member, folder, fabric.device) if fabric.is_global_zero else None
+    how: preparation.Preparation = fabric.broadcast(chosen)
     member = _part_of(member, how)
     if pairs.kind == 'references':
         bank, own, source = bank_of(replace(settings, bank_size=how.templates), pairs, member, job, fabric.device)
@@ -53,7 +65,7 @@ def build(job, member, fabric):
     wanted = np.sort(np.append(member.training, member.validation))
     guide = _guide(member, bank, fabric.device)
     guided = GuidedPairs(pairs, guide, folder / OPINIONS, settings.seed, wanted, own)
-    guided.training, guided.validation, guided.preparation = member.training, member.validation, how
+    guided.training, guided.validation = member.training, member.validation
     job.say(f'template library: {len(bank)} templates ({source}), {len(bank.basis)} components')
     identity = _identity(member, bank)
     kept = fabric.broadcast(_kept(folder, identity, job) if fabric.is_global_zero else None)
@@ -65,7 +77,7 @@ def build(job, member, fabric):
     else:
         if settings.resume:
             job.say('the map prior was not complete: its template library and calibration are made again')
-        _calibrate(job, member, guided, fabric)
+        _calibrate(job, member, guided, how, fabric)
         _ask(job, guided, folder, identity, fabric)
     found = guided.guide.threshold
     if found['false_acceptance'] > 0.01:
@@ -76,13 +88,13 @@ def build(job, member, fabric):
     return guided
 
 
-def _guide(member, bank, device):
+def _guide(member: Task, bank: TemplateLibrary, device: torch.device) -> MapPrior:
     """A MapPrior that knows nothing of the particles yet."""
     options = _options(member.settings, member.pairs, member.training)
     return MapPrior(bank, member.pairs.scale.gain, torch.ones(bank.plane.radius + 1, device=device), Search(), options)
 
 
-def _part_of(member, how):
+def _part_of(member: Task, how: preparation.Preparation) -> Task:
     """The member with as many of its particles as a Preparation asks about."""
     training, validation = member.training, member.validation
     if how.particles is None:
@@ -92,7 +104,7 @@ def _part_of(member, how):
     return replace(member, training=fewer[0], validation=fewer[1])
 
 
-def _preparation(job, member, folder, device):
+def _preparation(job: Job, member: Task, folder: Path, device: torch.device) -> preparation.Preparation:
     """The Preparation of a member, said: all that is wanted, or what fits into --minutes; or an interrupted run's."""
     settings, pairs = member.settings, member.pairs
     wanted = len(member.training) + len(member.validation)
@@ -119,12 +131,12 @@ def _preparation(job, member, folder, device):
     return how
 
 
-def _pilot(job, member, device):
+def _pilot(job: Job, member: Task, device: torch.device) -> tuple[float, float]:
     """Seconds for a template and for a question to a small library, here and now."""
     settings, pairs, found = member.settings, member.pairs, {}
     size = min(preparation.PILOT, settings.bank_size)
 
-    def make():
+    def make() -> None:
         found['library'] = bank_of(replace(settings, bank_size=size), pairs, member, job, device)[0]
 
     template = preparation.timed(make) / size
@@ -138,17 +150,16 @@ def _pilot(job, member, device):
     return template, preparation.timed(lambda: guide(noisy, context)) / len(some)
 
 
-def forget(folder):
+def forget(folder: Path) -> None:
     """Remove what takes most of the space of a trained member, its opinions. A training that is made longer asks for
     them again; what the guide had learnt before is kept."""
     (folder / OPINIONS).unlink(missing_ok=True)
 
 
-def _calibrate(job, member, guided, fabric):
+def _calibrate(job: Job, member: Task, guided: GuidedPairs, how: preparation.Preparation, fabric: Fabric) -> None:
     """Let the guide learn from a sample of the member's training particles."""
     settings, guide = member.settings, guided.guide
     if fabric.is_global_zero:
-        how = guided.preparation
         if guided.kind == 'references':
             sample = Sample.of(guided, member.training, how.calibrated)
             calibrate(guide, sample, how.candidates, settings.contrast_spread)
@@ -163,7 +174,7 @@ def _calibrate(job, member, guided, fabric):
     )
 
 
-def _ask(job, guided, folder, identity, fabric):
+def _ask(job: Job, guided: GuidedPairs, folder: Path, identity: str, fabric: Fabric) -> None:
     """Let the calibrated guide look at every particle, and keep what it found."""
     guide = guided.guide
     about = f'{identity} {json.dumps(guide.description(), sort_keys=True)} {guide.spectrum.cpu().tolist()}'
@@ -178,7 +189,7 @@ def _ask(job, guided, folder, identity, fabric):
         forget_journal(folder / OPINIONS)
 
 
-def _kept(folder, identity, job):
+def _kept(folder: Path, identity: str, job: Job) -> tuple[Json, bool] | None:
     """(description of the guide of an earlier run with the same identity, whether its opinions are there); None when
     there is none, or its files are not what was written."""
     if not (folder / DONE).exists():
@@ -200,7 +211,7 @@ def _kept(folder, identity, job):
     return kept['guide'], asked
 
 
-def _identity(member, bank):
+def _identity(member: Task, bank: TemplateLibrary) -> str:
     """What opinions depend on: the member's data and settings, and the bank."""
     tensors = bank.tensors()
     parts = [json.dumps([FORMAT, member.identity], sort_keys=True, default=str).encode()]
@@ -208,14 +219,14 @@ def _identity(member, bank):
     return hashlib.sha256(b''.join(parts)).hexdigest()
 
 
-def check_settings(settings):
+def check_settings(settings: Train) -> None:
     """InputError for settings that a guided network cannot be trained with."""
     for name in ('fresh_fraction', 'noise_curriculum', 'exchange_noise'):
         if getattr(settings, name):
             raise InputError(f'{flag(name)} cannot be used with --network guided: the opinion belongs to one noise')
 
 
-def check(settings, pairs, job):
+def check(settings: Train, pairs: Pairs, job: Job) -> None:
     """InputError when a bank cannot be made from what was given."""
     if settings.pose_prior_degrees() and not pairs.particles.has('rlnAngleRot'):
         raise InputError(f'--pose-prior: {pairs.particles.path} has no angles; leave it out')
@@ -235,7 +246,7 @@ def check(settings, pairs, job):
         raise InputError('--pose-prior: templates that are learned from particles alone have no angles; leave it out')
 
 
-def _options(settings, pairs, training):
+def _options(settings: Train, pairs: Pairs, training: Rows) -> MapPriorOptions:
     """Output's CTF, and how far particles are off centre: from the table, or as the user says."""
     reach, sd = shift_reach(settings, pairs, training)
     if pairs.kind == 'references':

@@ -1,15 +1,25 @@
 """Training pairs of a guided network: every particle comes with what the map prior says of it, and some are empty."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..devices import to_device
 from ..files import flush_to_disk
+from ..job import Job
 from ..random_fields import RandomRows
+from ..shapes import Flags, Images, Rows, Tensor
 from .asked import Asked, reserve
-from .map_prior import Context
+from .map_prior import Context, ImagePosterior, MapPrior
+from .sources import Pairs
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 EMPTY_FRACTION = 0.1
 CHUNK = 64
@@ -22,7 +32,9 @@ class GuidedPairs:
     The network sees [n, 4, N, N]: particle, mean, s.d., presence.
     """
 
-    def __init__(self, pairs, guide, path, seed, wanted, own=None):
+    def __init__(
+        self, pairs: Pairs, guide: MapPrior, path: Path, seed: int, wanted: Rows, own: Rows | None = None
+    ) -> None:
         """path: file of the opinions. wanted: positions that need one. own: int64[len(pairs)], the template made from
         each particle, -1 for none."""
         self.pairs, self.guide, self.seed, self.own = pairs, guide, seed, own
@@ -32,101 +44,24 @@ class GuidedPairs:
         self._place[self.wanted] = np.arange(len(self.wanted))
         self.path = path
         self._context: Context | None = None
-        self.training, self.validation, self.preparation = wanted, wanted[:0], None
+        self.training, self.validation = wanted, wanted[:0]
+        # What is asked of all pairs, and is not of their images, the pairs themselves answer.
+        self.kind, self.box, self.pixel_size, self.scale = pairs.kind, pairs.box, pairs.pixel_size, pairs.scale
+        self.target_noise, self.gains = pairs.target_noise, pairs.gains
+        self.particles, self.rows, self.known = pairs.particles, pairs.rows, pairs.known
+        self.ctf, self.shows_ctf = pairs.ctf, pairs.shows_ctf
+        self.references = getattr(pairs, 'references', None)
+        self.who, self.kin, self.names, self.raw = pairs.who, pairs.kin, pairs.names, pairs.raw
+        self.half_sets, self.own_half_maps = pairs.half_sets, pairs.own_half_maps
         # Known once ``prepare`` or ``recall`` has run.
         self._opinions: Any = None
         self.present: Any = None
         self.scores: Any = None
 
-    # What is asked of all pairs, the pairs themselves answer.
-
-    @property
-    def kind(self):
-        """'references'."""
-        return self.pairs.kind
-
-    @property
-    def box(self):
-        """px"""
-        return self.pairs.box
-
-    @property
-    def pixel_size(self):
-        """A"""
-        return self.pairs.pixel_size
-
-    @property
-    def scale(self):
-        """PairScale of the set."""
-        return self.pairs.scale
-
-    @property
-    def target_noise(self):
-        """Variance of the noise in the targets: none."""
-        return self.pairs.target_noise
-
-    @property
-    def gains(self):
-        """Particles are not whitened: None."""
-        return self.pairs.gains
-
-    @property
-    def particles(self):
-        """ParticleTable of the noisy particles."""
-        return self.pairs.particles
-
-    @property
-    def references(self):
-        """ParticleTable of the references."""
-        return self.pairs.references
-
-    @property
-    def rows(self):
-        """Rows of `particles` that the positions stand for."""
-        return self.pairs.rows
-
-    @property
-    def ctf(self):
-        """What the references hold of the CTF."""
-        return self.pairs.ctf
-
-    @property
-    def shows_ctf(self):
-        """Whether the network sees the CTF besides."""
-        return self.pairs.shows_ctf
-
-    def who(self, positions):
-        """As `ReferencePairs.who`."""
-        return self.pairs.who(positions)
-
-    def kin(self):
-        """As `ReferencePairs.kin`."""
-        return self.pairs.kin()
-
-    def half_sets(self):
-        """As `ReferencePairs.half_sets`."""
-        return self.pairs.half_sets()
-
-    def own_half_maps(self):
-        """As `ReferencePairs.own_half_maps`."""
-        return self.pairs.own_half_maps()
-
-    def names(self, positions):
-        """As `ReferencePairs.names`."""
-        return self.pairs.names(positions)
-
-    def raw(self, positions):
-        """As `ReferencePairs.raw`."""
-        return self.pairs.raw(positions)
-
-    def known(self, positions):
-        """As `RecorruptedPairs.known`."""
-        return self.pairs.known(positions)
-
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pairs)
 
-    def prepare(self, job, fabric, identity):
+    def prepare(self, job: Job, fabric: Fabric, identity: str) -> None:
         """Ask the guide about every wanted particle and every empty image; written to disk as they come. Each process
         asks about its share and knows all in the end. identity: what the answers depend on; one process alone goes on
         where an interrupted run of the same was."""
@@ -146,13 +81,13 @@ class GuidedPairs:
             present, scores = (torch.from_numpy(asked.values[:, of]).float() for of in (0, slice(1, None)))
         self.recall({'present': present, 'scores': scores})
 
-    def _opinions_of(self, rows):
+    def _opinions_of(self, rows: Rows) -> tuple[Images, Images, Images]:
         """(mean and s.d. [n, 2, N, N], presence [n], scores [n, SCORES]) of wanted images."""
         found, s = self._ask(self.wanted[rows]), self.pairs.scale
         channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
         return channels[:, :2].cpu().numpy(), found.present.cpu().numpy(), found.scores()
 
-    def _share(self, job, fabric):
+    def _share(self, job: Job, fabric: Fabric) -> list[Tensor]:
         """(presence, scores) of all, each process having asked about its share."""
         count, n = len(self.wanted), self.pairs.box
         if fabric.is_global_zero:
@@ -170,18 +105,20 @@ class GuidedPairs:
         opinions.flush()
         flush_to_disk(self.path)
         # What the other processes found is zero here. Once all have it, all have written their opinions.
-        return [fabric.all_reduce(x.to(fabric.device), reduce_op='sum').cpu() for x in (present, scores)]
+        return [
+            torch.as_tensor(fabric.all_reduce(x.to(fabric.device), reduce_op='sum')).cpu() for x in (present, scores)
+        ]
 
-    def recall(self, tensors):
+    def recall(self, tensors: Mapping[str, Tensor]) -> None:
         """Opinions that lie on disk, of this run or an earlier one."""
         self._opinions = np.load(self.path, mmap_mode='r')
         self.present, self.scores = tensors['present'].numpy(), tensors['scores'].numpy()
 
-    def scores_of(self, positions):
+    def scores_of(self, positions: Rows) -> np.ndarray:
         """float32[n, 5], as ImagePosterior.scores."""
         return self.scores[self._place[positions]]
 
-    def _ask(self, positions):
+    def _ask(self, positions: Rows) -> ImagePosterior:
         device = self.guide.device
         real = positions < len(self.pairs)
         shown = to_device(self.pairs.raw(positions[real])[0], device)
@@ -191,14 +128,14 @@ class GuidedPairs:
             own = to_device(np.append(self.own, -np.ones(len(self.empty), int))[positions], device)
         return self.guide(noisy, self.context(positions), own)
 
-    def context(self, positions):
+    def context(self, positions: Rows) -> Context:
         """Context of particles; an empty image borrows that of a particle."""
         if self._context is None:
             # Once for the whole set: a table of 80,000 rows takes seconds to parse.
             self._context = Context.of(self.pairs.particles, self.pairs.rows, self.pairs.box)
         return self._context.part(positions % len(self.pairs))
 
-    def _empty(self, positions, device):
+    def _empty(self, positions: Rows, device: torch.device) -> Tensor:
         """Empty images float32[n, N, N] in particle grey, each the same whenever it is asked for."""
         n, scale = self.pairs.box, self.pairs.scale
         if not len(positions):
@@ -208,11 +145,11 @@ class GuidedPairs:
         return self.guide.coloured(white) + (scale.gain * self.guide.bank.background + scale.offset)
 
     @property
-    def map_prior(self):
+    def map_prior(self) -> MapPrior:
         """What the network knows of the map."""
         return self.guide
 
-    def gather(self, positions):
+    def gather(self, positions: Rows) -> tuple[Any, ...]:
         """(particles, references) of the positions that are not empty, in their own grey values and boxes; of all
         positions their opinions float16[n, 2, N, N] and presence float32[n]."""
         positions = np.asarray(positions)
@@ -220,7 +157,7 @@ class GuidedPairs:
         gathered = self.pairs.gather(positions[positions < len(self.pairs)])
         return *gathered, self._opinions[places], self.present[places]
 
-    def assemble(self, gathered, positions):
+    def assemble(self, gathered: tuple[Tensor, ...], positions: Rows) -> tuple[Tensor, Tensor]:
         """(particles with opinions float32[n, 4, N, N], references [n, 1, N, N])."""
         *raw, opinions, present = gathered
         positions, s = np.asarray(positions), self.pairs.scale
@@ -233,7 +170,7 @@ class GuidedPairs:
         return torch.cat([noisy, opinions.float(), present], 1), clean
 
 
-def _in_order(real, images, empty):
+def _in_order(real: Flags, images: Tensor, empty: Tensor) -> Tensor:
     """Real images and empty ones, [n, ...] in all, where ``real`` bool[n] says which is which."""
     if real.all():
         return images

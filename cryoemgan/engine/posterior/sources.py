@@ -1,5 +1,11 @@
 """Where the bank of a guided network comes from: given maps, the maps that `project` left, or the references."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
 import numpy as np
 import torch
 
@@ -8,12 +14,18 @@ from ..data.image_state import CtfState, require_known
 from ..data.optics import stretched
 from ..errors import InputError
 from ..imaging import maps, resample
-from ..imaging.ctf import apply_ctf, ctf_rfft
-from ..imaging.projection import FourierProjector
+from ..imaging.forward_model import ForwardModel
 from ..imaging.steerable import FourierPlane
+from ..job import Job
 from ..metrics import pair_agreement
+from ..settings.train import Train
+from ..shapes import Floats, Images, Rows, Shifts, Tensor
 from .library import TemplateLibrary
 from .map_prior import Context
+
+# Of training, which stands above: its ReferencePairs, and its FoldTask.
+Pairs: TypeAlias = Any
+Task: TypeAlias = Any
 
 SAMPLE = 32
 # Part of the box by which particles that were never aligned are off centre at most.
@@ -22,7 +34,9 @@ PICKED = 0.04
 LEAST_CORRELATION = 0.8
 
 
-def bank_of(settings, pairs, member, job, device):
+def bank_of(
+    settings: Train, pairs: Pairs, member: Task, job: Job, device: torch.device
+) -> tuple[TemplateLibrary, Rows | None, str]:
     """(TemplateLibrary, template of each pair int64[len(pairs)] or None, where it comes from) for a FoldTask."""
     found, size = maps_of(settings, pairs, member.name, job), settings.bank_size
     if found:
@@ -31,7 +45,7 @@ def bank_of(settings, pairs, member, job, device):
     return *_of_references(size, pairs, member.training, device), 'the references in training'
 
 
-def shift_reach(settings, pairs, training):
+def shift_reach(settings: Train, pairs: Pairs, training: Rows) -> tuple[float, float]:
     """(how far from the centre particles are searched for, px, s.d. of their distance in x or y): from the table, or
     as the user says."""
     shifts = Context.of(pairs.particles, pairs.rows[training], pairs.box).shifts
@@ -47,7 +61,9 @@ def shift_reach(settings, pairs, training):
     return reach, sd or reach / 2
 
 
-def _of_maps(found, size, pairs, training, device):
+def _of_maps(
+    found: Sequence[maps.Map], size: int, pairs: Pairs, training: Rows, device: torch.device
+) -> TemplateLibrary:
     """TemplateLibrary of projections of maps, in the grey scale of the references."""
     volumes, residual = [], 1.0
     for volume in found:
@@ -57,7 +73,7 @@ def _of_maps(found, size, pairs, training, device):
     return TemplateLibrary.from_maps(volumes, size, device, scale=residual, grey=_grey(found, pairs, training))
 
 
-def _of_references(size, pairs, training, device):
+def _of_references(size: int, pairs: Pairs, training: Rows, device: torch.device) -> tuple[TemplateLibrary, Rows]:
     """(TemplateLibrary of references, template of each pair)."""
     chosen = training[np.linspace(0, len(training) - 1, min(len(training), size)).round().astype(int)]
     own = np.full(len(pairs), -1)
@@ -65,7 +81,7 @@ def _of_references(size, pairs, training, device):
     context = Context.of(pairs.particles, pairs.rows[chosen], pairs.box)
     shifts = context.shifts if context.shifts is not None and np.abs(context.shifts).max() > 1e-3 else None
 
-    def read(rows):
+    def read(rows: Tensor) -> Tensor:
         images = torch.from_numpy(references(pairs, chosen[rows.numpy()]))
         return (images if shifts is None else _centred(images, shifts[rows.numpy()])).to(device)
 
@@ -73,14 +89,14 @@ def _of_references(size, pairs, training, device):
     return TemplateLibrary.made(read, len(chosen), matrices), own
 
 
-def references(pairs, positions):
+def references(pairs: Pairs, positions: Rows) -> Images:
     """References float32[n, N, N] in their own grey, contaminated ones as they are."""
     s = pairs.scale
     _, clean = pairs.assemble(tuple(torch.from_numpy(x) for x in pairs.gather(positions)), positions)
     return ((clean[:, 0].numpy() - s.unit_offset) / s.unit_scale).astype(np.float32)
 
 
-def _grey(found, pairs, training):
+def _grey(found: Sequence[maps.Map], pairs: Pairs, training: Rows) -> Callable[[Tensor], Tensor] | None:
     """Function that takes projections float32[n, N, N] of the maps to the grey scale of the references."""
     if not pairs.references.has('rlnAngleRot'):
         return None
@@ -98,13 +114,13 @@ def _grey(found, pairs, training):
     return lambda images: slope * images + intercept
 
 
-def to_unit(images):
+def to_unit(images: Tensor) -> Tensor:
     """Each image scaled to [0, 1] on its own, as references after the paper are."""
     low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
     return (images - low) / (high - low).clamp(min=1e-30)
 
 
-def maps_of(settings, pairs, member, job):
+def maps_of(settings: Train, pairs: Pairs, member: str | None, job: Job) -> list[maps.Map]:
     """Maps for the bank of a member; empty: take the references. InputError when neither serves.
 
     FoldTask half1 gets half map 1 only; any other all half maps or classes; None (a check) all.
@@ -125,7 +141,7 @@ def maps_of(settings, pairs, member, job):
     return found
 
 
-def _left_by_project(pairs, member):
+def _left_by_project(pairs: Pairs, member: str | None) -> list[Path]:
     """Paths of the maps that project left beside the stack of references; empty when it did not."""
     wanted = [name for name in pairs.references.provenance.get('maps', '').split(', ') if name]
     half = HALF.fullmatch(member or '')
@@ -139,7 +155,7 @@ def _left_by_project(pairs, member):
     return paths if all(path.is_file() for path in paths) else []
 
 
-def _check_maps(found, pairs):
+def _check_maps(found: Sequence[maps.Map], pairs: Pairs) -> None:
     """InputError unless references are projections of one of the maps at the angles of the table."""
     if not pairs.references.has('rlnAngleRot'):
         return
@@ -152,27 +168,24 @@ def _check_maps(found, pairs):
         )
 
 
-def _projected(found, pairs, chosen):
+def _projected(found: Sequence[maps.Map], pairs: Pairs, chosen: Rows) -> tuple[Images, Floats]:
     """Each map projected like each of the references float32[maps, n, N, N], and its correlation with it [maps, n]."""
     rows, table = pairs.reference_rows[chosen], pairs.references
     context, truth = Context.of(table, rows, pairs.box), pairs.raw(chosen)[1]
     assert context.matrices is not None
     stretch = table.magnification()
     stretch = None if stretch is None else stretch[rows]
+    matrices, state = stretched(context.matrices, stretch), require_known(table, 'a guided network')
+    model = ForwardModel([v.data for v in found], [v.pixel_size for v in found], pairs.box, pairs.pixel_size)
     images, agreed = [], []
-    for volume in found:
-        plan = resample.plan_resampling(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
-        projector = FourierProjector(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size))
-        spectra = projector.project_rfft(stretched(context.matrices, stretch), context.shifts, plan.residual)
-        if context.ctf is not None:
-            ctf = ctf_rfft(pairs.box, pairs.pixel_size, context.ctf)
-            spectra = apply_ctf(spectra, ctf, require_known(table, 'a guided network'))
-        images.append(torch.fft.irfft2(spectra, s=(pairs.box, pairs.box)).numpy())
+    for k in range(len(found)):
+        which = np.full(len(chosen), k)
+        images.append(model.images(matrices, context.shifts, which, ctf=context.ctf, mode=state).numpy())
         agreed.append(pair_agreement.correlations(images[-1], truth, pairs.pixel_size))
     return np.stack(images), np.stack(agreed)
 
 
-def _centred(images, shifts):
+def _centred(images: Tensor, shifts: Shifts) -> Tensor:
     plane = FourierPlane(images.shape[-1])
     moved = plane.vectors(images) * plane.ramps(torch.from_numpy(shifts).float())
     return plane.images(moved)

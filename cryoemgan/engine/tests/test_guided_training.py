@@ -90,6 +90,7 @@ def test_what_a_guided_network_cannot_do_is_refused(tmp_path, toys, other):
 def test_table_is_parsed_once_for_all_chunks(toys, monkeypatch):
     """Parsed for every 64 particles anew, the table of 80,000 took eleven minutes."""
     pairs = ReferencePairs(ParticleTable.read(toys['particles']), ParticleTable.read(toys['references']))
+    pairs.fit_grey_scale()
     prior = SimpleNamespace(noise=None)
     guided = GuidedPairs(pairs, prior, None, 1, np.arange(len(pairs)))
     parsed, of = [], Context.of
@@ -146,7 +147,8 @@ def test_guided_pairs_are_assembled_without_waiting_for_the_device(toys, tmp_pat
     assert (noisy.device, noisy.shape, clean.shape) == (meta, (17, 4, 32, 32), (17, 1, 32, 32))
 
 
-def test_guided_pairs_answer_all_that_training_asks():
+def test_guided_pairs_answer_all_that_training_asks(toys, tmp_path):
+    guided = guided_pairs(toys, tmp_path)
     asked = {name for name in vars(TrainingPairs) if not name.startswith('_')}
     assert asked
-    assert {name for name in asked if not hasattr(GuidedPairs, name)} == set()
+    assert {name for name in asked if not hasattr(guided, name)} == set()

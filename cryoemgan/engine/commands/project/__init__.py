@@ -1,5 +1,7 @@
 """``project``: the refined map at every particle's angles and shifts."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +17,12 @@ from ...errors import InputError
 from ...files import file_digest
 from ...imaging import maps, resample
 from ...imaging.field_of_view import cut_off
+from ...job import Job
 from ...processes import gather_team, own_device
+from ...settings.project import Project
+from ...shapes import CtfParameters, Floats, Json, Matrices, Rows, Shifts, Volume
 from ...training.pairs import AGREEMENT
+from ...trust.pair_check import Verdict
 from ..filling import fill
 from . import class_maps, comparison, half_maps, states
 from .references import Renderer, prepared_map, stream
@@ -34,21 +40,21 @@ class ProjectInputs:
     """
 
     table: ParticleTable
-    maps: list
-    map_of_row: np.ndarray
-    mask: np.ndarray | None
+    maps: list[maps.Map]
+    map_of_row: Rows
+    mask: Volume | None
     resolution: float | None
     plan: resample.Resampling
-    matrices: np.ndarray
-    shifts: np.ndarray
-    pixel_sizes: np.ndarray
-    ctf: dict | None
+    matrices: Matrices
+    shifts: Shifts
+    pixel_sizes: Floats
+    ctf: CtfParameters | None
     held: CtfState
     wanted: CtfState
     device: torch.device
 
 
-def load_inputs(settings, job):
+def load_inputs(settings: Project, job: Job) -> ProjectInputs:
     """Every check of input; nothing is written. Returns ProjectInputs."""
     table = open_particles(job, settings.particles)
     volumes = _read_maps(settings, job)
@@ -76,14 +82,14 @@ def load_inputs(settings, job):
                     wanted, own_device(settings))  # fmt: skip
 
 
-def _read_maps(settings, job):
+def _read_maps(settings: Project, job: Job) -> list[maps.Map]:
     """[map], or [half map 1, half map 2] or maps of classes, and the map if it is given; of one box and pixel size."""
     halves = [settings.half1, settings.half2]
     if any(halves) and settings.class_volume:
         raise InputError('--half1, --half2 and --class-volume exclude each other: a class has no half maps here')
     if any(halves) and not all(halves):
         raise InputError(f'--half{2 if settings.half1 else 1} is missing: both half maps are needed, or none')
-    paths = [p for p in (*halves, *class_maps.maps(settings).values(), settings.volume) if p]
+    paths = list(_named_maps(settings).values())
     if not paths:
         raise InputError(
             '--volume is missing: give the refined map, or both half maps (--half1, --half2), or the maps of the '
@@ -101,7 +107,7 @@ def _read_maps(settings, job):
     return found
 
 
-def _map_of_row(settings, table):
+def _map_of_row(settings: Project, table: ParticleTable) -> Rows:
     """int64[n]: index of the map that each particle is projected from."""
     if settings.class_volume:
         return class_maps.map_of_row(settings, table)
@@ -122,7 +128,7 @@ def _map_of_row(settings, table):
     return np.where(strange, 2, halves - 1)
 
 
-def _check_lowpass(settings, volume):
+def _check_lowpass(settings: Project, volume: maps.Map) -> None:
     if settings.lowpass and settings.lowpass <= 2 * volume.pixel_size:
         raise InputError(
             f'--lowpass: {settings.lowpass:g} A is beyond what the map holds (Nyquist of '
@@ -131,7 +137,7 @@ def _check_lowpass(settings, volume):
         )
 
 
-def _check_projection_angles(table, matrices):
+def _check_projection_angles(table: ParticleTable, matrices: Matrices) -> None:
     """2D alignment writes rot = tilt = 0: every particle would be seen along the map's z axis."""
     if len(table) > 2 and (matrices[:, 2, 2] > 1 - 1e-9).all():
         raise InputError(
@@ -140,7 +146,7 @@ def _check_projection_angles(table, matrices):
         )
 
 
-def run(settings, job, inputs):
+def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
     """Project, batch by batch; returns the summary's fields."""
     count, p = len(inputs.table), inputs
     lowpass = settings.lowpass or p.resolution
@@ -191,35 +197,32 @@ def run(settings, job, inputs):
     }
 
 
-def _write_maps(settings, job, p, lowpass):
+def _write_maps(settings: Project, job: Job, p: ProjectInputs, lowpass: float | None) -> None:
     """The maps as they were projected, for a guided network: filtered and masked, with their own pixels."""
-    for name, volume in zip(_map_names(settings), p.maps):
+    for name, volume in zip(_named_maps(settings), p.maps):
         maps.write_map(
             job.output(maps.beside(name)), prepared_map(settings, volume, p.mask, lowpass), volume.pixel_size
         )
 
 
-def _map_names(settings):
-    """Names of the maps in their order: half1, half2, class3, volume."""
-    named = {'half1': settings.half1, 'half2': settings.half2}
-    named |= {f'class{number}': path for number, path in class_maps.maps(settings).items()}
-    return [name for name, path in {**named, 'volume': settings.volume}.items() if path]
+def _named_maps(settings: Project) -> dict[str, str]:
+    """{name: path} of the maps in their order: half1, half2, class3, volume."""
+    classes = {f'class{number}': path for number, path in class_maps.maps(settings).items()}
+    named = {'half1': settings.half1, 'half2': settings.half2, **classes, 'volume': settings.volume}
+    return {name: path for name, path in named.items() if path}
 
 
-def _provenance(settings, p, lowpass, verdict):
+def _provenance(settings: Project, p: ProjectInputs, lowpass: float | None, verdict: Verdict) -> dict[str, object]:
     """What was done, for the output table."""
-    named = {'volume': settings.volume, 'half1': settings.half1, 'half2': settings.half2}
-    named |= {f'class{number}': path for number, path in class_maps.maps(settings).items()}
-    files = {}
-    for name, path in named.items():
-        if path:
-            files[name] = Path(path).name
-            files[f'{name}_sha256'] = file_digest(path)
+    files: dict[str, object] = {}
+    for name, path in _named_maps(settings).items():
+        files[name] = Path(path).name
+        files[f'{name}_sha256'] = file_digest(path)
     return {
         'verb': 'project',
         'ctf': p.wanted,
         **files,
-        'maps': ', '.join(_map_names(settings)),
+        'maps': ', '.join(_named_maps(settings)),
         'volume_pixel_size': p.maps[0].pixel_size,
         'half_maps': 'yes' if settings.half1 else 'no',
         'half_map_resolution': f'{p.resolution:.3f}' if p.resolution else 'none',

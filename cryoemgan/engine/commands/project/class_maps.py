@@ -1,16 +1,21 @@
 """Maps of the classes of a 3D classification, and which of them each particle belongs to."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 
 import numpy as np
 
+from ...data.table import ParticleTable
 from ...errors import InputError
+from ...settings.project import Project
+from ...shapes import Rows
 
 
-def maps(settings):
+def maps(settings: Project) -> dict[int, str]:
     """{class number: path} of ``settings.class_volume`` (Project); InputError for a number that stands twice."""
-    found: dict[int, str | Path] = {}
+    found: dict[int, str] = {}
     for position, text in enumerate(settings.class_volume, 1):
         named = re.fullmatch(r'(\d+)=(.+)', text)
         number, path = (int(named[1]), named[2]) if named and not Path(text).exists() else (position, text)
@@ -20,7 +25,7 @@ def maps(settings):
     return found
 
 
-def map_of_row(settings, table):
+def map_of_row(settings: Project, table: ParticleTable) -> Rows:
     """int64[n]: position of each particle's map among those of the classes; after the last = ``settings.volume``."""
     numbers = np.array(list(maps(settings)))
     if not table.has('rlnClassNumber'):

@@ -1,6 +1,9 @@
 """Whether the references of a run belong to their particles: their agreement, and what else may be true."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,10 +14,17 @@ from ...data.quantities import PIXEL
 from ...data.sampling import evenly_spread
 from ...imaging import resample
 from ...imaging.ctf import ctf_rfft, seen
+from ...job import Job
 from ...metrics import pair_agreement
+from ...settings.project import Project
+from ...shapes import Images, Rows, Tensor
 from ...trust import pair_check
 from ...trust.geometry_hypotheses import GIVEN, STATES, Hypothesis, hypotheses
 from . import states
+from .references import Renderer
+
+if TYPE_CHECKING:
+    from . import ProjectInputs
 
 # Pixels of the compared particles together, at most, unless that leaves too few: a dozen views are drawn of each.
 PIXELS, LEAST = 2**22, 40
@@ -25,11 +35,11 @@ SAME = 0.01
 class Templates:
     """Draws templates of some particles for `pair_check`."""
 
-    def __init__(self, p, renderer, rows, mode, batch_size):
+    def __init__(self, p: ProjectInputs, renderer: Renderer, rows: Rows, mode: str, batch_size: int) -> None:
         self._p, self._renderer, self._rows, self._mode, self._size = p, renderer, rows, mode, batch_size
         self._ctf = {name: values[rows] for name, values in p.ctf.items()} if p.ctf else None
 
-    def bare(self, hypothesis):
+    def bare(self, hypothesis: Hypothesis) -> Tensor:
         """As of `pair_check.Templates`."""
         parts = np.array_split(np.arange(len(self._rows)), -(-len(self._rows) // self._size))
         return torch.cat([
@@ -39,7 +49,7 @@ class Templates:
             for k in parts
         ])  # fmt: skip
 
-    def transfer(self, hypothesis):
+    def transfer(self, hypothesis: Hypothesis) -> Tensor | float:
         """As of `pair_check.Templates`."""
         mode = str(hypothesis.ctf or self._mode)
         if self._ctf is None or mode == 'none':
@@ -48,7 +58,7 @@ class Templates:
         sizes = self._p.pixel_sizes[self._rows] * hypothesis.pixel
         return seen(ctf_rfft(self._p.plan.box, sizes, params, self._p.device), mode)
 
-    def beyond_first_zero(self):
+    def beyond_first_zero(self) -> Tensor | None:
         """As of `pair_check.Templates`."""
         if self._ctf is None:
             return None
@@ -63,7 +73,9 @@ class Templates:
         return torch.from_numpy(frequency > (zero * sizes)[:, None, None]).to(self._p.device)
 
 
-def compare(settings, job, p, renderer, mode):
+def compare(
+    settings: Project, job: Job, p: ProjectInputs, renderer: Renderer, mode: CtfState
+) -> tuple[pair_agreement.Agreement, pair_check.Verdict]:
     """(Agreement of the references with a sample of particles, Verdict on the pairs); warns of what must not pass
     unseen. mode: CTF state of the particles."""
     table, pixel_size = p.table, float(np.median(p.pixel_sizes))
@@ -79,14 +91,14 @@ def compare(settings, job, p, renderer, mode):
     few = evenly_spread(len(rows), min(pair_check.SAMPLE, max(LEAST, PIXELS // p.plan.box**2)))
     some = rows[few]
     header = table.images().header_pixel_size
-    if not PIXEL.possible(header) or abs(header / table.pixel_sizes[0] - 1) < SAME:
-        header = None
+    other = PIXEL.possible(np.array([header])).all() and abs(header / table.pixel_sizes[0] - 1) >= SAME
+    said = header * table.box / p.plan.box if other else None
     matrices, shifts = p.matrices[some], p.shifts[some]
     verdict = pair_check.examine(
         particles[few],
         Templates(p, renderer, some, mode, settings.batch_size),
         Hypothesis(GIVEN, matrices, shifts),
-        hypotheses(matrices, shifts, str(mode), bool(p.ctf), pixel_size, header and header * table.box / p.plan.box)
+        hypotheses(matrices, shifts, str(mode), bool(p.ctf), pixel_size, said)
         | states.other_magnification(table, some, shifts),
     )
     if p.wanted is CtfState.NONE and verdict.best == STATES[CtfState.NONE]:
@@ -96,12 +108,12 @@ def compare(settings, job, p, renderer, mode):
     return found, verdict
 
 
-def _references(settings, renderer, rows, mode):
+def _references(settings: Project, renderer: Renderer, rows: Rows, mode: str) -> Images:
     batches = np.array_split(rows, -(-len(rows) // settings.batch_size))
     return np.concatenate([renderer.images(renderer.spectra(b), b, mode) for b in batches])
 
 
-def _warn(job, found, verdict, constant):
+def _warn(job: Job, found: pair_agreement.Agreement, verdict: pair_check.Verdict, constant: int) -> None:
     if constant:
         job.warn(f'{constant} of {found.count} sampled particles are constant images: leave them out.')
     if verdict.best == pair_check.INVERTED or (found.inverted and verdict.best == GIVEN):

@@ -1,24 +1,17 @@
 """Cluster particles: sort denoised (or raw) particles into conformations."""
 
-import json
 from enum import Enum
-from pathlib import Path
 
-import numpy as np
 from pwem.objects import SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Float
 
-from ..convert import write_particles
-from ..engine.clustering.averages import class_averages
-from ..engine.data.stack_writer import StackWriter
 from ..engine.data.table import ParticleTable
-from ..engine.files import write_json
 from ..figures.style import read_columns
 from ..results import Result, put_attribute
 from .base import CryoEMGANProtBase
 from .pair_checks import share_ids
 
-EMBEDDING, SIZES = '_cryoemganEmbedding', 'sizes.json'
+EMBEDDING = '_cryoemganEmbedding'
 
 
 class outputs(Enum):
@@ -36,7 +29,7 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
     _label = 'cluster particles'
     _possibleOutputs = outputs
     _verb = 'cluster'
-    _from_inputs = ('particles',)
+    _from_inputs = ('particles', 'source')
     # By the lists' order: compare auto, variability, images; embedding auto, pca, isomap, spectral, mds, tsne.
     _shown_when = {
         'compare != 2': ('components', 'detail'),
@@ -77,12 +70,13 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
     # --------------------------- STEPS functions -----------------------------
     def _write_inputs(self):
         self._write_input(self.inputParticles.get(), 'particles.star')
+        if self.haveOriginals:
+            self._write_input(self.inputOriginals.get(), 'originals.star')
 
     def createOutputStep(self, digest):
         result = Result(self.getRunDir('clusters.star'))
         labels, points = self._read(result)
-        sizes = self._write_averages(result, labels)
-        places = {number: k for k, number in enumerate(sizes, 1)}
+        places = {number: k for k, number in enumerate(self.readSizes(), 1)}
         classes = self._createSetOfClasses2D(self._members())
 
         def update(item, _):
@@ -108,21 +102,6 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
         table = ParticleTable.read(result.path)
         columns = read_columns(self.getRunDir('embedding.csv'), text=('particle',))
         return table.ints('rlnClassNumber'), [columns[n] for n in columns if n[0] == 'x' and n[1:].isdecimal()]
-
-    def _write_averages(self, result, labels):
-        """Write the averages of the classes' members; {class: size} in the order of the stack."""
-        path = self._getExtraPath('members.star')
-        write_particles(self._members().get(), path)
-        table = ParticleTable.read(path)
-        rows = [result.row(i) for i in table.ints('rlnImageId')]
-        kept = np.array([k for k, row in enumerate(rows) if row is not None])
-        own = labels[[rows[k] for k in kept]]
-        numbers, averages, sizes = class_averages(table.subset(kept), own)
-        with StackWriter(self.getAverages(), len(averages), averages.shape[1], table.pixel_size) as writer:
-            writer.append(averages)
-        found = dict(zip(numbers.tolist(), sizes.tolist()))
-        write_json(self._getExtraPath(SIZES), found)
-        return found
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -171,15 +150,16 @@ class CryoEMGANProtCluster(CryoEMGANProtBase):
     # --------------------------- UTILS functions -----------------------------
     def getAverages(self):
         """The stack of the classes' averages, relative to the project."""
-        return self._getExtraPath('averages.mrcs')
+        return self.getRunDir('averages.mrcs')
 
     def readSizes(self):
         """{class number: members}, in the order of the averages."""
-        return json.loads(Path(self._getExtraPath(SIZES)).read_text(encoding='utf-8'))
+        return {int(number): size for number, size in self.readSummary()['members'].items()}
 
     def _members(self):
         """Pointer to the particles that the classes hold."""
         return self.inputOriginals if self.haveOriginals else self.inputParticles
 
     def _input_settings(self):
-        return {'particles': self._engine_path('particles.star')}
+        source = self._engine_path('originals.star') if self.haveOriginals else None
+        return {'particles': self._engine_path('particles.star'), 'source': source}

@@ -1,4 +1,5 @@
-"""``cluster``: particles sorted into conformations by their place along the modes of change, or by their images."""
+"""``cluster``: particles sorted into conformations by their place along the modes of change, or by their images; and
+the average of each class."""
 
 from __future__ import annotations
 
@@ -12,11 +13,14 @@ import torch
 
 from ... import figures
 from ..clustering import embedding as clustering
+from ..clustering.averages import class_averages
 from ..clustering.variability import Modes, Slices
 from ..data.image_state import CtfState, of_particles
+from ..data.matching import match
 from ..data.particles import open_particles
 from ..data.sampling import chunks
 from ..data.scores import Score
+from ..data.stack_writer import StackWriter
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..files import atomic
@@ -26,7 +30,7 @@ from ..job import Job
 from ..settings.cluster import Cluster
 from ..shapes import CtfParameters, Floats, Json, Rows, Tensor
 
-TABLE, POINTS, PICTURE = 'clusters.star', 'embedding.csv', 'embedding.png'
+TABLE, POINTS, PICTURE, AVERAGES = 'clusters.star', 'embedding.csv', 'embedding.png', 'averages.mrcs'
 CLASS = Score('class', 'rlnClassNumber', 'Class', 'number of the class', True)
 
 # Features of the landmarks; those of any rows; and what rows say of them, with its precision, where that is known.
@@ -35,9 +39,11 @@ Features: TypeAlias = tuple[Floats, Callable[[Rows], Floats], Callable[[Rows], t
 
 @dataclass
 class ClusterInputs:
-    """Checked input. truth: int64 [n] or None; ctf: None where it is not needed."""
+    """Checked input. members: the particles that averages are made of, and their rows in the table. truth: int64 [n]
+    or None; ctf: None where it is not needed."""
 
     table: ParticleTable
+    members: tuple[ParticleTable, Rows]
     compare: str
     embedding: str
     clusters: str | int
@@ -66,6 +72,7 @@ def load_inputs(settings: Cluster, job: Job) -> ClusterInputs:
     with_ctf = seen and table.has('rlnDefocusU') and of_particles(table) is not CtfState.NONE
     return ClusterInputs(
         table,
+        _members(settings, job, table),
         compare,
         embedding,
         wanted if wanted == 'auto' else int(wanted),
@@ -74,8 +81,16 @@ def load_inputs(settings: Cluster, job: Job) -> ClusterInputs:
     )
 
 
+def _members(settings: Cluster, job: Job, table: ParticleTable) -> tuple[ParticleTable, Rows]:
+    if not settings.source:
+        return table, np.arange(len(table))
+    source = ParticleTable.read(job.input(settings.source))
+    rows, found = match(table, source)
+    return source.subset(found), rows
+
+
 def run(settings: Cluster, job: Job, inputs: ClusterInputs) -> Json:
-    """Write embedding.csv, its picture, and clusters.star."""
+    """Write embedding.csv, its picture, averages.mrcs, and clusters.star."""
     table = inputs.table
     torch.set_num_threads(settings.threads or torch.get_num_threads())
     rng = np.random.default_rng(settings.seed)
@@ -102,6 +117,7 @@ def run(settings: Cluster, job: Job, inputs: ClusterInputs) -> Json:
         job.warn(f'the graph of {settings.neighbours} neighbours was in pieces; {found.neighbours} were taken')
     if inputs.truth is not None:
         result.update(clustering.agreement(inputs.truth, labels, settings.seed))
+    result['members'] = _write_averages(job, *inputs.members, labels)
     _write(job, inputs, points, labels)
     return result
 
@@ -145,6 +161,14 @@ def _aligned(settings: Cluster, inputs: ClusterInputs, landmarks: Rows) -> Featu
 
 def _parts(rows: Rows, size: int) -> list[Rows]:
     return [rows[part] for part in chunks(len(rows), size)]
+
+
+def _write_averages(job: Job, members: ParticleTable, rows: Rows, labels: Rows) -> dict[int, int]:
+    """Write the averages of the classes; {class: members} in the order of the stack."""
+    numbers, averages, sizes = class_averages(members, labels[rows])
+    with StackWriter(job.output(AVERAGES), len(averages), members.box, members.pixel_size) as writer:
+        writer.append(averages)
+    return dict(zip(numbers.tolist(), sizes.tolist()))
 
 
 def _write(job: Job, inputs: ClusterInputs, points: Floats, labels: Rows) -> None:

@@ -1,8 +1,10 @@
 """Parameters of ``cluster``."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
-from .base import Settings, option
+from .base import Settings, batches, option
 from .reading import Reading
 
 
@@ -11,6 +13,13 @@ class Cluster(Reading, Settings):
     """Sort particles, denoised or not, into conformations."""
 
     particles: str = option(None, 'Particles (STAR), denoised or not.', required=True, path=True, label='Particles')
+    source: str | None = option(
+        None,
+        'The original particles, when those to cluster are denoised (STAR): the averages of the classes are made of '
+        'them, so that what they show was not painted by a network.',
+        path=True,
+        label='Original particles',
+    )
     compare: str = option(
         'auto',
         'variability: place each particle along the main modes of change of the 3D map, which are found together '
@@ -90,4 +99,4 @@ class Cluster(Reading, Settings):
         label='Truth column',
         expert=True,
     )
-    batch_size: int = option(256, 'Number of images read at a time.', ge=1, le=8192, expert=True, label='Batch size')
+    batch_size: int = batches(256, 'Number of images read at a time.')

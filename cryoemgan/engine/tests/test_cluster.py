@@ -14,6 +14,7 @@ from sklearn.neighbors import kneighbors_graph
 
 from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.clustering import embedding as clustering
+from cryoemgan.engine.clustering.averages import class_averages
 from cryoemgan.engine.clustering.scale_and_shift import ScaleAndShift
 from cryoemgan.engine.clustering.variability import Modes, Slices
 from cryoemgan.engine.data.matching import match
@@ -166,7 +167,7 @@ def cluster(folder, **options):
 def test_three_states_at_random_views(claws, tmp_path):
     """Noise, CTF, shifts, uniformly random views, and a third of the particles outside the landmarks."""
     summary = cluster(tmp_path / 'v', particles=str(claws / 'noisy.star'), clusters='3', truth='rlnClassNumber',
-                      landmarks=500, detail=7)  # fmt: skip
+                      landmarks=500, detail=7, source=str(claws / 'clean.star'))  # fmt: skip
     assert summary['compare'] == 'variability'
     assert summary['adjusted_rand_index'] > 0.6
     assert summary['chance_accuracy'] < 0.4
@@ -178,6 +179,12 @@ def test_three_states_at_random_views(claws, tmp_path):
         rows = list(csv.DictReader(file))
     assert [int(r['cluster']) for r in rows] == found.ints('rlnClassNumber').tolist()
     assert [int(r['truth']) for r in rows] == source.ints('rlnClassNumber').tolist()
+    # Averages are of the images of --source.
+    labels = found.ints('rlnClassNumber')
+    averages = class_averages(ParticleTable.read(claws / 'clean.star'), labels)[1]
+    with mrcfile.open(tmp_path / 'v' / 'averages.mrcs') as mrc:
+        np.testing.assert_allclose(mrc.data, averages, atol=1e-6)
+    assert summary['members'] == {str(k): int((labels == k).sum()) for k in (1, 2, 3)}
 
 
 def test_three_states_with_the_shifts_of_a_refinement(claws, tmp_path):

@@ -38,20 +38,26 @@ def _works_here(process):
 class TestStop(ProjectTest):
     """A training that is killed in the middle."""
 
+    real_starts = True
     count, box = 40, 32
-    iterations = 120
+    iterations = 60
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.references = cls.project_references()
 
     def start_training(self):
-        references = self.project_references()
         protocol = self.make(
             'CryoEMGANProtTrain',
             {
                 'inputParticles': (self.particles, 'outputParticles'),
-                'inputReferences': (references, 'outputReferences'),
+                'inputReferences': (self.references, 'outputReferences'),
             },
             iterations=self.iterations,
             batchSize=8,
-            evaluations=60,
+            evaluations=30,
+            crossFit=1,
             numberOfThreads=1,
         )
         self.proj.launchProtocol(protocol, wait=False)

@@ -122,7 +122,7 @@ class TestStreaming(ProjectTest):
         source = self.make(
             ProtCreateStreamData,
             {'inputParticles': (self.particles, 'outputParticles')},
-            setof=3, nDim=48, groups=16, creationInterval=15,
+            setof=3, nDim=48, groups=16, creationInterval=8,
         )  # fmt: skip
         self.proj.launchProtocol(source)
         self.wait_for(has_output, source)

@@ -9,6 +9,7 @@ from pwem.protocols import ProtImportParticles, ProtImportVolumes
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from cryoemgan.tests import data
+from cryoemgan.tests.forked import forked_runs
 
 try:
     import pytest
@@ -33,9 +34,15 @@ class ProjectTest(BaseTest):
     """A Scipion project with particles (outputParticles of cls.particles) and a map (outputVolume of cls.map)."""
 
     count, box, noise = 48, 32, 1.0
+    # Whether protocols and engines are started as a user's are.
+    real_starts = False
 
     @classmethod
     def setUpClass(cls):
+        if not cls.real_starts:
+            patch = forked_runs()
+            patch.start()
+            cls.addClassCleanup(patch.stop)
         setupTestProject(cls)
         # Also gives protocols their plugin.
         cls.protocols = pw.Config.getDomain().getProtocols()

@@ -8,7 +8,6 @@ from pwem.objects import SetOfParticles
 from ..constants import CTF_NONE, CTF_UNKNOWN, PURPOSE
 from ..convert import state_of
 from ..objects import DenoiserModel
-from ..results import Result
 from .base import CryoEMGANProtBase
 from .model_choice import FROM_PROJECT, ModelChoice
 from .pair_checks import check_noisy
@@ -51,16 +50,6 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
         self._define_machine(form)
 
     # --------------------------- STEPS functions -----------------------------
-    def _write_inputs(self):
-        self._write_input(self.inputParticles.get(), 'particles.star')
-
-    def createOutputStep(self, digest):
-        particles, result = self.inputParticles.get(), Result(self.getRunDir('denoised.star'))
-        denoised = self._filled(self._suffix, particles, result, self._ctf_of_output(result, particles))
-        self._describe_output(denoised)
-        self._defineOutputs(**{outputs.outputParticles.name: denoised})
-        self._relate_output(denoised)
-
     def _describe_output(self, denoised):
         model = self.getModel()
         # Where sets are chosen, the label stands in place of the run's name.

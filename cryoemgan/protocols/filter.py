@@ -8,7 +8,6 @@ from pwem.objects import SetOfParticles
 from ..constants import CTF_NONE
 from ..convert import state_of
 from ..engine.settings.project import AS_PARTICLES
-from ..results import Result
 from .base import CryoEMGANProtBase
 from .pair_checks import check_noisy
 from .streaming import Streaming
@@ -57,16 +56,6 @@ class CryoEMGANProtFilter(Streaming, CryoEMGANProtBase):
         self._define_machine(form, gpu=False)
 
     # --------------------------- STEPS functions -----------------------------
-    def _write_inputs(self):
-        self._write_input(self.inputParticles.get(), 'particles.star')
-
-    def createOutputStep(self, digest):
-        particles, result = self.inputParticles.get(), Result(self.getRunDir('denoised.star'))
-        filtered = self._filled(self._suffix, particles, result, self._ctf_of_output(result, particles))
-        self._describe_output(filtered)
-        self._defineOutputs(**{outputs.outputParticles.name: filtered})
-        self._relate_output(filtered)
-
     def _describe_output(self, filtered):
         name = NAMES[self._form_values()['method']]
         filtered.setObjLabel(f'{self.run_label()}: {name}')

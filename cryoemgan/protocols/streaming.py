@@ -137,6 +137,17 @@ class Streaming:
         return self.streamingBatchSize.get()
 
     # --------------------------- STEPS functions -----------------------------
+    def _write_inputs(self):
+        self._write_input(self.inputParticles.get(), TABLE)
+
+    def createOutputStep(self, digest):
+        """Build the output of a closed set."""
+        particles, result = self.inputParticles.get(), Result(self.getRunDir(DENOISED))
+        output = self._filled(self._suffix, particles, result, self._ctf_of_output(result, particles))
+        self._describe_output(output)
+        self._defineOutputs(**{OUTPUT: output})
+        self._relate_output(output)
+
     def batchStep(self, digest, number):
         """Run the engine on one batch, and append what it gives to the output."""
         ids, table = _read(self._batch_path(number, IDS)), self._batch_path(number, TABLE)

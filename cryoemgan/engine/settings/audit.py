@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .base import Settings, option
+from .base import Settings, batches, option
 from .denoise import cut_resolution
 from .reading import Reading
 
@@ -54,7 +54,7 @@ class Audit(Reading, Settings):
         expert=True,
         label='Resolution cut-off',
     )
-    batch_size: int = option(64, 'Number of images denoised at a time.', ge=1, le=8192, expert=True, label='Batch size')
+    batch_size: int = batches(64, 'Number of images denoised at a time.')
 
     def validate(self) -> None:
         """As in every command; and the cut-off is a resolution, auto or none."""

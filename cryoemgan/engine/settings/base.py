@@ -120,11 +120,18 @@ def flag(name: str) -> str:
     return '--' + name.replace('_', '-')
 
 
+def batches(default: int, help: str) -> Any:
+    """The parameter of a command that takes images batch by batch."""
+    return option(default, help, ge=1, le=8192, expert=True, label='Batch size')
+
+
 @dataclass
 class Settings:
     """What every verb takes."""
 
     GROUP: ClassVar[str] = 'The run'
+    # Names of settings of the machine that decide the last digits, or more, of this command's results.
+    DECIDING: ClassVar[frozenset[str]] = frozenset()
 
     output: str | None = option(
         None,
@@ -166,7 +173,7 @@ class Settings:
     def of_machine(cls) -> frozenset[str]:
         """Names of settings that say where and how to compute, not what."""
         names = 'output threads device devices nodes resume overwrite batch_size bad_images images_folder'
-        return frozenset(names.split())
+        return frozenset(names.split()) - cls.DECIDING
 
     @classmethod
     def of_length(cls) -> frozenset[str]:

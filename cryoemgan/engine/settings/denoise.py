@@ -1,9 +1,10 @@
 """Parameters of ``denoise``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..errors import InputError
-from .base import Settings, option
+from .base import Settings, batches, option
 from .map_prior import POSE_PRIOR, degrees
 from .processes import Processes
 from .reading import Reading
@@ -26,6 +27,8 @@ def cut_resolution(text: str) -> float | None:
 class Denoise(Processes, Reading, Settings):
     """Denoise particles with a trained model."""
 
+    DECIDING: ClassVar[frozenset[str]] = frozenset({'threads'})
+
     particles: str = option(
         None,
         'Noisy particles (STAR) with the field of view (box times pixel size) that the model was trained on. '
@@ -35,13 +38,8 @@ class Denoise(Processes, Reading, Settings):
         label='Particles',
     )
     model: str = option(None, 'Model folder written by train.', required=True, path=True, label='Denoiser model')
-    batch_size: int = option(
-        64,
-        'Number of images denoised at a time; the result does not depend on it. Large boxes take fewer.',
-        ge=1,
-        le=8192,
-        expert=True,
-        label='Batch size',
+    batch_size: int = batches(
+        64, 'Number of images denoised at a time; the result does not depend on it. Large boxes take fewer.'
     )
     pose_prior: str = option(
         'model',
@@ -90,8 +88,3 @@ class Denoise(Processes, Reading, Settings):
         cut_resolution(self.cut)
         if self.pose_prior != 'model':
             degrees(self.pose_prior)
-
-    @classmethod
-    def of_machine(cls) -> frozenset[str]:
-        """As in every command; the number of threads decides the last digits of the images."""
-        return super().of_machine() - {'threads'}

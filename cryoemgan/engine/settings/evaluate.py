@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .base import Settings, option
+from .base import Settings, batches, option
 from .reading import Reading
 
 
@@ -35,4 +35,4 @@ class Evaluate(Reading, Settings):
     pictures: int = option(
         32, 'Number of particles shown in the gallery.', ge=1, le=400, expert=True, label='Particles shown'
     )
-    batch_size: int = option(128, 'Number of images read at a time.', ge=1, le=8192, expert=True, label='Batch size')
+    batch_size: int = batches(128, 'Number of images read at a time.')

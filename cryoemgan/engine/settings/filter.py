@@ -1,8 +1,9 @@
 """Parameters of ``filter``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from .base import Settings, option
+from .base import Settings, batches, option
 from .project import AS_PARTICLES
 from .reading import Reading
 
@@ -10,6 +11,8 @@ from .reading import Reading
 @dataclass
 class Filter(Reading, Settings):
     """Denoise particles without a network, by one of the classical methods: what a network has to beat."""
+
+    DECIDING: ClassVar[frozenset[str]] = frozenset({'threads'})
 
     particles: str = option(
         None,
@@ -61,16 +64,4 @@ class Filter(Reading, Settings):
         expert=True,
         label='Learnt before',
     )
-    batch_size: int = option(
-        256,
-        'Number of images filtered at a time; the result does not depend on it.',
-        ge=1,
-        le=8192,
-        expert=True,
-        label='Batch size',
-    )
-
-    @classmethod
-    def of_machine(cls) -> frozenset[str]:
-        """As in every command; the number of threads decides the last digits of what is learnt."""
-        return super().of_machine() - {'threads'}
+    batch_size: int = batches(256, 'Number of images filtered at a time; the result does not depend on it.')

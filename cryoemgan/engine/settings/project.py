@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Settings, option
+from .base import Settings, batches, option
 from .processes import Processes
 from .reading import Reading
 
@@ -14,6 +14,8 @@ AS_PARTICLES = 'particles'
 @dataclass
 class Project(Processes, Reading, Settings):
     """Project a refined map at every particle's angles and shifts."""
+
+    DECIDING: ClassVar[frozenset[str]] = frozenset({'threads'})
 
     GROUP: ClassVar[str] = 'References'
 
@@ -127,16 +129,4 @@ class Project(Processes, Reading, Settings):
         expert=True,
         blank="the particles'",
     )
-    batch_size: int = option(
-        64,
-        'Number of projections computed at a time; more need more memory.',
-        ge=1,
-        le=8192,
-        expert=True,
-        label='Batch size',
-    )
-
-    @classmethod
-    def of_machine(cls) -> frozenset[str]:
-        """As in every command; the number of threads decides the last digits of the images."""
-        return super().of_machine() - {'threads'}
+    batch_size: int = batches(64, 'Number of projections computed at a time; more need more memory.')

@@ -14,6 +14,8 @@ FILES = 'Instead of what the refinement says'
 class Report(Reading, Settings):
     """From a finished refinement to denoised, audited and sorted particles, with one page that says what to believe."""
 
+    DECIDING: ClassVar[frozenset[str]] = frozenset({'threads'})
+
     GROUP: ClassVar[str] = 'The road'
 
     refinement: str | None = option(
@@ -100,8 +102,3 @@ class Report(Reading, Settings):
     def of_length(cls) -> frozenset[str]:
         """A finished report may go on with longer training."""
         return frozenset({'minutes', 'limit', 'pictures'})
-
-    @classmethod
-    def of_machine(cls) -> frozenset[str]:
-        """As in every command; the number of threads decides the last digits in most of the steps."""
-        return super().of_machine() - {'threads'}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .base import Settings, option
+from .base import Settings, batches, option
 
 
 @dataclass
@@ -181,11 +181,4 @@ class Simulate(Settings):
         expert=True,
         blank='none',
     )
-    batch_size: int = option(
-        64,
-        'Number of images computed at a time; the result does not depend on it.',
-        ge=1,
-        le=8192,
-        expert=True,
-        label='Batch size',
-    )
+    batch_size: int = batches(64, 'Number of images computed at a time; the result does not depend on it.')

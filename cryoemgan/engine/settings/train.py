@@ -171,11 +171,7 @@ class Train(
 ):
     """Train a denoiser on pairs (particle, reference)."""
 
-    @classmethod
-    def of_machine(cls) -> frozenset[str]:
-        """As in every command; but the batches of a training decide what it learns, and the number of threads its last
-        digits."""
-        return super().of_machine() - {'batch_size', 'threads'}
+    DECIDING: ClassVar[frozenset[str]] = frozenset({'batch_size', 'threads'})
 
     @classmethod
     def of_length(cls) -> frozenset[str]:

@@ -7,12 +7,10 @@ The role of the reference is played by a noisy image in network units;
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 import torch
 
-from ..data.identity import Kin, Who, kin, who
 from ..data.image_state import CtfState, of_particles
 from ..data.matching import match
 from ..data.particles import open_particles
@@ -21,7 +19,6 @@ from ..data.table import ParticleTable
 from ..devices import to_device
 from ..errors import InputError
 from ..imaging import spectra
-from ..imaging.ctf_table import CtfPlanes
 from ..imaging.resample import resample, resampled
 from ..imaging.rings import on_grid
 from ..job import Job
@@ -30,6 +27,7 @@ from ..shapes import Flags, Floats, Images, Rows, Tensor
 from .interfaces import Gathered
 from .pair_scale import PairScale
 from .pairs import CHUNK, FIELD_TOLERANCE
+from .particle_rows import ParticleRows
 
 # Standard deviation of the signal in network units: about that of a reference whose range is [0, 1].
 UNIT_SD = 0.2
@@ -40,7 +38,7 @@ SIGNIFICANT = 5.0
 CORRELATED = 0.05
 
 
-class NoisyPairs:
+class NoisyPairs(ParticleRows):
     """Particles of a table, each its own target. Made by `open_noisy`."""
 
     kind = 'self'
@@ -55,10 +53,6 @@ class NoisyPairs:
         self.pixel_size: float = particles.box * particles.pixel_size / self.box
         self.gains: Floats | None = None
         self.target_noise = 0.0
-        self._planes: CtfPlanes | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     @property
     def ctf(self) -> str:
@@ -72,44 +66,9 @@ class NoisyPairs:
         held = of_particles(self.particles) if self.particles.has('rlnDefocusU') else CtfState.NONE
         return ('', '') if held is CtfState.PREMULTIPLIED else (held.value, held.value)
 
-    def show_ctf(self) -> None:
-        """From now on the network sees each particle's CTF plane in a second channel."""
-        self._planes = CtfPlanes(self.box, self.pixel_size, self.particles.ctf())
-
-    @property
-    def shows_ctf(self) -> bool:
-        """Whether it does."""
-        return self._planes is not None
-
-    def half_sets(self) -> Rows | None:
-        """[len] (1 or 2) of the particles, or None."""
-        halves = self.particles.half_sets()
-        return None if halves is None else halves[self.rows]
-
     def own_half_maps(self) -> bool:
         """False: there is no map."""
         return False
-
-    def who(self, positions: Rows) -> Who:
-        """Who the particles at these positions are."""
-        return self._who.at(self.rows[positions])
-
-    @cached_property
-    def _who(self) -> Who:
-        return who(self.particles)
-
-    def names(self, positions: Rows) -> list[str]:
-        """Their names."""
-        return list(self.who(positions).names)
-
-    def known(self, positions: Rows) -> float:
-        """0: nothing."""
-        return 0.0
-
-    def kin(self) -> Kin:
-        """What of the pairs belongs on one side of a split."""
-        found = kin(self.particles)
-        return Kin(found.group[self.rows], found.copies, found.filaments)
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles, their targets), [n, box, box] in their own grey values."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 
-from ..data.identity import Kin, Who, kin, who
 from ..data.image_state import CtfState, particles_shown_as
 from ..data.matching import match
 from ..data.particles import open_particles
@@ -17,7 +15,6 @@ from ..data.sampling import chunks
 from ..data.table import ParticleTable
 from ..devices import to_device
 from ..errors import InputError
-from ..imaging.ctf_table import CtfPlanes
 from ..imaging.resample import resample, resampled
 from ..job import Job
 from ..random_fields import RandomRows
@@ -25,6 +22,7 @@ from ..settings.train import Train
 from ..shapes import Flags, Floats, Images, Rows, Tensor
 from .interfaces import Gathered
 from .pair_scale import SIGNIFICANT, PairMoments, PairScale
+from .particle_rows import ParticleRows
 
 CHUNK = 256
 AGREEMENT = 'cryoemganCorrelation'  # column of project: correlation of each particle with its reference
@@ -45,7 +43,7 @@ class Contaminated:
     seed: int
 
 
-class ReferencePairs:
+class ReferencePairs(ParticleRows):
     """The pairs of two tables, numbered 0..len-1 in the particles' order."""
 
     kind = 'references'
@@ -70,15 +68,6 @@ class ReferencePairs:
         self.box: int = box or particles.box
         self.pixel_size: float = field / self.box
         self._contaminated: Contaminated | None = None
-        self._planes: CtfPlanes | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def half_sets(self) -> Rows | None:
-        """[len] (1 or 2) of the particles, or None when a refinement left none."""
-        halves = self.particles.half_sets()
-        return None if halves is None else halves[self.rows]
 
     def own_half_maps(self) -> bool:
         """Whether the references of each half set come from the half map of that set."""
@@ -100,39 +89,9 @@ class ReferencePairs:
             return '', ''
         return held.value, given.value
 
-    def show_ctf(self) -> None:
-        """From now on the network sees each particle's CTF plane in a second channel."""
-        self._planes = CtfPlanes(self.box, self.pixel_size, self.particles.ctf())
-
-    @property
-    def shows_ctf(self) -> bool:
-        """Whether it does."""
-        return self._planes is not None
-
     def keep(self, kept: Flags) -> None:
         """Leave out the pairs where ``kept`` [len] is False."""
         self.rows, self.reference_rows = self.rows[kept], self.reference_rows[kept]
-
-    def who(self, positions: Rows) -> Who:
-        """Who the particles at these positions are."""
-        return self._who.at(self.rows[positions])
-
-    @cached_property
-    def _who(self) -> Who:
-        return who(self.particles)
-
-    def names(self, positions: Rows) -> list[str]:
-        """Their names."""
-        return list(self.who(positions).names)
-
-    def known(self, positions: Rows) -> float:
-        """0: nothing."""
-        return 0.0
-
-    def kin(self) -> Kin:
-        """What of the pairs belongs on one side of a split."""
-        found = kin(self.particles)
-        return Kin(found.group[self.rows], found.copies, found.filaments)
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles, references), [n, box, box] in their own grey values, resampled to the box."""

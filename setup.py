@@ -27,7 +27,8 @@ ENGINE = [
 SCIPION = ['scipion-pyworkflow>=3.11.7', 'scipion-em>=3.11.1']
 DOCS = ['sphinx', 'numpydoc']
 TEST = [
-    'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'mpmath', 'pyxmipp3==0.4.0', 'scipion-em-relion==5.0.2',
+    'pytest', 'pytest-xdist', 'filelock', 'hypothesis', 'ruff', 'mypy', 'mpmath', 'pyxmipp3==0.4.0',
+    'scipion-em-relion==5.0.2',
     # Templates are filled in by its windows; its own range of outdated takes one that needs more.
     'scipion-app==3.8.3', 'outdated==0.2.2',
 ]  # fmt: skip

@@ -9,9 +9,11 @@ import re
 import shlex
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 from unittest import mock
 
-from pyworkflow.protocol import runProtocolMain
+from pyworkflow.protocol import Protocol, executor, runProtocolMain
 from pyworkflow.utils import LoggingConfigurator, process
 
 CONTEXT = multiprocessing.get_context('forkserver')
@@ -36,7 +38,10 @@ def _protocol(environment, arguments):
     os.environ.update(environment)
     project, database, number, *logs = arguments
     LoggingConfigurator.setUpProtocolRunLogging(*logs)
-    with mock.patch.object(process, 'runCommand', _run_engine):
+    # Scipion looks for new steps every three seconds.
+    often = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.2)))
+    with mock.patch.object(process, 'runCommand', _run_engine), mock.patch.object(executor, 'time', often):
+        Protocol._stepsCheckSecs = 0.2
         runProtocolMain(project, database, int(number))
 
 

@@ -38,7 +38,7 @@ LEAST_SHOWN = 0.5
 # Part of the templates' power in their basis; the rest is what they have of the noise.
 ENERGY = 0.9999
 # Tempered: templates are fewer than views.
-SEARCH = Search(candidates=24, survivors=24, temperature=1.5, contrast=0.05)
+SEARCH = Search(candidates=8, survivors=8, temperature=1.5, contrast=0.05)
 CHUNK = 500
 # Particles that a pilot is asked about, and those that are learned from at least.
 PILOT, FEWEST_LEARNED = 32, 200

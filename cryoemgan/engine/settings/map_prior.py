@@ -64,7 +64,8 @@ class MapPriorSettings:
     shift_range: float | None = option(
         None,
         'Networks guided by the map: how far from the centre particles are searched for. Default: enough for '
-        'nearly all shifts in the particle table. The time grows with its square.',
+        'nearly all shifts in the particle table; without a map, and without shifts in the table, a small part of the '
+        'box. The time grows with its square.',
         ge=0,
         le=32,
         unit='px',

@@ -66,8 +66,9 @@ class Inputs:
         'references',
         'What the network learns to predict.\n'
         'references: projections of the map. It shows most, and can show what only the map says.\n'
-        'self: no map. The network learns from the noisy particles alone; their noise is measured in the corners of '
-        'the boxes and whitened (see self-supervision).\n'
+        'self: no map. The noisy particles alone tell a few hundred templates, with which each particle is compared, '
+        'and a network learns from noise that is added and subtracted (see self-supervision). The noise is measured in '
+        'the corners of the boxes.\n'
         'copies: no map. One noisy copy of each particle is predicted from another (--copies), for example from '
         'the other half of the movie frames; assumes that their noise is independent.\n'
         'self and copies keep the CTF, show less detail, and cannot have learnt anything from the map, which '
@@ -109,7 +110,7 @@ class Inputs:
         'pggan: grows from low resolution (appendix 5.4).\n'
         'guided: finds the projections of the map that each particle resembles and corrects their weighted mean. '
         'It cannot show what is not in the map, and draws the map for junk and other molecules too: look at the '
-        'fit (cryoemganFit).',
+        'fit (cryoemganFit). Without a map (--target self) the particles themselves tell what they are compared with.',
         choices=NETWORKS,
         label='Architecture',
     )

@@ -67,6 +67,7 @@ def make(folder, count):
         table = ParticleTable.create(folder / 'p.star', columns(count, f'{name}.mrcs'), optics)
         if name == 'references':
             table.set('rlnImageOriginalName', (f'{i + 1:06d}@particles.mrcs' for i in range(count)))
+            table.set('cryoemganCorrelation', np.random.default_rng(1).uniform(0, 1, count))
         table.write(folder / f'{name}.star')
     mrcfile.write(folder / 'map.mrc', Blobs.random(BOX).volume(BOX).astype(np.float32), voxel_size=PIXEL)
     make_model(folder, BOX, 2)
@@ -77,6 +78,7 @@ def commands(folder):
     particles, references = str(folder / 'particles.star'), str(folder / 'references.star')
     return {
         'originals': ['originals', '--particles', references, '--source', particles],
+        'select': ['select', '--particles', references, '--source', particles, '--correlation', '10%'],
         'evaluate': [
             'evaluate',
             '--references',

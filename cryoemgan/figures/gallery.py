@@ -20,9 +20,9 @@ CELL, LINE, GAP = 96, 15, 12
 SIDE_BY_SIDE = 16
 
 
-def particle_labels(table):
-    """Name of each particle in tables and pictures: its id, else its original image."""
-    return [str(i) for i in table.ints('rlnImageId')] if table.has('rlnImageId') else table.names()
+def particle_labels(table, rows):
+    """Names of some particles in tables and pictures, one after the other: the id, else the original image."""
+    return map(str, table.ints('rlnImageId')[rows]) if table.has('rlnImageId') else table.names_of(rows)
 
 
 class Gallery:
@@ -100,12 +100,11 @@ class Gallery:
 
     def labels(self, positions):
         """How pictures call chosen particles."""
-        return _labels_of(self.tables[0], self._rows[0][positions])
+        return list(particle_labels(self.tables[0], self._rows[0][positions]))
 
     def names(self, positions):
         """Identity of chosen particles: name of the original image."""
-        names = self.tables[0].names()
-        return [names[row] for row in self._rows[0][positions]]
+        return list(self.tables[0].names_of(self._rows[0][positions]))
 
     def column(self, table, label):
         """Numbers of a table for all particles of the gallery, float64 [len]; None where it lacks some of them."""
@@ -127,11 +126,6 @@ def _shared_rows(tables):
         _, old, new = np.intersect1d(rows[0], first, return_indices=True)
         rows = [r[old] for r in rows] + [other[new]]
     return rows
-
-
-def _labels_of(table, rows):
-    labels = particle_labels(table)
-    return [labels[row] for row in rows]
 
 
 def _correlations(path, labels):

@@ -54,7 +54,7 @@ def choose(count, scores, most):
         return np.arange(count)
     each = int(WORST * most / max(len(scores), 1)) if scores else 0
     chosen = {int(i) for s, v in scores for i in np.argsort(-s.badness(v), kind='stable')[:each]}
-    others = np.setdiff1d(np.arange(count), sorted(chosen))
+    others = np.delete(np.arange(count, dtype=np.int32), sorted(chosen))
     spread = others[np.linspace(0, len(others) - 1, most - len(chosen)).round().astype(int)]
     return np.array(sorted({*chosen, *spread.tolist()}))
 

@@ -10,6 +10,7 @@ import contextlib
 import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def _compare_all(
 ) -> tuple[dict[str, Running], dict[str, Running]]:
     """Write metrics.csv batch by batch; ({name: Running of COLUMNS and slope}, {name: Running of FRC curves})."""
     stats, curves = ({name: Running() for name in inputs.sets} for _ in range(2))
-    labels, total = particle_labels(inputs.references), len(inputs.reference_rows)
+    labels, total = particle_labels(inputs.references, inputs.reference_rows), len(inputs.reference_rows)
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(atomic(job.output('metrics.csv')))
         writer = csv.writer(stack.enter_context(open(target, 'w', newline='', encoding='utf-8')))
@@ -209,12 +210,12 @@ def _compare_all(
         bar = stack.enter_context(job.progress(total, 'compare'))
         for part in chunks(total, settings.batch_size):
             rows = inputs.reference_rows[part]
-            references = inputs.references.images().read(rows)
+            references, named = inputs.references.images().read(rows), list(islice(labels, len(rows)))
             for name, table in inputs.sets.items():
                 images = table.images().read(inputs.rows[name][part])
                 values = image_metrics.compare(images, references, data_range)
                 block = np.stack([values[c] for c in COLUMNS], axis=1)
-                writer.writerows([labels[row], name, *(f'{v:.6g}' for v in line)] for row, line in zip(rows, block))
+                writer.writerows([label, name, *(f'{v:.6g}' for v in line)] for label, line in zip(named, block))
                 stats[name].add(block)
                 curves[name].add(frc.ring_correlation(images, references))
             bar.update(len(rows))

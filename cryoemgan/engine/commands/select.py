@@ -120,8 +120,7 @@ def run(settings: Select, job: Job, p: SelectInputs) -> Json:
 
 def _draw_gallery(job: Job, p: SelectInputs) -> None:
     """The page: originals beside their denoised images, those that are rejected with a red frame."""
-    names = p.source.names()
-    marks = {'rejected': {names[row] for row in p.source_rows[p.rejected]}}
+    marks = {'rejected': set(p.source.names_of(p.source_rows[p.rejected]))}
     sets = {'original': p.source} | ({} if p.source is p.particles else {'denoised': p.particles})
     figures.gallery_page(
         job.output('gallery.html'), 'Kept and rejected particles', 'A red frame: rejected.', sets,
@@ -130,7 +129,7 @@ def _draw_gallery(job: Job, p: SelectInputs) -> None:
 
 
 def _write_csv(job: Job, p: SelectInputs) -> None:
-    names, columns = p.particles.names(), list(p.values)
+    names, columns = p.particles.names_of(np.arange(len(p.particles))), list(p.values)
     with atomic(job.output('selection.csv')) as partial, partial.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(['particle', 'kept', *columns])

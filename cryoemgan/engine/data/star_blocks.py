@@ -80,8 +80,10 @@ class Column:
         """The cells of some rows, in their order."""
         rows = np.asarray(rows, np.int64)
         if len(rows) and (np.diff(rows) < 0).any():
-            cells = [cell for piece in self.pieces() for cell in piece]
-            return Column.of(cells[row] for row in rows)
+            order = np.argsort(rows, kind='stable')
+            cells, place = list(self._in_order(rows[order])), np.empty(len(rows), np.int64)
+            place[order] = np.arange(len(rows))
+            return Column.of(cells[k] for k in place)
         return Column.of(self._in_order(rows))
 
     def _in_order(self, rows: Rows) -> Iterator[bytes]:

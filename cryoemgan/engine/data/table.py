@@ -163,6 +163,11 @@ class ParticleTable(ImageModel):
         """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
         return list(self.identity('original') or self.identity('name') or ())
 
+    def names_of(self, rows: RowsLike) -> Iterator[str]:
+        """`names` of some rows, one after the other: a million names need not be in memory."""
+        label = IDENTITY['original'] if self.has(IDENTITY['original']) else IDENTITY['name']
+        return normalised_names(self._loop.columns['_' + label].take(rows).texts())
+
     def identity(self, kind: str) -> Iterator[str] | None:
         """Who each particle is, as text: by cryoSPARC's ``uid``, ``id``, the name of the ``original`` image or that of
         the image (``name``); None where the table does not say."""

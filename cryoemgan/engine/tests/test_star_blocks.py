@@ -105,6 +105,12 @@ def test_memory_of_a_row(tmp_path):
     assert tracemalloc.get_traced_memory()[0] < 200 * count
     made.write(tmp_path / 'd.star')
     most = tracemalloc.get_traced_memory()[1]
+    # Neither do a few rows of it, in any order.
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    rows = [count - 1, 3, 3, 20_000]
+    assert list(made.names_of(rows)) == [f'{r + 1}@p.mrcs' for r in rows]
+    assert tracemalloc.get_traced_memory()[1] - before < 3e6
     tracemalloc.stop()
     # What is in work at any time does not grow with the table.
     assert most < 300 * count + 50e6

@@ -178,7 +178,7 @@ def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
     figures.gallery_page(
         job.output('gallery.html'), 'References', 'What each particle would look like without noise if the map were '
         'the truth. A particle that does not look like its reference is junk, or its angles are wrong.',
-        {'particle': p.table, 'reference': job.folder / TABLE}, aligned=True,
+        {'particle': p.table, 'reference': references}, aligned=True,
     )  # fmt: skip
     return {
         'particles': count,

@@ -32,8 +32,8 @@ if not os.path.exists(_hosts):
 
 
 def pytest_collection_modifyitems(items):
-    """What is not slow is fast: ``-m fast`` leaves out trainings and Scipion's projects. Files with slow tests come first:
-    a long one that began last would keep one process busy while the other idles."""
+    """What is not slow is fast: ``-m fast`` leaves out trainings and Scipion's projects. Files with slow tests come
+    first: a long one that began last would keep one process busy while the other idles."""
     long = set()
     for item in items:
         if item.get_closest_marker('slow') is None:

@@ -106,11 +106,11 @@ def _selection(project, run):
 
 def _show_gallery(window, run):
     from cryoemgan import viewers
-    from cryoemgan.engine.data.scores import SCORES
+    from cryoemgan.engine.data.scores import BY_NAME
 
     viewer = viewers.ReportViewer(project=window.project, protocol=run, parent=window)
     viewer.setProtocol(run)
-    viewer.sortBy.set(1 + [s.name for s in SCORES].index('fit'))
+    viewer.sort_gallery(BY_NAME['fit'])
     for view in viewer._getVisualizeDict()['showGallery']('showGallery'):
         view.show()
 

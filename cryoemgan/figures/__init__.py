@@ -10,10 +10,11 @@ from .curves import frc_curves, training_curves
 from .distributions import column_distribution, distributions
 from .gallery import Gallery
 from .masks import mask_on_map
+from .previews import preview, preview_tables, previews_page
 from .report_page import report_page
 from .selection import selection
 from .style import picture, save
-from .thumbnails import gallery_page
+from .thumbnails import galleries_page, gallery_page
 
 __all__ = [
     'Embedding',
@@ -23,9 +24,13 @@ __all__ = [
     'column_distribution',
     'distributions',
     'frc_curves',
+    'galleries_page',
     'gallery_page',
     'mask_on_map',
     'picture',
+    'preview',
+    'preview_tables',
+    'previews_page',
     'report_page',
     'save',
     'selection',

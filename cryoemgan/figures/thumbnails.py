@@ -16,7 +16,13 @@ SIZE, ACROSS, WORST = 80, 20, 0.1
 
 def gallery_page(path, title, words, sets, **options):
     """Write a gallery as a page of its own. words: a sentence above it; options: of `gallery`."""
-    write_page(path, 'gallery_page.html', title=title, words=words, gallery=gallery(sets, **options))
+    galleries_page(path, title, words, {'': sets}, **options)
+
+
+def galleries_page(path, title, words, galleries, **options):
+    """As `gallery_page`, of several galleries: {heading: sets}."""
+    shown = {heading: gallery(sets, **options) for heading, sets in galleries.items()}
+    write_page(path, 'gallery_page.html', title=title, words=words, galleries=shown)
 
 
 def gallery(sets, most=240, scores_from=(), marks=None, aligned=False, more=()):

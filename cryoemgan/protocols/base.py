@@ -7,15 +7,18 @@ builds its output from the verb's table.
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pyworkflow.utils as pwutils
+from pwem.objects import SetOfParticles
 from pwem.protocols import EMProtocol
 from pyworkflow import BETA
 from pyworkflow.protocol import STEPS_SERIAL
 
 from .. import constants
 from ..convert import write_particles
+from ..engine import costs
 from ..engine.files import write_json
 from ..engine.finished import SUMMARY, is_whole
 from ..objects import DenoiserModel
@@ -33,6 +36,8 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
     _devStatus = BETA
     # Settings whose change lets an unfinished run go on (a longer training), see _run_state.
     _may_change = ()
+    # Whether the run writes an image for each of its particles.
+    _makes_images = False
     stepsExecutionMode = STEPS_SERIAL
 
     # --------------------------- INSERT steps functions ----------------------
@@ -157,7 +162,7 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
         # Import problems of the engine are told by Plugin.validateInstallation.
-        return self._check_settings() + describe_unfinished_inputs(self)
+        return self._check_settings() + self._check_disk() + describe_unfinished_inputs(self)
 
     def _summary(self):
         summary = self.readSummary()
@@ -170,7 +175,30 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
         logs = self._error_logs() if self.isActive() else {}
         newest = max(logs, key=lambda path: logs[path][1], default=None)
         said = describe_progress(newest) if newest is not None else None
-        return [f'At work: {said}.' if said else 'Not finished yet.']
+        return [f'At work: {said}.' if said else 'Not finished yet.', *self._cost_lines()]
+
+    def _cost_lines(self):
+        """Sentences on what a run that has not finished takes, as far as it is known before it starts."""
+        made = self._images_made()
+        said = costs.of_stack(*made) if made else ''
+        return [f'{said[0].upper()}{said[1:]}.'] if made else []
+
+    def _images_made(self):
+        """(number, box) of the images that the run is going to write, or None."""
+        particles = self.inputParticles.get() if self._makes_images else None
+        if not isinstance(particles, SetOfParticles):
+            return None
+        return particles.getSize(), self._form_values().get('box') or particles.getXDim()
+
+    def _check_disk(self):
+        """A sentence when the disk has no room for the result."""
+        made = self._images_made()
+        needed, free = costs.stack_bytes(*made) if made else 0, shutil.disk_usage(os.curdir).free
+        if needed < free:
+            return []
+        return [
+            f'The result takes {costs.in_words(needed)}, and the disk of this project has {costs.in_words(free)} left.'
+        ]
 
     def _summary_lines(self, summary):
         """Sentences on a finished run, from the engine's summary."""

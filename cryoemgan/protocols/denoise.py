@@ -74,6 +74,17 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
     def _validate(self):
         return super()._validate() + check_noisy(self.inputParticles.get(), 'Noisy particles')
 
+    def _images_made(self):
+        particles = self.inputParticles.get()
+        try:
+            model = self.getModel()
+        except ValueError:
+            model = None
+        if not isinstance(particles, SetOfParticles) or model is None:
+            return None
+        box = model.getBox() if self._form_values()['output_box'] == 'model' else particles.getXDim()
+        return particles.getSize(), box
+
     def _warnings(self):
         particles = self.inputParticles.get()
         try:

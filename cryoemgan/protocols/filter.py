@@ -37,6 +37,7 @@ class CryoEMGANProtFilter(Streaming, CryoEMGANProtBase):
     _label = 'filter particles'
     _possibleOutputs = outputs
     _verb = 'filter'
+    _makes_images = True
     _from_inputs = ('particles', 'learnt')
     _suffix = '_filtered'
     # wiener, cwf and ksvd learn from many particles.

@@ -33,6 +33,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
     _label = 'project references'
     _possibleOutputs = outputs
     _verb = 'project'
+    _makes_images = True
     _from_inputs = ('particles', 'volume', 'volume_pixel_size', 'mask', 'half1', 'half2', 'class_volume')
 
     # --------------------------- DEFINE param functions ----------------------

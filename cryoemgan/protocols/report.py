@@ -138,6 +138,18 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
         lines = [f'{verdict["colour"].upper()}: {verdict["headline"]}', *verdict['sentences']]
         return [*lines, '*Analyze Results* opens the page: what to do next, pictures, scores and limits.']
 
+    def _cost_lines(self):
+        return [
+            f'Training takes {self.minutes.get():g} minutes, shared by the two networks; preparing, denoising and '
+            'auditing come on top. The page lists how long each step took.',
+            *super()._cost_lines(),
+        ]
+
+    def _images_made(self):
+        """References, and the images of two networks."""
+        particles = self.inputParticles.get()
+        return (3 * particles.getSize(), particles.getXDim()) if isinstance(particles, SetOfParticles) else None
+
     def _progress_lines(self):
         names = self._begun()
         return [

@@ -19,7 +19,7 @@ from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from ..batches import join_summaries, join_tables
 from ..convert import write_particles
 from ..engine.files import write_json
-from ..engine.finished import SUMMARY
+from ..engine.finished import SUMMARY, is_whole
 from ..results import Result, append_particles, describe_particles
 
 OUTPUT, IDS, TABLE, DENOISED = 'outputParticles', 'ids.json', 'particles.star', 'denoised.star'
@@ -51,6 +51,7 @@ class Streaming:
 
     Batches are folders of ``extra/batches``: ids.json (what belongs to it, written first), the table of its particles,
     the run of the engine. A batch whose run has a summary is done; its items stand in the output, or none of them does.
+    One whose files are no longer what its run wrote is made again when the protocol continues, and refused at the end.
     Subclasses say what the output is (`_describe_output`, `_relate_output`) and what a batch needs (`_batch_settings`).
     """
 
@@ -89,7 +90,9 @@ class Streaming:
         numbers = self._batches()
         self._taken = {i for number in numbers for i in _read(self._batch_path(number, IDS))}
         for number in numbers:
-            self._insertFunctionStep(self.batchStep, digest, number, prerequisites=[], needsGPU=True)
+            # Scipion skips a step that has finished, unless its arguments differ.
+            again = [str(datetime.now())] if self._is_damaged(number) else []
+            self._insertFunctionStep(self.batchStep, digest, number, *again, prerequisites=[], needsGPU=True)
         # Never the same twice: a set that was closed may be open again.
         self._insertFunctionStep(
             self.closeOutputStep, digest, str(datetime.now()), prerequisites=[], wait=True, needsGPU=False
@@ -148,8 +151,8 @@ class Streaming:
         self._defineOutputs(**{OUTPUT: output})
         self._relate_output(output)
 
-    def batchStep(self, digest, number):
-        """Run the engine on one batch, and append what it gives to the output."""
+    def batchStep(self, digest, number, again=None):
+        """Run the engine on one batch, and append what it gives to the output. again: when it was found damaged."""
         ids, table = _read(self._batch_path(number, IDS)), self._batch_path(number, TABLE)
         particles = as_it_is_now(self.inputParticles.get())
         try:
@@ -193,6 +196,12 @@ class Streaming:
         numbers = self._batches()
         if not numbers:
             raise RuntimeError('No particles have arrived.')
+        damaged = [number for number in numbers if self._is_damaged(number)]
+        if damaged:
+            raise RuntimeError(
+                f'Files of batch {", ".join(map(str, damaged))} are missing, damaged or changed. Run this protocol '
+                'again in the mode Continue: only these batches are made again.'
+            )
         self._updateOutputSet(OUTPUT, getattr(self, OUTPUT), Set.STREAM_CLOSED)
         particles = as_it_is_now(self.inputParticles.get())
         write_particles(particles, self._getExtraPath(TABLE), sorted(self._taken))
@@ -237,6 +246,11 @@ class Streaming:
     def _batches(self):
         """Numbers of the batches, ascending."""
         return sorted(int(p.parent.name) for p in Path(self._batch_path()).glob(f'*/{IDS}'))
+
+    def _is_damaged(self, number):
+        """Whether a batch was done once, and its files are no longer what its run wrote."""
+        folder = Path(self._batch_path(number, 'run'))
+        return (folder / SUMMARY).exists() and not is_whole(folder)
 
     def _done(self):
         """Numbers of the batches that the engine has finished."""

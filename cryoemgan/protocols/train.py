@@ -5,7 +5,8 @@ from enum import Enum
 
 from pwem.objects import SetOfParticles
 
-from ..engine.settings.train import LENGTHS
+from ..engine import costs
+from ..engine.settings.train import LENGTHS, preset_values
 from ..figures.style import read_columns
 from ..objects import DenoiserModel
 from .base import CryoEMGANProtBase
@@ -119,6 +120,20 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
                 'Judge it on other particles.'
             )
         return warnings
+
+    def _cost_lines(self):
+        values, particles = self._form_values(), self.inputParticles.get()
+        if not isinstance(particles, SetOfParticles):
+            return []
+        usual = preset_values(values['preset'], values.get('network'), values['target'])
+        counted = values.get('epochs') or values.get('iterations') or not usual.get('minutes')
+        minutes = values.get('minutes') or (None if counted else usual['minutes'])
+        mode, folds = values['cross_fit'], values.get('folds', 2)
+        halves = mode == 'halves' or (mode == 'auto' and has_half_sets(particles))
+        models = 1 if mode == 'none' else 2 if halves else folds
+        box = values.get('box') or particles.getXDim()
+        said = costs.of_training(particles.getSize(), box, models, minutes, usual['network'] == 'guided')
+        return [f'{said[0].upper()}{said[1:]}.']
 
     def _progress_lines(self):
         """Where a training stands, from the last row of its metrics."""

@@ -88,6 +88,7 @@ print(json.dumps([sorted(k for k, v in found.items() if v.__module__.startswith(
         'ProjectViewer',
         'ReportViewer',
         'SelectViewer',
+        'SimulateViewer',
         'TrainViewer',
     ]
 

@@ -286,7 +286,7 @@ class TestSimulation(ProjectTest):
     def test_a_click_shows_the_particle(self):
         viewer = viewers.ClusterViewer(project=self.proj, protocol=self.clusters)
         viewer.setProtocol(self.clusters)
-        view = viewer._show_embedding()[0]
+        view = viewer._getVisualizeDict()['showEmbedding']('showEmbedding')[0]
         figure = view.figure()
         figure.canvas.draw()
         axes, picture = figure.axes

@@ -186,12 +186,26 @@ class TestStreaming(ProjectTest):
         static = self.denoising(source)
         self.proj.launchProtocol(static, wait=True)
         self.check_equal(run.outputParticles, static.outputParticles, 1e-5)
+        self.damage_and_continue(run, 3)
+        self.check_equal(run.outputParticles, static.outputParticles, 1e-5)
         # Other settings: nothing of the old batches stays.
         run.cut.set('none')
         self.proj.launchProtocol(run, wait=True)
         assert not os.path.isdir(run._batch_path())
         assert run.outputParticles.getSize() == self.count
         assert run.readSummary()['resolution_cut'] is None
+
+    def damage_and_continue(self, run, number):
+        """A batch whose files are not what its run wrote is refused at the end, and made again by Continue."""
+        stack, first = (run._batch_path(n, 'run', 'denoised.mrcs') for n in (number, 1))
+        before, kept = os.stat(stack).st_size, os.stat(first).st_mtime_ns
+        os.truncate(stack, before // 2)
+        with self.assertRaisesRegex(RuntimeError, f'batch {number} are missing, damaged'):
+            run.closeOutputStep('', '')
+        self.proj.launchProtocol(run, wait=True)
+        self.check_batches(self.finished(run), 3)
+        assert os.stat(stack).st_size == before
+        assert os.stat(first).st_mtime_ns == kept
 
     def test_filter(self):
         """Later batches are filtered by what was learnt from the first, which waits until it can learn."""

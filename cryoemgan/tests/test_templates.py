@@ -3,10 +3,12 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import time
-from unittest import mock
+from importlib.util import find_spec
+from pathlib import Path
+from unittest import SkipTest, TestCase, mock
 
-import pytest
 import pyworkflow as pw
 from pyworkflow.protocol import STATUS_FINISHED, STATUS_RUNNING
 from pyworkflow.template import TemplateList
@@ -31,10 +33,8 @@ def template(name):
     return chosen
 
 
-@pytest.fixture(scope='module')
-def files(tmp_path_factory):
+def write_files(folder):
     """{alias: value} of every field of every template; files that exist."""
-    folder = tmp_path_factory.mktemp('template')
     for name in ('run_data.star', 'map.mrc', 'half1.mrc', 'half2.mrc', 'model'):
         data.write_map(folder / name) if name.endswith('mrc') else (folder / name).mkdir()
     return {
@@ -44,30 +44,39 @@ def files(tmp_path_factory):
     }  # fmt: skip
 
 
-@pytest.fixture(scope='module')
-def display():
-    """A display for windows: the one there is, or a virtual one."""
+def start_display():
+    """(name of a display for windows, the one there is or a virtual one; the process that shows it, or None)."""
     if os.environ.get('DISPLAY'):
-        yield os.environ['DISPLAY']
-        return
+        return os.environ['DISPLAY'], None
     if not shutil.which('Xvfb'):
-        pytest.skip('no display and no Xvfb')
+        raise SkipTest('no display and no Xvfb')
     server = subprocess.Popen(['Xvfb', '-displayfd', '1', '-screen', '0', '1280x800x24'], stdout=subprocess.PIPE)
-    yield f':{server.stdout.readline().decode().strip()}'
-    server.terminate()
-    server.wait()
+    return f':{server.stdout.readline().decode().strip()}', server
 
 
-@pytest.mark.parametrize('name', CHAINS)
-def test_every_field_is_plain(name):
-    """No tick boxes (their window answers "Yes"), titles that differ, defaults that are accepted as they stand."""
-    chosen = template(name)
-    chosen.parseContent()
-    fields = [f for f in chosen.content[1::2]]
-    assert len(chosen.params) == len(fields) <= 13
-    assert all(f.getType() != pw.VarTypes.BOOLEAN.value for f in chosen.params.values())
-    paths = (pw.VarTypes.PATH.value, pw.VarTypes.FOLDER.value)
-    assert all(f.validate() is None for f in chosen.params.values() if f.getType() not in paths)
+def kickoff():
+    """scipion-app's own code for templates."""
+    if find_spec('scipion') is None:
+        raise SkipTest('no scipion-app')
+    from scipion.scripts import kickoff as found
+
+    return found
+
+
+class TestFields(TestCase):
+    """What the window of a template shows."""
+
+    def test_every_field_is_plain(self):
+        """No tick boxes (their window answers "Yes"), titles that differ, defaults that are accepted as they stand."""
+        for name in CHAINS:
+            with self.subTest(name=name):
+                chosen = template(name)
+                chosen.parseContent()
+                fields = [f for f in chosen.content[1::2]]
+                assert len(chosen.params) == len(fields) <= 13
+                assert all(f.getType() != pw.VarTypes.BOOLEAN.value for f in chosen.params.values())
+                paths = (pw.VarTypes.PATH.value, pw.VarTypes.FOLDER.value)
+                assert all(f.validate() is None for f in chosen.params.values() if f.getType() not in paths)
 
 
 class TestTemplates(ProjectTest):
@@ -75,9 +84,12 @@ class TestTemplates(ProjectTest):
 
     count, box = 4, 16
 
-    @pytest.fixture(autouse=True)
-    def _files(self, files, display):
-        self.files, self.display = files, display
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.files = write_files(Path(cls.folder.name))
 
     def check(self, name, chosen):
         """The workflow: values, pointers, one root, and each run scheduled once by Scipion's walk."""
@@ -109,7 +121,7 @@ class TestTemplates(ProjectTest):
         assert sorted(i for i in started if i in ids) == sorted(ids)
 
     def test_without_a_window(self):
-        kickoff = pytest.importorskip('scipion.scripts.kickoff')
+        resolve = kickoff().resolveTemplate
         for name in CHAINS:
             with self.subTest(name=name):
                 chosen = template(name)
@@ -117,27 +129,31 @@ class TestTemplates(ProjectTest):
                 wanted = {f.getAlias() for f in chosen.params.values()}
                 arguments = [f'{alias}={value}' for alias, value in self.files.items() if alias in wanted]
                 # True: nothing is left to ask.
-                assert kickoff.resolveTemplate(chosen, arguments)
+                assert resolve(chosen, arguments)
                 self.check(name, chosen)
 
     def test_with_a_window(self):
-        kickoff = pytest.importorskip('scipion.scripts.kickoff')
-        patch = mock.patch.dict(os.environ, DISPLAY=self.display)
+        app = kickoff()
+        display, server = start_display()
+        if server is not None:
+            self.addCleanup(server.wait)
+            self.addCleanup(server.terminate)
+        patch = mock.patch.dict(os.environ, DISPLAY=display)
         patch.start()
         self.addCleanup(patch.stop)
         for name in CHAINS:
             with self.subTest(name=name):
                 chosen = template(name)
                 chosen.parseContent()
-                window = kickoff.KickoffWindow(chosen, [], True, True, True, True, True)
+                window = app.KickoffWindow(chosen, [], True, True, True, True, True)
                 window.root.update()
                 assert window.viewWidget.winfo_reqheight() < 700
                 for field in chosen.params.values():
                     window.viewWidget._setValue(field.getTitle(), str(self.files[field.getAlias()]))
                 # What the button "Accept" calls; on errors a dialog would open.
-                window.showError = pytest.fail
+                window.showError = self.fail
                 window.viewWidget._onReadDataFromTemplateForm()
-                assert window.action == kickoff.ACCEPT_BUTTON
+                assert window.action == app.ACCEPT_BUTTON
                 window.root.destroy()
                 self.check(name, window.template)
 
@@ -146,7 +162,7 @@ class TestTemplates(ProjectTest):
         chosen.parseContent()
         for field in chosen.params.values():
             field.setValue(str({**self.files, 'network': 'blind'}[field.getAlias()]))
-        with pytest.raises(ValueError, match='Network: "blind" is none of: trained on the map, guided'):
+        with self.assertRaisesRegex(ValueError, 'Network: "blind" is none of: trained on the map, guided'):
             self.proj.loadProtocols(chosen.createTemplateFile())
 
     def test_a_second_start_leaves_the_run_to_the_first(self):

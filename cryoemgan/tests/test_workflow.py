@@ -1,19 +1,20 @@
 """The protocols, headless, on tiny data, through real Scipion runs."""
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pyworkflow as pw
-from pwem.protocols import ProtImportParticles, ProtImportVolumes
+from pwem.protocols import ProtImportParticles
 from pyworkflow.protocol import STATUS_FINISHED, STATUS_RUNNING
 
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.objects import DenoiserModel, read_card
-from cryoemgan.protocols.train_form import MAP_FREE
+from cryoemgan.protocols.train_form import GUIDED, MAP_FREE
 from cryoemgan.tests import data
-from cryoemgan.tests.workflow import ProjectTest, shared_data, slow
+from cryoemgan.tests.workflow import ProjectTest, slow
 
 
 @slow
@@ -242,59 +243,53 @@ class TestWorkflow(ProjectTest):
         )
         self.assertSetSize(protocol.outputParticles, self.count)
 
-    def test_pictures_without_display(self):
+    def test_viewers_offer_what_was_made_and_nothing_else(self):
         from cryoemgan import viewers
+        from cryoemgan.viewers.windows import FigureView
 
-        for cls, run, names in (
-            (viewers.TrainViewer, self.training, ('showCurves', 'showGallery')),
-            (viewers.ProjectViewer, self.references, ('showGallery', 'showCorrelation')),
-            (viewers.DenoiseViewer, self.denoising, ('showGallery', 'showUncertainty')),
-            (viewers.AuditViewer, self.audit, ('showLights', 'showPictures')),
-            (viewers.EvaluateViewer, self.evaluation, ('showGallery', 'showMetrics', 'showFrc')),
+        both = ['Correlation', 'Uncertainty']
+        for cls, run, names, sortable in (
+            (viewers.TrainViewer, self.training, {'showCurves', 'showPreviews', 'showGallery'}, ['Correlation']),
+            (viewers.TrainViewer, self.blind, {'showCurves', 'showPreviews', 'showGallery'}, []),
+            (viewers.ProjectViewer, self.references, {'showGallery', 'showCorrelation', 'showSet'}, ['Correlation']),
+            (viewers.DenoiseViewer, self.denoising, {'showGallery', 'showUncertainty', 'showSet'}, both),
+            (viewers.AuditViewer, self.audit, {'showLights', 'showPage', 'showPictures'}, []),
+            (viewers.EvaluateViewer, self.evaluation, {'showGallery', 'showMetrics', 'showFrc'}, both),
         ):
             viewer = cls(project=self.proj, protocol=run)
             viewer.setProtocol(run)
-            for name in names:
-                views = viewer._getVisualizeDict()[name](name)
-                assert len(views) == 1, (cls, name)
-                path = self.getOutputPath(f'{cls.__name__}_{name}.png')
-                views[0].save(path)
-                assert os.path.getsize(path) > 5000
-            # Only what was measured is offered: this network is not guided.
-            shown = [name for name, _ in viewer._definition.iterAllParams()]
-            assert ('showUncertainty' in shown, 'showFit' in shown) == (cls is viewers.DenoiseViewer, False)
-        assert views[0].pages == 1
+            eyes = viewer._getVisualizeDict()
+            assert set(eyes) == names, (cls, set(eyes))
+            assert [s.title for s in viewer._sortable] == sortable, cls
+            # Every eye opens something, in every order of the gallery.
+            for name, show in eyes.items():
+                for chosen in range(1 + len(viewer._sortable) * (name == 'showGallery')):
+                    if chosen:
+                        viewer.sortBy.set(chosen)
+                    views = show(name)
+                    assert len(views) == 1, (cls, name)
+                    if isinstance(views[0], FigureView) and not chosen:
+                        path = self.getOutputPath(f'{cls.__name__}_{name}.png')
+                        views[0].save(path)
+                        assert os.path.getsize(path) > 5000
+            # Before it has run, there is a sentence and no eye.
+            empty = cls(project=self.proj, protocol=run)
+            empty.setProtocol(self.make(run.getClassName()))
+            assert empty._getVisualizeDict() == {}
+            assert empty.getParam('nothing') is not None
 
-
-@slow
-class TestRelionRefinement(ProjectTest):
-    """What a RELION user has: run_data.star through the importer of scipion-em-relion, and the refined map."""
-
-    count = 4
-
-    def setUp(self):
-        if find_spec('relion') is None:
-            self.skipTest('no scipion-em-relion')
-        self.data = shared_data() / 'relion_refined'
-
-    def test_references_agree_with_the_particles(self):
-        particles = self.run_protocol(
-            ProtImportParticles,
-            importFrom=ProtImportParticles.IMPORT_FROM_RELION,
-            starFile=str(self.data / 'run_data.star'),
-            samplingRate=4.5,
-        )
-        volume = self.run_protocol(ProtImportVolumes, filesPath=str(self.data / 'run_class001.mrc'), samplingRate=4.5)
-        run = self.run_protocol(
-            'CryoEMGANProtProject',
-            {'inputParticles': (particles, 'outputParticles'), 'inputVolume': (volume, 'outputVolume')},
-            ctf=2,
-            lowpass=11.1,
-            numberOfThreads=1,
-        )
-        found = run.readSummary()['correlation']
-        # SNR 0.1: a perfect reference correlates with the raw image by 0.30.
-        assert found['raw_mean'] > 0.25, found
-        assert found['mean'] > 2 * found['shuffled_mean'], found
-        self.assertSetSize(run.outputReferences, 1500)
-        assert run.outputReferences.hasCTF()
+    def test_what_a_run_takes_is_said_before_it_starts(self):
+        particles = (self.particles, 'outputParticles')
+        denoising = self.another_denoising()
+        assert denoising.summary()[1:] == [f'The result, {self.count} images of {self.box} px, takes 1 MB of the disk.']
+        training = self.make('CryoEMGANProtTrain', {'inputParticles': particles}, minutes=3.0, approach=GUIDED)
+        assert 'takes 3 minutes, 1.5 for each of 2 fold models, and up to a quarter' in training.summary()[1]
+        training.iterations.set(100)
+        training.minutes.set(None)
+        assert 'as soon as it has begun' in training.summary()[1]
+        with mock.patch('shutil.disk_usage', return_value=SimpleNamespace(free=1000)):
+            assert 'the disk of this project has' in ' '.join(denoising.validate())
+        with open(self.training.getStdoutLog(), encoding='utf-8') as log:
+            said = log.read()
+        with open(self.training.getStderrLog(), encoding='utf-8') as log:
+            assert 'of the 48 pairs in memory' in said + log.read()

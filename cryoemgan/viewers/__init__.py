@@ -3,7 +3,7 @@
 from .audit import AuditViewer
 from .cluster import ClusterViewer
 from .evaluate import EvaluateViewer
-from .images import DenoiseViewer, ProjectViewer
+from .images import DenoiseViewer, ProjectViewer, SimulateViewer
 from .labels import show_columns
 from .report import ReportViewer
 from .select import SelectViewer
@@ -18,6 +18,7 @@ __all__ = [
     'ProjectViewer',
     'ReportViewer',
     'SelectViewer',
+    'SimulateViewer',
     'TrainViewer',
 ]
 

@@ -1,183 +1,102 @@
-"""A window for one figure: drawn again while a run goes on, or page by page."""
+"""What the viewers of runs share: a form with an eye for each thing that the run has made, and for nothing else."""
 
 import os
-import tkinter as tk
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import pyworkflow.protocol.params as params
 from pwem.viewers.mdviewer.viewer import MDView
-from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
+from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 
 from .. import figures
 from ..engine.data.scores import SCORES
-from ..engine.data.table import ParticleTable
+from .windows import FigureView, GalleryView
 
-REFRESH_SECONDS = 3
-# Pages of a gallery that are kept on either side of the one shown.
-KEPT_PAGES = 5
 # First choice of what a gallery is sorted by.
 AS_THEY_ARE = 'order of the table'
 
 
-class FigureView(View):
-    """Shows what ``draw`` returns; without a display, ``figure`` and ``save`` give the same picture.
-
-    draw(page) -> matplotlib Figure. pages: number of pages, or 1. watched: file whose change draws the figure again.
-    clicked(event of the mouse) -> whether the figure changed.
-    """
-
-    def __init__(self, title, draw, pages=1, watched=None, clicked=None):
-        self.title, self.pages, self.page = title, pages, 1
-        self._draw, self._watched, self._seen, self._clicked = draw, watched, None, clicked
-
-    def figure(self, page=1):
-        """The figure of a page (from 1)."""
-        return self._draw(page)
-
-    def save(self, path, page=1):
-        """Write a page as PNG; needs no display."""
-        figures.save(self.figure(page), path)
-
-    def getFigure(self):
-        """As pwem's plotters offer it."""
-        return self.figure(self.page)
-
-    def show(self):
-        """Open the window."""
-        self._window = tk.Toplevel()
-        self._window.title(self.title)
-        self._holder = tk.Frame(self._window)
-        self._add_page_buttons()
-        self._holder.pack(fill='both', expand=True)
-        self._show_page()
-        if self._watched:
-            self._window.after(1000 * REFRESH_SECONDS, self._refresh)
-
-    def _add_page_buttons(self):
-        if self.pages < 2:
-            return
-        bar = tk.Frame(self._window)
-        tk.Button(bar, text='◀ Previous', command=lambda: self._turn(-1)).pack(side='left', padx=4, pady=4)
-        tk.Button(bar, text='Next ▶', command=lambda: self._turn(1)).pack(side='left', pady=4)
-        tk.Label(bar, text='Page').pack(side='left', padx=(12, 2))
-        self._entry = tk.Entry(bar, width=7, justify='right')
-        self._entry.bind('<Return>', lambda event: self._go(self._entry.get()))
-        self._entry.pack(side='left')
-        tk.Label(bar, text=f'of {self.pages}').pack(side='left', padx=4)
-        bar.pack(side='top', anchor='w')
-        for key, step in (('<Prior>', -1), ('<Next>', 1)):
-            self._window.bind(key, lambda event, step=step: self._turn(step))
-
-    def _turn(self, step):
-        self._go(self.page + step)
-
-    def _go(self, page):
-        try:
-            page = int(page)
-        except ValueError:
-            page = self.page
-        self.page = min(max(page, 1), self.pages)
-        self._show_page()
-
-    def _show_page(self):
-        # Here, so that pictures without a display need no Tk backend.
-        from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg, NavigationToolbar2Tk
-
-        figure = self.figure(self.page)
-        for old in self._holder.winfo_children():
-            old.destroy()
-        self._fit(figure)
-        canvas = FigureCanvasTkAgg(figure, master=self._holder)
-        NavigationToolbar2Tk(canvas, self._holder).update()
-        canvas.get_tk_widget().pack(fill='both', expand=True)
-        canvas.draw()
-        if self._clicked:
-            canvas.mpl_connect('button_press_event', lambda event: self._clicked(event) and canvas.draw_idle())
-        if self.pages > 1:
-            self._entry.delete(0, 'end')
-            self._entry.insert(0, str(self.page))
-        self._seen = _stamp(self._watched)
-
-    def _fit(self, figure):
-        """No larger than the screen; text shrinks with the images."""
-        width, height = (inches * figure.dpi for inches in figure.get_size_inches())
-        across, down = self._window.winfo_screenwidth(), self._window.winfo_screenheight()
-        figure.set_dpi(figure.dpi * min(1.0, 0.95 * across / width, 0.8 * down / height))
-
-    def _refresh(self):
-        if not self._window.winfo_exists():
-            return
-        if _stamp(self._watched) != self._seen:
-            self._show_page()
-        self._window.after(1000 * REFRESH_SECONDS, self._refresh)
-
-
-def _stamp(path):
-    return os.path.getmtime(path) if path and os.path.exists(path) else None
-
-
-class GalleryView(FigureView):
-    """A gallery page by page. Pages are drawn in a thread of their own, so that Scipion never waits for them, and kept;
-    the next page is drawn before it is asked for."""
-
-    def __init__(self, title, gallery):
-        super().__init__(title, gallery.page, pages=gallery.pages)
-        self._gallery, self._pages, self._worker = gallery, {}, ThreadPoolExecutor(1)
-
-    def page_image(self, number):
-        """The picture of a page, to be (Future of a PIL Image)."""
-        if number not in self._pages:
-            for old in [n for n in self._pages if abs(n - number) > KEPT_PAGES]:
-                del self._pages[old]
-            self._pages[number] = self._worker.submit(self._gallery.page_image, number)
-        return self._pages[number]
-
-    def _show_page(self):
-        asked = self.page_image(self.page)
-        if self.pages > 1:
-            self._entry.delete(0, 'end')
-            self._entry.insert(0, str(self.page))
-            self.page_image(min(self.page + 1, self.pages))
-        self._wait_for(asked, self.page)
-
-    def _wait_for(self, asked, page):
-        if not self._window.winfo_exists() or page != self.page:
-            return
-        if not asked.done():
-            self._window.after(20, lambda: self._wait_for(asked, page))
-            return
-        # Here, so that pictures without a display need no Tk.
-        from PIL import ImageTk
-
-        picture = asked.result()
-        across, down = 0.95 * self._window.winfo_screenwidth(), 0.8 * self._window.winfo_screenheight()
-        scale = min(1.0, across / picture.width, down / picture.height)
-        if scale < 1:
-            picture = picture.resize((int(picture.width * scale), int(picture.height * scale)))
-        for old in self._holder.winfo_children():
-            old.destroy()
-        self._shown = ImageTk.PhotoImage(picture, master=self._window)
-        tk.Label(self._holder, image=self._shown).pack()
+def labels_of(table):
+    """Labels of the columns that a STAR file has, without their underscore; none of a file that is not there."""
+    if not os.path.exists(table):
+        return set()
+    with open(table, encoding='utf-8') as f:
+        # The columns of a table stand before its rows; 200 lines hold those of any of ours.
+        return {line.split()[0][1:] for line in islice(f, 200) if line.startswith('_')}
 
 
 class RunViewer(ProtocolViewer):
-    """Base of the viewers of a run: a form with one eye for each view."""
+    """Base of the viewers of a run: a form with one eye for each view.
+
+    Subclasses add the eyes in `_define_eyes`. What the run has not made, or not measured, has no eye.
+    """
 
     _environments = [DESKTOP_TKINTER]
+    # Title of the form's page.
+    _page = ''
 
-    def _add_eye(self, form, name, label, help):
+    def _defineParams(self, form):
+        form.addSection(label=self._page)
+        self._eyes, self._sortable = {}, []
+        self._define_eyes(form)
+        if not self._eyes:
+            form.addParam('nothing', params.LabelParam, label='There is nothing to show yet: the run has made nothing.')
+
+    def _define_eyes(self, form):
+        """Add the eyes of what there is."""
+        raise NotImplementedError
+
+    def _getVisualizeDict(self):
+        return self._eyes
+
+    def _add_eye(self, form, name, label, help, show):
+        """show() -> views."""
         form.addParam(name, params.LabelParam, label=label, help=help)
+        self._eyes[name] = lambda param=None: show()
 
-    def _add_gallery(self, form, label):
-        self._add_eye(form, 'showGallery', label, 'The same particles side by side, page by page.')
-        form.addParam(
-            'sortBy',
-            params.EnumParam,
-            choices=[AS_THEY_ARE, *(s.title for s in SCORES)],
-            default=0,
-            label='Gallery sorted by',
-            help='The worst come first, and the number stands beside the name of each particle.',
+    def _add_file(self, form, name, label, help, path, draw, watched=False):
+        """An eye for a picture of a file that is there; draw(path) -> figure."""
+        if os.path.exists(path):
+            title = f'{label}: {self._run_name()}'
+            self._add_eye(form, name, label, help, lambda: [
+                FigureView(title, lambda page: draw(path), watched=path if watched else None)
+            ])  # fmt: skip
+
+    def _add_distribution(self, form, name, label, help, table, score):
+        """An eye for the distribution of a score, where the table has it."""
+        if score.label in labels_of(table):
+            self._add_file(form, name, label, help, table,
+                           lambda path: figures.column_distribution(path, score.label, score.axis))  # fmt: skip
+
+    def _add_set(self, form, name, label, output):
+        """An eye for an output set in Scipion's table viewer."""
+        found = getattr(self.protocol, output, None)
+        if found is not None:
+            self._add_eye(form, name, label, "Scipion's viewer of sets.",
+                          lambda: [MDView(found, self.protocol, self.getProject().port)])  # fmt: skip
+
+    def _add_gallery(self, form, sets, metrics=None):
+        """An eye for the same particles in several sets ({title: STAR file}) side by side; those that are there."""
+        there = {title: path for title, path in sets.items() if os.path.exists(path)}
+        if not there:
+            return
+        self._add_eye(
+            form,
+            'showGallery',
+            f'Gallery: {" | ".join(there)}' if len(there) < 4 else 'Gallery of all images',
+            f'The same particles side by side, page by page: {" | ".join(there)}.',
+            lambda: self._gallery_views(there, metrics),
         )
+        measured = set().union(*map(labels_of, there.values()))
+        self._sortable = [s for s in SCORES if s.label in measured]
+        if self._sortable:
+            form.addParam(
+                'sortBy',
+                params.EnumParam,
+                choices=[AS_THEY_ARE, *(s.title for s in self._sortable)],
+                default=0,
+                label='Gallery sorted by',
+                help='The worst come first, and the number stands beside the name of each particle.',
+            )
         form.addParam(
             'perPage',
             params.IntParam,
@@ -196,48 +115,24 @@ class RunViewer(ProtocolViewer):
             'percentiles. Yes: all of a page as the last column; weak images then look weak.',
         )
 
-    def _gallery_views(self, title, sets, metrics=None):
-        """[FigureView] of {title: STAR file}; sets whose file is not there yet are left out."""
-        there = {name: path for name, path in sets.items() if os.path.exists(path)}
-        if not there:
-            return self._not_yet('There are no images yet.')
-        chosen = self.sortBy.get()
-        try:
-            gallery = figures.Gallery(
-                there,
-                per_page=max(1, self.perPage.get()),
-                metrics=metrics,
-                contrast='shared' if self.sharedContrast.get() else 'own',
-                sort_by=SCORES[chosen - 1] if chosen else None,
-            )
-        except ValueError as e:
-            return self._not_yet(f'These particles cannot be sorted so: {e}.')
-        return [GalleryView(f'{title}: {self._run_name()}', gallery)]
+    def sort_gallery(self, score):
+        """Choose what the gallery is sorted by; ValueError when the run has not measured that Score."""
+        self.sortBy.set(1 + self._sortable.index(score))
 
-    def _distribution(self, title, table, label, axis):
-        """[FigureView] of a column of a verb's table."""
-        if not os.path.exists(table):
-            return self._not_yet('The run has not finished.')
-        if not ParticleTable.read(table).has(label):
-            return self._not_yet('This run did not measure it.')
-        return [
-            FigureView(f'{title}: {self._run_name()}', lambda page: figures.column_distribution(table, label, axis))
-        ]
-
-    def _set_views(self, name):
-        """[view] of an output set in Scipion's table viewer."""
-        output = getattr(self.protocol, name, None)
-        if output is None:
-            return self._not_yet('The run has no output yet.')
-        return [MDView(output, self.protocol, self.getProject().port)]
+    def _gallery_views(self, sets, metrics):
+        chosen = self.sortBy.get() if self._sortable else 0
+        gallery = figures.Gallery(
+            sets,
+            per_page=max(1, self.perPage.get()),
+            metrics=metrics if metrics and os.path.exists(metrics) else None,
+            contrast='shared' if self.sharedContrast.get() else 'own',
+            sort_by=self._sortable[chosen - 1] if chosen else None,
+        )
+        return [GalleryView(f'Gallery: {self._run_name()}', gallery)]
 
     def _tell(self, sentence):
         if self.formWindow is not None:
             self.formWindow.showInfo(sentence)
-
-    def _not_yet(self, sentence):
-        self._tell(sentence)
-        return []
 
     def _run_name(self):
         return self.protocol.getRunName()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ... import figures
+from .. import costs
 from ..data import optics
 from ..data.image_state import CtfState
 from ..data.particles import open_particles
@@ -77,6 +78,7 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
     table, model, plan, routing = inputs.table, inputs.model, inputs.plan, inputs.routing
     precision = choose_precision(settings.precision, model.device)
     _warn_before(job, inputs)
+    job.say(costs.of_stack(len(table), plan.box))
     committee = Ensemble(model, plan, precision, routing, inputs.cut, settings.uncertainty, table)
     stack = ResumableStack(
         job.output(STACK), len(table), plan.box, plan.pixel_size, table.describe, columns=FOUND,

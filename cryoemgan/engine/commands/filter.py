@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import figures
-from .. import classical
+from .. import classical, costs
 from ..classical.base import Batch, Method, corner_noise, transfer
 from ..data.image_state import CtfState, particles_shown_as
 from ..data.particles import open_particles
@@ -66,6 +66,7 @@ def load_inputs(settings: Filter, job: Job) -> FilterInputs:
 def run(settings: Filter, job: Job, inputs: FilterInputs) -> Json:
     """Learn if the method does, then write denoised.mrcs and denoised.star."""
     table = inputs.table
+    job.say(costs.of_stack(len(table), table.box))
     read = _Reader(settings, inputs)
     method = inputs.method
     start = time.process_time()

@@ -53,6 +53,7 @@ class GuidedPairs:
         self.references = getattr(pairs, 'references', None)
         self.who, self.kin, self.names, self.raw = pairs.who, pairs.kin, pairs.names, pairs.raw
         self.half_sets, self.own_half_maps = pairs.half_sets, pairs.own_half_maps
+        self.references_at = pairs.references_at
         # Known once ``prepare`` or ``recall`` has run.
         self._opinions: Any = None
         self.present: Any = None

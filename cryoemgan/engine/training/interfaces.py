@@ -92,6 +92,9 @@ class TrainingPairs(Protocol):
     def kin(self) -> Kin:
         """What of the pairs belongs on one side of a split."""
 
+    def references_at(self, positions: Rows) -> ParticleTable | None:
+        """Table of the references at these positions, in their order; None where there are none."""
+
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles, targets), [n, box, box] in their own grey values."""
 

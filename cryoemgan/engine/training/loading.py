@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..costs import WINDOW_BYTES
 from ..data.sampling import chunks
 from ..devices import to_device
 from ..errors import InputError
@@ -21,8 +22,8 @@ from . import sampling
 from .interfaces import TrainingPairs
 from .shares import Share
 
-# Window: pairs that are read, and shuffled, together. Pinned: pairs on their way to the device.
-WINDOW_BYTES, PINNED_PAIRS = 2**29, 512
+# Pairs on their way to the device. (A window, WINDOW_BYTES, is read and shuffled together.)
+PINNED_PAIRS = 512
 # Part of a GPU's memory that a set may fill to be kept there.
 RESIDENT_PART = 0.25
 

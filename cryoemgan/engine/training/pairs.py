@@ -24,9 +24,8 @@ from .interfaces import Gathered
 from .pair_scale import SIGNIFICANT, PairMoments, PairScale
 from .particle_rows import ParticleRows
 
-CHUNK = 256
 AGREEMENT = 'cryoemganCorrelation'  # column of project: correlation of each particle with its reference
-SIDES = ('particles', 'references')
+CHUNK, SIDES = 256, ('particles', 'references')
 FIELD_TOLERANCE = 2e-3  # relative difference of box x pixel size that still counts as the same field of view
 
 
@@ -92,6 +91,10 @@ class ReferencePairs(ParticleRows):
     def keep(self, kept: Flags) -> None:
         """Leave out the pairs where ``kept`` [len] is False."""
         self.rows, self.reference_rows = self.rows[kept], self.reference_rows[kept]
+
+    def references_at(self, positions: Rows) -> ParticleTable:
+        """Table of the references at these positions, in their order."""
+        return self.references.subset(self.reference_rows[positions])
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles, references), [n, box, box] in their own grey values, resampled to the box."""

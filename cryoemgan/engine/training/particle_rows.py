@@ -48,6 +48,10 @@ class ParticleRows:
         """Their names."""
         return list(self.who(positions).names)
 
+    def references_at(self, positions: Rows) -> ParticleTable | None:
+        """None: there are no references (`TrainingPairs.references_at`)."""
+        return None
+
     def known(self, positions: Rows) -> float:
         """0: nothing (`TrainingPairs.known`)."""
         return 0.0

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from .. import networks
+from .. import costs, networks
 from ..data.identity import Who
 from ..data.sampling import evenly_spread
 from ..devices import is_out_of_memory
@@ -35,6 +35,7 @@ from .loading import read
 from .loop import SCORES, TrainingLoop
 from .model_folder import holds, write_model
 from .noisy_pairs import NoisyPairs
+from .previews import Previews
 from .recorrupted_pairs import RecorruptedPairs
 from .shares import Share
 from .step import Training
@@ -75,11 +76,18 @@ def train_fold_models(tasks: Sequence[FoldTask], job: Job, fabric: Fabric) -> di
 
     WorkError when a loss term is no longer a number.
     """
+    job.say(_cost(tasks))
     saved = [task.checkpoint for task in tasks if task.checkpoint]
     if fabric.is_global_zero and saved and all('metrics' in c for c in saved):
         rows = [row for c in saved for row in c['metrics']]
         checkpoints.write_metrics(job.output('metrics.csv'), rows)
     return {task.name: _train(task, job, fabric) for task in tasks}
+
+
+def _cost(tasks: Sequence[FoldTask]) -> str:
+    pairs, s = tasks[0].pairs, tasks[0].settings
+    minutes = s.minutes and s.minutes * len(tasks)
+    return costs.of_training(len(pairs), pairs.box, len(tasks), minutes, s.network == 'guided')
 
 
 def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
@@ -88,14 +96,15 @@ def _train(task: FoldTask, job: Job, fabric: Fabric) -> Json:
     start = timing.clock()
     if task.settings.network == 'guided':
         task = _guided(task, job, fabric)
-    folder = job.output(task.place + 'checkpoints')
+    folder, previews = job.output(task.place + 'checkpoints'), Previews(task, job, fabric.device)
     # --minutes are those of a person: preparing counts.
     checkpoint, seconds = task.checkpoint, timing.clock() - start
     batch_size = checkpoint['batch_size'] if checkpoint else task.settings.batch_size
     while True:
-        loop = _loop(task, job, fabric, folder, batch_size, checkpoint, seconds)
+        loop = _loop(task, job, fabric, folder, batch_size, checkpoint, seconds, previews)
         try:
             loop.go()
+            previews.finish()
             return _results(task, loop)
         except (RuntimeError, MemoryError) as e:
             if not is_out_of_memory(e) or batch_size < 2 or fabric.world_size > 1:
@@ -128,6 +137,7 @@ def _loop(
     batch_size: int,
     checkpoint: Json | None,
     seconds: float,
+    previews: Previews,
 ) -> TrainingLoop:
     """The loop of a fold model, ready to go on from a checkpoint or to start."""
     s, start, alone = task.settings, timing.clock(), task.settings.part(SelfSupervision)
@@ -151,30 +161,33 @@ def _loop(
 
     def keep_model(generator: nn.Module, score: Json) -> None:
         write_model(task, job, generator, score)
+        previews.show(generator, score)
 
     loop = TrainingLoop(
         training, validation, s.part(Length), s.part(Evaluation), job, folder, task.identity, log, keep_model
     )
     if checkpoint:
         loop.restore(checkpoint, seconds)
-        _mend_model(task, job, loop)
+        _mend_model(task, job, loop, previews)
     else:
         # Looking at the data is part of the minutes, too.
         loop.seconds = seconds + timing.clock() - start
     return loop
 
 
-def _mend_model(task: FoldTask, job: Job, loop: TrainingLoop) -> None:
-    """Write the best generator so far again where the model folder does not hold it as it was written."""
+def _mend_model(task: FoldTask, job: Job, loop: TrainingLoop, previews: Previews) -> None:
+    """Write the best generator so far, and its previews, again where they are not as they were written."""
     folder = job.output('model')
-    if not loop.fabric.is_global_zero or not loop.best.scores or holds(folder, task.name):
+    whole = holds(folder, task.name)
+    if not loop.fabric.is_global_zero or not loop.best.scores or (whole and previews.are_there()):
         return
     try:
         weights = loop.best.weights()
     except checkpoints.Damaged as e:
         raise WorkError(f'{folder}: fold model {task.name} is missing or damaged, and so are its weights ({e}): train '
                         'again with --overwrite') from e  # fmt: skip
-    job.warn(f'{folder}: fold model {task.name} is missing or damaged: it is written again from its checkpoint')
+    if not whole:
+        job.warn(f'{folder}: fold model {task.name} is missing or damaged: it is written again from its checkpoint')
     generator = copy.deepcopy(loop.training.average)
     generator.load_state_dict(weights)
     loop.keep_model(generator, loop.best.scores[0])

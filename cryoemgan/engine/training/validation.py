@@ -53,7 +53,7 @@ class ReferenceValidation:
         names = self.NAMES if discriminator is None else (*self.NAMES, 'd_real', 'd_fake')
         # A process without any pairs has sums of the same length.
         sums = torch.zeros(len(names), dtype=torch.float64, device=self._fabric.device)
-        with _evaluating(generator, discriminator):
+        with evaluating(generator, discriminator):
             for rows in chunks(len(self._pairs.noisy), self._batch_size):
                 part = self._pairs[rows]
                 with self._fabric.autocast():
@@ -112,7 +112,7 @@ class NoisyValidation:
         """{'mse'}: estimated error of the generator's images in network units."""
         sums = torch.zeros(2, dtype=torch.float64, device=self._fabric.device)
         sums[0] -= self._known
-        with _evaluating(generator):
+        with evaluating(generator):
             for rows in chunks(len(self.noisy), self._batch_size):
                 with self._fabric.autocast():
                     denoised = generator(self.noisy[rows]).float()
@@ -135,7 +135,7 @@ def _share(pairs: TrainingPairs, positions: Rows, fabric: Fabric) -> tuple[int, 
 
 
 @contextmanager
-def _evaluating(*modules: nn.Module | None) -> Iterator[None]:
+def evaluating(*modules: nn.Module | None) -> Iterator[None]:
     """Modules in evaluation mode, without gradients; afterwards in the mode in which they were."""
     there = [m for m in modules if m is not None]
     modes = [m.training for m in there]

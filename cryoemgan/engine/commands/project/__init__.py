@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .... import figures
+from ... import costs
 from ...data.image_state import CtfState
 from ...data.particles import open_particles
 from ...data.stack_writer import ResumableStack
@@ -149,6 +150,7 @@ def _check_projection_angles(table: ParticleTable, matrices: Matrices) -> None:
 def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
     """Project, batch by batch; returns the summary's fields."""
     count, p = len(inputs.table), inputs
+    job.say(costs.of_stack(count, p.plan.box))
     lowpass = settings.lowpass or p.resolution
     if p.resolution:
         by = 'half maps' if lowpass == p.resolution else f'--lowpass (half maps: {p.resolution:.1f} A)'

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .... import figures
+from ... import costs
 from ...data.sampling import chunks
 from ...data.stack_writer import StackWriter
 from ...data.stacks import StackReader
@@ -112,6 +113,7 @@ def _states(s: Simulate, paths: Sequence[Path]) -> tuple[Sequence[State], float]
 def run(settings: Simulate, job: Job, inputs: SimulateInputs) -> Json:
     """Write volumes, clean and noisy stacks and their tables; returns what was measured on them."""
     s, total = settings, settings.count * inputs.conformations
+    job.say(costs.of_stack(total, s.box, sets=2))
     columns = _draw_columns(s, inputs, total)
     if inputs.ctf_table is not None or s.ctf:
         columns['ctf'] = random_ctf(s, total, inputs.ctf_table)

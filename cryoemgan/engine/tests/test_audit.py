@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -139,6 +140,9 @@ def test_the_page_needs_nothing_else(good):
     # Not 'http': four letters turn up in a picture by chance.
     assert '://' not in text
     assert 'not for the final refinement' in text
+    # Every picture says what it shows; green lights say what they do not judge.
+    assert len(re.findall(r'class="caption">[^<]{40,}', text)) == 5
+    assert 'They do not judge the set: junk' in text
 
 
 def test_rows_name_every_particle(good, data):
@@ -150,7 +154,7 @@ def test_rows_name_every_particle(good, data):
 
 
 def test_unseen_uncertainty_is_calibrated(good):
-    """Simulated twins, whose errors are known: expected and true error agree within a quarter."""
+    """Simulated replicates, whose errors are known: expected and true error agree within a quarter."""
     assert good[1]['uncertainty']['error_over_expected'] == pytest.approx(1, abs=0.25)
     assert good[1]['uncertainty']['correlation_with_error'] > 0
 

@@ -39,6 +39,7 @@ def test_rows_identity_and_gain(particles, tmp_path):
     assert ((result - clean) ** 2).mean() < 0.06 * ((noisy - clean) ** 2).mean()
     assert summary['noise_sd']['median'] == pytest.approx((noisy - clean).std(), rel=0.03)
     source, found = (ParticleTable.read(p) for p in (particles / 'noisy.star', tmp_path / 'a' / 'denoised.star'))
+    assert (tmp_path / 'a' / 'gallery.html').exists()
     rows = match(source, found)
     assert (rows[0] == rows[1]).all()
     assert len(rows[0]) == len(source)

@@ -74,6 +74,9 @@ def test_the_road_ends_with_kept_and_rejected_originals(job, report):
     references = ParticleTable.read(report / '1_references' / 'references.star')
     assert references.provenance['half_maps'] == 'yes'
     assert len(summary['steps']) == 9
+    # Every command that makes images shows them.
+    makers = [report / s['folder'] for s in summary['steps'] if 'audit' not in s['folder']] + [job / 'made']
+    assert all((folder / 'gallery.html').exists() for folder in makers)
 
 
 def test_the_page_needs_nothing_else(report):

@@ -1,4 +1,4 @@
-"""Images that an audit puts into a denoiser: noise like the data's, twins of particles, another molecule."""
+"""Images that an audit puts into a denoiser: noise like the data's, replicates of particles, another molecule."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ CAPTIONS = {
     'announced error is the true one; above it, the network is surer than it should be.',
     'bias.png': 'Left: where the bias is above the signal, the network shows what it expects and not what is there. '
     'Right: an average of denoised noise should not look like an average of references (0 is good).',
-    'empties.png': 'Empty images of the microscope went in; as with noise, nothing should come out.',
+    'empties.png': 'Noise images, without a particle, went in; as with simulated noise, nothing should come out.',
     'opinion.png': 'Where the weight on particles is above that on simulations, the particles hold something that the '
     'references do not.',
     'opinions.png': 'Where the two models differ, look at the particle before believing either.',
@@ -64,7 +64,7 @@ def draw(job: Job, found: Findings, pictures: int) -> dict[str, Path]:
         'How much of what we see would appear from nothing': (
             'nearest.png', figures.audit.correlations(c['nearest_real'], c['nearest_noise']),
         ),
-        'Does the uncertainty hold? (simulated twins of the particles)': (
+        'Does the uncertainty hold? (simulated replicates of the particles)': (
             'calibration.png', figures.audit.calibration(c['expected'], c['errors']),
         ),
         'Bias by resolution': (

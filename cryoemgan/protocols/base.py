@@ -185,10 +185,15 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
 
     def _images_made(self):
         """(number, box) of the images that the run is going to write, or None."""
-        particles = self.inputParticles.get() if self._makes_images else None
-        if not isinstance(particles, SetOfParticles):
+        particles = self._particles_there() if self._makes_images else None
+        if particles is None:
             return None
         return particles.getSize(), self._form_values().get('box') or particles.getXDim()
+
+    def _particles_there(self):
+        """The particles of the form; None when there are none, or none yet (of an open set)."""
+        particles = self.inputParticles.get()
+        return particles if isinstance(particles, SetOfParticles) and particles.getSize() else None
 
     def _check_disk(self):
         """A sentence when the disk has no room for the result."""

@@ -75,12 +75,12 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
         return super()._validate() + check_noisy(self.inputParticles.get(), 'Noisy particles')
 
     def _images_made(self):
-        particles = self.inputParticles.get()
+        particles = self._particles_there()
         try:
             model = self.getModel()
         except ValueError:
             model = None
-        if not isinstance(particles, SetOfParticles) or model is None:
+        if particles is None or model is None:
             return None
         box = model.getBox() if self._form_values()['output_box'] == 'model' else particles.getXDim()
         return particles.getSize(), box

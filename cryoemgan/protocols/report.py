@@ -147,8 +147,8 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
 
     def _images_made(self):
         """References, and the images of two networks."""
-        particles = self.inputParticles.get()
-        return (3 * particles.getSize(), particles.getXDim()) if isinstance(particles, SetOfParticles) else None
+        particles = self._particles_there()
+        return None if particles is None else (3 * particles.getSize(), particles.getXDim())
 
     def _progress_lines(self):
         names = self._begun()

@@ -122,8 +122,8 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         return warnings
 
     def _cost_lines(self):
-        values, particles = self._form_values(), self.inputParticles.get()
-        if not isinstance(particles, SetOfParticles):
+        values, particles = self._form_values(), self._particles_there()
+        if particles is None:
             return []
         usual = preset_values(values['preset'], values.get('network'), values['target'])
         counted = values.get('epochs') or values.get('iterations') or not usual.get('minutes')

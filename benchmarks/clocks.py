@@ -14,7 +14,8 @@ from typing import Any
 # ``train --minutes`` counts CPU seconds of the process, so that other load of the machine does not matter.
 ENGINE = (
     'import sys, time; from cryoemgan.engine import __main__; from cryoemgan.engine.training import loop; '
-    'loop.clock = time.process_time; sys.exit(__main__.main())'
+    'from cryoemgan.engine.posterior import preparation; '
+    'loop.clock = preparation.clock = time.process_time; sys.exit(__main__.main())'
 )
 COST = 'cost.json'
 

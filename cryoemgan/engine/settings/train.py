@@ -50,8 +50,7 @@ def preset_values(name: str, network: str | None = None, target: str = 'referenc
     if target != 'references':
         # Noise cannot be told from what nobody knows.
         found |= dict.fromkeys(MIXES_NOISE, 0.0)
-    if chosen == alone.get('network'):
-        found |= alone
+    found |= alone.get('networks', {}).get(chosen, {})
     return {**found, 'network': chosen}
 
 

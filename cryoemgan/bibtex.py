@@ -1,4 +1,4 @@
-"""
+r"""
 @article{Gu2020,
   title = {Robust Autoencoder {GAN} for Cryo-{EM} Image Denoising},
   author = {Gu, Hanlin and Unarta, Ilona Christy and Huang, Xuhui and Yao, Yuan},
@@ -85,6 +85,26 @@
   pages = {524--533},
   year = {2019},
   url = {https://arxiv.org/abs/1901.11365}
+}
+
+@inproceedings{Pang2021,
+  title = {Recorrupted-to-Recorrupted: Unsupervised Deep Learning for Image Denoising},
+  author = {Pang, Tongyao and Zheng, Huan and Quan, Yuhui and Ji, Hui},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  pages = {2043--2052},
+  year = {2021},
+  doi = {https://doi.org/10.1109/CVPR46437.2021.00208}
+}
+
+@article{Scheres2005,
+  title = {Maximum-likelihood multi-reference refinement for electron microscopy images},
+  author = {Scheres, Sjors H. W. and Valle, Mikel and Nu{\~n}ez, Rafael and Sorzano, Carlos O. S. and Marabini, Roberto
+            and Herman, Gabor T. and Carazo, Jose-Maria},
+  journal = {Journal of Molecular Biology},
+  volume = {348},
+  pages = {139--149},
+  year = {2005},
+  doi = {https://doi.org/10.1016/j.jmb.2005.02.031}
 }
 
 @inproceedings{Lehtinen2018,

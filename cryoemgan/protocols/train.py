@@ -17,7 +17,7 @@ from .train_form import TrainForm
 
 PARTNERS = {
     'references': 'projections of the refined map',
-    'self': 'no other data (blind spots [Batson2019])',
+    'self': 'no other data ([Pang2021], with templates by expectation maximisation [Scheres2005], or [Batson2019])',
     'copies': 'second noisy copies of them [Lehtinen2018]',
 }
 

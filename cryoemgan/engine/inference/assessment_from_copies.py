@@ -8,7 +8,7 @@ the particles: the numbers are a little worse than the denoiser.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from . import uncertainty
 from .assessment import CHUNK, FRC_LIMIT, LARGEST_COUNT, blind_weights, correlation, cut_low, of_guided, sample
 from .model import Model
 
+Chunk: TypeAlias = tuple[Images, Images, Images, Floats, Images, Images | None]
+
 
 def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     """As `assessment.assess`, without references: the error of an image is its squared distance to the independent copy
@@ -32,12 +34,12 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     errors: list[np.ndarray] = []
     spreads: list[np.ndarray] = []
     between = CopiesCollapseCheck()
-    for output, _, other, variance, found in chunks:
+    for output, _, other, variance, found, own in chunks:
         output, found = (cut_low(x, cut, pairs.pixel_size) for x in (output, found))
         difference = output - other
         difference -= difference.mean(axis=(1, 2), keepdims=True)
         errors.append(np.square(difference, dtype=np.float64).mean((1, 2)) - variance)
-        spreads.append(np.square(uncertainty.spread(found), dtype=np.float64).mean((1, 2)))
+        spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
         between.add(output, other)
     error, predicted = np.concatenate(errors), np.concatenate(spreads)
     mean = max(float(error.mean()), 0.0)
@@ -54,25 +56,25 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     }
 
 
-def _chunks(
-    model: Model, pairs: Any, positions: Rows, seed: int
-) -> Iterator[tuple[Images, Images, Images, float, Images]]:
+def _chunks(model: Model, pairs: Any, positions: Rows, seed: int) -> Iterator[Chunk]:
     """Yield (denoised by blind members, its input, an independent copy [n, N, N] each, variance of the copy's noise
-    [n], all answers [k, n, N, N])."""
+    [n], all answers [k, n, N, N], s.d. by the map prior [n, N, N] of a guided model)."""
     weights = blind_weights(model, pairs, positions)
     context = Context.of(pairs.particles, pairs.rows, pairs.box)
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
         rng = generator(seed, 'checks', 1, start)
         noisy, other, variance = pairs.independent(positions[here], rng)
-        found = uncertainty.answers(model, noisy, opinions=model.ask_all(noisy, context.part(positions[here])))
-        yield np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]]), noisy, other, variance, found
+        known = model.ask_all(noisy, context.part(positions[here]))
+        found, own = uncertainty.answers(model, noisy, opinions=known), uncertainty.posterior_sd(model, known)
+        output = np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]])
+        yield output, noisy, other, variance, found, own
 
 
-def _frc(chunks: Iterable[tuple[Images, Images, Images, float, Images]]) -> Floats:
+def _frc(chunks: Iterable[Chunk]) -> Floats:
     """FRC of the output with the signal, by rings, over all chunks."""
     mixed = output = signal = np.zeros(())
-    for image, noisy, other, _, _ in chunks:
+    for image, noisy, other, *_ in chunks:
         mixed = mixed + len(image) * ring_covariance(image, other)
         output = output + len(image) * ring_covariance(image, image)
         signal = signal + len(image) * ring_covariance(noisy, other)

@@ -70,8 +70,8 @@ def check_card(card: Json, folder: AnyPath) -> None:
 
 def statement_of(card: Json) -> str:
     """What the output of the model of a card may be used for."""
+    guided = any('guide' in m for m in card['members'])
     if card.get('target') in ASSUMPTIONS:
-        return f'{STATEMENT}. Trained without references: {ASSUMPTIONS[card["target"]]}'
-    if not any('guide' in m for m in card['members']):
-        return STATEMENT
-    return LEARNED_STATEMENT if card.get('target') == 'self' else GUIDED_STATEMENT
+        first = LEARNED_STATEMENT if guided else STATEMENT
+        return f'{first}. Trained without references: {ASSUMPTIONS[card["target"]]}'
+    return GUIDED_STATEMENT if guided else STATEMENT

@@ -1,6 +1,7 @@
 """Training without references: whitening, blind spots, copies, and the errors they estimate, against known truth."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,7 +191,7 @@ OPTIONS = dict(iterations=100, evaluations=2, batch_size=16, threads=1, precisio
 
 
 WAYS = {
-    'recorruption': dict(target='self'),
+    'recorruption': dict(target='self', network='equivariant'),
     'blind-spots': dict(target='self', self_supervision='blind-spots', network='residual'),
     'templates': dict(target='self', network='guided', iterations=4),
     'copies': dict(target='copies'),
@@ -247,6 +248,22 @@ def test_validation_knows_the_error_without_truth(tmp_path, target, kind):
 def test_scores_that_need_a_truth_are_left_out(trained):
     assert set(trained[1]['best']) == {'iteration', 'mse'}
     assert 0 < trained[1]['shown']['error'] < 1
+
+
+def test_what_the_templates_leave_open_is_part_of_the_expected_error(trained, monkeypatch):
+    """A scale measured against the disagreement of the answers alone would be applied to both together."""
+    target, _, model, _, truth, path = trained
+    if not model.guides:
+        pytest.skip('no templates')
+    pairs, _ = open_pairs(particles=path, target=target)
+    nothing = np.zeros(COUNT)
+    monkeypatch.setattr(pairs, 'independent', lambda rows, rng: (pairs.raw(rows)[0], truth[rows], nothing[rows]))
+    unseen = ~model.trained_on(pairs.who(np.arange(COUNT)))['main']
+    task = SimpleNamespace(validation=np.flatnonzero(unseen), settings=SimpleNamespace(seed=1))
+    found = assessment_from_copies.assess(model, pairs, [task])['uncertainty']['scale']
+    monkeypatch.setattr(assessment_from_copies.uncertainty, 'posterior_sd', lambda *_: None)
+    alone = assessment_from_copies.assess(model, pairs, [task])['uncertainty']['scale']
+    assert found < 0.7 * alone
 
 
 def test_card_and_statement_say_the_assumptions(trained):

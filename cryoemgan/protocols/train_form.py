@@ -14,7 +14,9 @@ WITH_MAP = f'approach != {MAP_FREE}'
 # Fields that only some adversaries have (indices of the list in the form are looked up by name).
 OF_BOTH = ('reconstruction_weight', 'patch_reduction', 'discriminator_steps')
 ADVERSARY_ONLY = {'beta': ('alpha', 'beta', *OF_BOTH), 'wgan-gp': ('gradient_penalty', 'critic_scale', *OF_BOTH)}
-GUIDED_ONLY = ('bank_size', 'candidates', 'contrast_spread', 'shift_range', 'pose_prior')
+GUIDED_ONLY = ('bank_size', 'pose_prior')
+# How particles are compared with templates, of the map or learned from the particles.
+COMPARING = ('candidates', 'contrast_spread', 'shift_range')
 WITH_MAP_ONLY = (
     'min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
     'contaminate', 'contaminate_fraction', 'contaminate_noise',
@@ -33,7 +35,7 @@ PAIRS = {
     'How pairs are shown': ('noise_curriculum', 'turns', 'shift', 'exchange_noise', 'shuffle'),
 }
 MAP = {
-    'Guided by the map': GUIDED_ONLY,
+    'Comparison with templates': (*GUIDED_ONLY, *COMPARING),
     'Fresh pairs': ('fresh_fraction',),
     'Robustness experiment': ('contaminate', 'contaminate_fraction', 'contaminate_noise'),
 }
@@ -110,8 +112,9 @@ class TrainForm:
             'the most detail, and scores how well each particle fits the map. It cannot show what is not in the map: '
             'junk and other molecules are drawn as the nearest view of the map. For sorting, not for finding '
             'anything new.\n'
-            '*Map-free*: learns from the noisy particles alone, without references. Shows the least, and nothing that '
-            'comes from the map. A second opinion for the audit.',
+            '*Map-free*: learns from the noisy particles alone, without references, and compares each with what they '
+            'have in common. Shows less detail, and nothing that comes from the map. Needs no alignment. A second '
+            'opinion for the audit.',
         )
         self._add_particles(
             form,
@@ -137,8 +140,8 @@ class TrainForm:
             ),
             condition=f'approach == {MAP_FREE}',
             help='Yes: there are two images of each particle with independent noise, such as one from the even and one '
-            'from the odd frames of the movie; one is predicted from the other.\nNo: some pixels of each particle are '
-            'hidden and predicted from the others.',
+            'from the odd frames of the movie; one is predicted from the other.\nNo: each particle is its own copy, '
+            'with noise that is added and taken away.',
         )
         self._add_in_group(form, FIRST_PAGE)
         self._add_asked(
@@ -221,6 +224,8 @@ class TrainForm:
         """Condition under which a field is shown, or None: it is always."""
         if name in GUIDED_ONLY:
             return f'approach == {GUIDED}'
+        if name in COMPARING:
+            return f'approach == {GUIDED} or (approach == {MAP_FREE} and not haveCopies)'
         if name == 'network':
             return f'approach != {GUIDED}'
         if name in SELF_ONLY:

@@ -42,7 +42,8 @@ class MapPriorSettings:
     )
     candidates: int | None = option(
         None,
-        'Networks guided by the map: number of templates, turned and shifted, that are compared exactly with each'
+        'Networks guided by the map, or by what particles have in common: '
+        'number of templates, turned and shifted, that are compared exactly with each'
         ' particle after the coarse search. Noisier particles and larger libraries need more. The time grows in '
         'proportion. Default: the fewest beyond which the error on some training particles no longer falls.',
         ge=4,
@@ -53,7 +54,8 @@ class MapPriorSettings:
     )
     contrast_spread: float | None = option(
         None,
-        'Networks guided by the map: relative s.d. of the contrast from particle to particle (ice thickness, '
+        'Networks guided by the map, or by what particles have in common: '
+        'relative s.d. of the contrast from particle to particle (ice thickness, '
         'normalisation). Default: the value under which the training particles are most likely.',
         ge=0,
         le=1,
@@ -63,7 +65,8 @@ class MapPriorSettings:
     )
     shift_range: float | None = option(
         None,
-        'Networks guided by the map: how far from the centre particles are searched for. Default: enough for '
+        'Networks guided by the map, or by what particles have in common: '
+        'how far from the centre particles are searched for. Default: enough for '
         'nearly all shifts in the particle table; without a map, and without shifts in the table, a small part of the '
         'box. The time grows with its square.',
         ge=0,

@@ -30,6 +30,8 @@ def atomic(path: AnyPath) -> Iterator[Path]:
     """
     path = Path(path)
     partial = path.with_name(path.name + '.partial')
+    # A pipe or a link of that name would hang, or write elsewhere.
+    partial.unlink(missing_ok=True)
     try:
         yield partial
         flush_to_disk(partial)
@@ -72,6 +74,9 @@ def _plain(value: object, where: str) -> object:
 
 def read_json(path: AnyPath) -> Json | None:
     """The JSON object in a file; None where there is none that can be read."""
+    if not Path(path).is_file():
+        # A pipe would wait for ever.
+        return None
     try:
         data = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import __version__
 from .errors import InputError
-from .files import changed, flush_to_disk, read_record, rewritten, write_state
+from .files import changed, flush_to_disk, read_record, require_regular, rewritten, write_state
 from .finished import JOURNAL, PARTIAL, SETTINGS, SUMMARY, damage
 from .settings.base import Settings, flag
 from .shapes import AnyPath, Json
@@ -149,6 +149,9 @@ class RunFolder:
                 f'--output: {result} is not empty; give another folder, --resume to go on with it, '
                 'or --overwrite to replace it'
             )
+        for path in result.rglob('*'):
+            # State is looked for by its name: a pipe of that name would hang whoever opens it.
+            require_regular(path)
         held = read_record(self.current / SETTINGS)
         if held is None or held.get('verb') != self.command:
             raise InputError(

@@ -74,6 +74,7 @@ class StackWriter:
                 f'the disk has {free / 1e9:.1f} GB free, this stack needs {size / 1e9:.1f} GB',
                 str(self.path),
             )
+        self.partial.unlink(missing_ok=True)
         # mrcfile writes the header (and a sparse file of the final size); chunks then go in by plain writes.
         with mrcfile.new_mmap(self.partial, shape=(self.count, self.box, self.box), mrc_mode=2, overwrite=True) as mrc:
             mrc.set_image_stack()

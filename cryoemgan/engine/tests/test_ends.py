@@ -44,6 +44,24 @@ def test_pipes_in_place_of_files_do_not_hang(tmp_path, data, capsys):  # noqa: F
         assert capsys.readouterr().err.startswith('cryoemgan: ')
 
 
+@pytest.mark.parametrize('name', ['settings.json', 'summary.json', 'kept.star.partial', 'checkpoints/last.pt'])
+def test_pipes_in_place_of_state_do_not_hang(tmp_path, data, capsys, name, one_thread):  # noqa: F811
+    """What lies in a result folder, or beside an input, is looked for by its name."""
+    run = ['filter', '--particles', str(data[0]), '--output', str(tmp_path / 'o')]
+    assert main(run) == 0
+    pipe = tmp_path / 'o' / name
+    pipe.unlink(missing_ok=True)
+    pipe.parent.mkdir(exist_ok=True)
+    os.mkfifo(pipe)
+    for more in ('--resume', '--overwrite'):
+        capsys.readouterr()
+        assert main([*run, more]) == 2
+        assert name.rsplit('/')[-1] in capsys.readouterr().err
+    # A result without its summary is none; one without settings is some other program's.
+    again = main(['filter', '--particles', str(tmp_path / 'o/denoised.star'), '--output', str(tmp_path / 'p')])
+    assert again == (2 if name == 'summary.json' else 0)
+
+
 def test_names_that_are_no_text(tmp_path):
     """A folder named in Latin-1 on a system of UTF-8."""
     folder = os.fsencode(tmp_path) + b'/jos\xe9'

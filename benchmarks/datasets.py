@@ -63,6 +63,8 @@ GIVEN = 'relion_refined'
 RECIPES = {
     # Options may be chosen on these.
     'rnap5': Recipe('rnap5', 'tune', 64, 3000, 0.1, ctf=False, shifts=0.0),
+    'rnap5-snr05': Recipe('rnap5', 'tune', 64, 4400, 0.05, ctf=False, shifts=0.0),
+    'rnap5-snr02': Recipe('rnap5', 'tune', 64, 4400, 0.02, ctf=False, shifts=0.0),
     'rnap5-ctf': Recipe('rnap5', 'tune', 64, 3000, 0.1, angle_error=1.5, shift_error=0.5),
     'claw': Recipe('claw', 'tune', 64, 3000, 0.05, angle_error=2.0, shift_error=0.3),
     'ring': Recipe('ring', 'tune', 48, 2000, 0.05, angle_error=1.0, shift_error=0.3, noise='coloured'),

@@ -14,6 +14,7 @@ from cryoemgan.engine.imaging import spectra
 from cryoemgan.engine.imaging.rings import ring_index
 from cryoemgan.engine.inference import assessment_from_copies
 from cryoemgan.engine.inference.model import Model
+from cryoemgan.engine.posterior import learning
 from cryoemgan.engine.random_fields import RandomRows
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.pairs import SelfSupervision
@@ -294,3 +295,17 @@ def test_what_does_not_go_together_is_said(tmp_path, capsys, words, message):
     assert main(['train', '--particles', str(path), '--output', str(tmp_path / 'o'), '--iterations', '1', *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'o').exists()
+
+
+def test_templates_of_an_interrupted_run_are_taken_up_unless_they_are_damaged(tmp_path, capsys):
+    path, _ = particles_at(tmp_path)
+    options = dict(OPTIONS, particles=str(path), target='self', output=str(tmp_path / 'o'), batch_size=60)
+    run('train', Train(**{**options, 'iterations': 1}))
+    file = tmp_path / 'o' / learning.TEMPLATES
+    first, when = file.read_bytes(), file.stat().st_mtime_ns
+    run('train', Train(**{**options, 'iterations': 2}, resume=True))
+    assert file.stat().st_mtime_ns == when
+    file.write_bytes(first[:-9] + bytes(9))
+    run('train', Train(**{**options, 'iterations': 3}, resume=True))
+    assert 'templates are learned again' in capsys.readouterr().out
+    assert file.read_bytes() == first

@@ -60,7 +60,7 @@ class RecorruptedPairs(NoisyPairs):
         sample = plain.raw(evenly_spread(len(plain), SAMPLE))[0]
         signal = float(sample.var(dtype=np.float64)) / plain.scale.sd**2 - noise
         # Noise that was measured a little too strong must not leave a signal of nothing.
-        return replace(plain.scale, unit_scale=UNIT_SD / max(signal, 1e-3) ** 0.5)
+        return replace(plain.scale, unit_scale=UNIT_SD / max(float(signal), 1e-3) ** 0.5)
 
     def raw(self, positions: Rows) -> tuple[Images, Images]:
         """(particles with more noise, targets with less), [n, box, box] in the particles' grey values."""

@@ -176,6 +176,13 @@ class RunFolder:
         """InputError naming the first setting or input in which this run differs from the interrupted one."""
         now, before = comparable(self.settings), held.get('settings')
         if isinstance(before, dict):
+            if 'threads' in now and before.get('threads') == 0:
+                # Of a version that did not record how many there were.
+                warn(
+                    f'the interrupted run left --threads open and did not say how many it used; it goes on with '
+                    f'{now["threads"]}, and the last digits may differ from those of an unbroken run'
+                )
+                before = {**before, 'threads': now['threads']}
             for name in sorted(now):
                 if name in before and before[name] != now[name]:
                     raise InputError(

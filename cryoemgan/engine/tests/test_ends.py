@@ -14,6 +14,7 @@ import pytest
 from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.stack_writer import ResumableStack
 from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.files import read_state, write_state
 
 from . import test_project, toypairs
 from .test_going_on import data, options, without_time  # noqa: F401
@@ -153,6 +154,11 @@ def test_other_threads_are_refused_where_they_decide_the_last_digit(tmp_path, da
     interrupt_project(monkeypatch, arguments)
     assert main([*arguments, '--resume', '--threads', '2']) == 2
     assert '--threads was 1 in the interrupted run and is 2 now' in capsys.readouterr().err
+    # Earlier versions wrote 0 for all that there were.
+    held = read_state(tmp_path / 'o/settings.json')
+    write_state(tmp_path / 'o/settings.json', {**held, 'settings': {**held['settings'], 'threads': 0}})
+    assert main([*arguments, '--resume', '--threads', '1']) == 0
+    assert 'did not say how many it used' in json.loads((tmp_path / 'o/summary.json').read_text())['warnings'][0]
     # Every core there is: the number is known when another machine goes on.
     assert main([*arguments, '--overwrite', '--threads', '0']) == 0
     assert json.loads((tmp_path / 'o/settings.json').read_text())['settings']['threads'] > 0

@@ -24,6 +24,8 @@ from .star_cells import PROVENANCE, value_of
 
 # Columns that say who a particle is.
 IDENTITY = {'uid': cryosparc.UID, 'id': 'rlnImageId', 'original': 'rlnImageOriginalName', 'name': 'rlnImageName'}
+# The image that one was made from, where RELION's own column names another, as a subtraction of signal does.
+MADE_FROM = 'cryoemganOriginalName'
 
 
 class ParticleTable(ImageModel):
@@ -156,8 +158,13 @@ class ParticleTable(ImageModel):
         self.set('rlnImageName', (f'{i + 1:06d}@{seen[s]}' for i, s in zip(index, stacks)))
 
     def _keep_names(self) -> None:
-        """The names of the images so far become those of the original images."""
-        self._loop.columns['_rlnImageOriginalName'] = self._loop.columns[IMAGE]
+        """The names of the images so far become those of the original images; RELION reverts a subtraction by those
+        that stand there already."""
+        label = MADE_FROM if self.has(IDENTITY['original']) else IDENTITY['original']
+        self._loop.columns[f'_{label}'] = self._loop.columns[IMAGE]
+
+    def _label_of(self, kind: str) -> str:
+        return MADE_FROM if kind == 'original' and self.has(MADE_FROM) else IDENTITY[kind]
 
     def names(self) -> list[str]:
         """list of text [n]: identity by name, the normalised ``index@stack`` of the original image."""
@@ -165,13 +172,13 @@ class ParticleTable(ImageModel):
 
     def names_of(self, rows: RowsLike) -> Iterator[str]:
         """`names` of some rows, one after the other: a million names need not be in memory."""
-        label = IDENTITY['original'] if self.has(IDENTITY['original']) else IDENTITY['name']
+        label = next(label for label in map(self._label_of, ('original', 'name')) if self.has(label))
         return normalised_names(self._loop.columns['_' + label].take(rows).texts())
 
     def identity(self, kind: str) -> Iterator[str] | None:
         """Who each particle is, as text: by cryoSPARC's ``uid``, ``id``, the name of the ``original`` image or that of
         the image (``name``); None where the table does not say."""
-        label = IDENTITY[kind]
+        label = self._label_of(kind)
         if not self.has(label):
             return None
         if kind == 'id':

@@ -112,6 +112,22 @@ def test_derived_table_is_read_back_and_matches(folder, text):
     assert [a.tolist() for a in match(t, back)] == [list(range(len(t)))] * 2
 
 
+def test_original_names_that_stand_there_are_kept(folder):
+    """RELION reverts a subtraction of signal by them."""
+    t = table(folder, V31)
+    before = [f'{k + 1:06d}@Extract/job004/mic.mrcs' for k in range(len(t))]
+    t.set('rlnImageOriginalName', before)
+    t.write(folder / 'subtracted.star')
+    first = t.derive('d.mrcs', rows=[2, 0])
+    first.write(folder / 'd.star')
+    first = ParticleTable.read(folder / 'd.star')
+    second = first.derive('e.mrcs')
+    for made, source, rows in ((first, t, [2, 0]), (second, first, [0, 1])):
+        assert made.strings('rlnImageOriginalName') == [before[2], before[0]]
+        assert match(made, source)[1].tolist() == rows
+        assert list(made.names_of([1])) == [made.names()[1]] == [source.strings('rlnImageName')[rows[1]].lstrip('0')]
+
+
 def test_subset_and_order(folder):
     t = table(folder, V31)
     part = t.derive('d.mrcs', rows=[2, 0])

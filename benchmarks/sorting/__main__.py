@@ -14,7 +14,7 @@ from . import __doc__ as about
 from . import from_noise, measures, page, planted, relion, scores
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Measure sets, or list what there is."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.sorting', description=about, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -22,14 +22,14 @@ def main() -> None:
     commands = parser.add_subparsers(dest='command', required=True)
     run = commands.add_parser('run', help='compute the missing sets and seeds')
     noise = commands.add_parser('noise', help='what selection makes of nothing but noise, on sets that were run')
-    for parser, tables in ((run, 'sorting'), (noise, 'sorting_noise')):
-        parser.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
-        parser.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
-        parser.add_argument('--seeds', nargs='+', type=int, default=[1])
-        parser.add_argument('--finished', action='store_true', help='compute nothing: the table of what is there')
-        parser.add_argument('--csv', type=Path, help=f'where the table goes; default WORK/{tables}.csv')
+    for what, tables in ((run, 'sorting'), (noise, 'sorting_noise')):
+        what.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
+        what.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
+        what.add_argument('--seeds', nargs='+', type=int, default=[1])
+        what.add_argument('--finished', action='store_true', help='compute nothing: the table of what is there')
+        what.add_argument('--csv', type=Path, help=f'where the table goes; default WORK/{tables}.csv')
     commands.add_parser('list', help='sets')
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     if args.command == 'list':
         for name, recipe in planted.RECIPES.items():
             print(f'{name:16} {recipe.use:6} SNR {recipe.snr:g}, {sum(recipe.kinds.values())} images')

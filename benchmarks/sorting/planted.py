@@ -27,15 +27,15 @@ from .volumes import bound_domain, broken
 MAJOR, MINOR = 'major', 'minor'
 # Images of each kind, of a set as large as the default.
 KINDS = {
-    MAJOR: 2020,
-    MINOR: 230,
-    'empty': 150,
-    'edge': 150,
-    'neighbour': 150,
-    'off-centre': 150,
-    'broken': 150,
-    'other': 150,
-    'wrong pose': 150,
+    MAJOR: 1000,
+    MINOR: 110,
+    'empty': 80,
+    'edge': 80,
+    'neighbour': 80,
+    'off-centre': 80,
+    'broken': 80,
+    'other': 80,
+    'wrong pose': 80,
 }
 JUNK = tuple(kind for kind in KINDS if kind not in (MAJOR, MINOR))
 ABOUT = {

@@ -17,9 +17,9 @@ from cryoemgan.engine.imaging.maps import lowpass, read_map, write_map
 
 # What the refinement starts from: resolution (A) of the map; s.d. (degrees) of local searches.
 START, LOCAL = 30.0, 4.0
-# Iterations of local searches, with steps of 7.5 and of 3.7 degrees (which RELION halves). A search of all angles: with
-# steps of 15 degrees, and this detail (A) of the map.
-STEPS, EVERYWHERE, COARSE = ((3, 2), (4, 2)), 2, 20.0
+# Iterations of local searches with steps of 7.5 degrees, which RELION halves. A search of all angles: with steps of 15
+# degrees, and this detail (A) of the map.
+STEPS, EVERYWHERE, COARSE = ((3, 3),), 2, 20.0
 DIAMETER = 0.75
 SCORES = ('rlnLogLikeliContribution', 'rlnMaxValueProbDistribution', 'rlnNrOfSignificantSamples')
 POSES = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')

@@ -21,8 +21,8 @@ from . import relion
 
 OURS, RELION, PEER = 'ours', 'RELION', 'peer'
 # The pictures of the guided network are not looked at: its scores are the map prior's, and need no long training.
-# Templates: about what ten minutes leave time for.
-ITERATIONS, TEMPLATES = 20, 6000
+# Templates and candidates: about what five minutes leave time for.
+ITERATIONS, TEMPLATES, CANDIDATES = 20, 3000, 64
 COARSE = 20.0  # A, of the variance
 
 
@@ -62,7 +62,8 @@ def compute(folder: Path, seed: int) -> dict[str, Floats]:
     command('project', folder / 'project', particles=refined, **halves)
     command(
         'train', folder / 'train', particles=refined, references=folder / 'project' / 'references.star',
-        network='guided', iterations=ITERATIONS, bank_size=TEMPLATES, seed=seed,
+        network='guided', iterations=ITERATIONS, bank_size=TEMPLATES, candidates=CANDIDATES,
+        seed=seed,
     )  # fmt: skip
     return _of(folder, folder)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.sorting import measures, page, planted, volumes
+from benchmarks.sorting import __main__, measures, page, planted, volumes
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.imaging.ctf import with_ctf
 from cryoemgan.engine.imaging.projection import FourierProjector
@@ -48,7 +48,7 @@ def test_what_breaks_off_and_what_binds_is_as_much_as_it_says():
 
 def test_images_of_a_set_show_what_their_kind_says(tmp_path, shared_data, monkeypatch):
     monkeypatch.setenv('CRYOEMGAN_SHARED_DATA', str(shared_data))
-    recipe = planted.Recipe('emd1883', 'emd5625', 'tune', snr=1e4, share=0.02)
+    recipe = planted.Recipe('emd1883', 'emd5625', 'tune', snr=1e4, share=0.04)
     planted.make(recipe, 1, tmp_path)
     table, kinds = ParticleTable.read(tmp_path / 'start.star'), planted.kinds_of(tmp_path)
     assert {k: int((kinds == k).sum()) for k in planted.KINDS} == recipe.kinds
@@ -68,6 +68,12 @@ def test_images_of_a_set_show_what_their_kind_says(tmp_path, shared_data, monkey
     away = np.trace(table.rotations() @ rotations.transpose(0, 2, 1), axis1=1, axis2=2) > 2.9
     assert away[kinds == planted.MAJOR].all()
     assert not away[kinds == 'wrong pose'].any()
+
+
+@pytest.mark.parametrize('what', ['run', 'noise'])
+def test_table_of_what_is_finished_is_written_by_command(tmp_path, capsys, what):
+    __main__.main([what, '--work', str(tmp_path), '--finished'])
+    assert '0 rows' in capsys.readouterr().out
 
 
 def test_page_of_the_table_is_made(tmp_path, monkeypatch):

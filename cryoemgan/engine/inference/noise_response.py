@@ -12,11 +12,13 @@ from ..data.sampling import evenly_spread
 from ..metrics import resemblance
 from ..posterior.map_prior import Context
 from ..posterior.p_value import PValueCalibration
-from ..posterior.wrong_particles import power_of
+from ..posterior.wrong_particles import power_of, right_scores
 from ..shapes import Flags, Images, Json, Rows
 from .model import Model
 
 COUNT, CHUNK = 120, 32
+# Simulated right particles: the tail of their distribution must be known.
+RIGHT = 300
 # Particles that tell a member's threshold; fewer than FEW do not.
 JUDGED, FEW = 500, 20
 ACCEPTED = 0.95
@@ -41,7 +43,9 @@ def thresholds(
         scores = [model.posterior(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
         evidence, _, _, misfit, match = np.concatenate(scores).T
         least[member] = float(np.quantile(evidence, 1 - ACCEPTED))
-        fitting = PValueCalibration.of(evidence, match, misfit)
+        some = context_of(rows[evenly_spread(len(rows), RIGHT)])
+        right = right_scores(model.guides[member], some, len(some), k)
+        fitting = PValueCalibration.of(evidence, match, misfit, right)
         some = rows[evenly_spread(len(rows), COUNT)]
         power = power_of(model.guides[member], context_of(some), len(some), fitting, k)
         belonging[member] = replace(fitting, power=asdict(power)).as_dict()

@@ -16,7 +16,7 @@ from .guided_pairs import GuidedPairs
 from .map_prior import MapPrior
 from .p_value import PValueCalibration
 from .sources import references
-from .wrong_particles import power_of
+from .wrong_particles import power_of, right_scores
 
 COUNT, JUDGED = 200, 100
 TEMPERATURES = (1.0, 1.5, 2.5, 4.0, 7.0, 12.0)
@@ -121,9 +121,11 @@ def threshold(guided: GuidedPairs, training: Rows) -> Json:
     scores, empty = guided.scores_of(training), guided.scores_of(guided.empty)[:, 0]
     real = scores[:, 0]
     limit = float(np.quantile(real, 1 - ACCEPTED))
-    fitting = PValueCalibration.of(real, scores[:, 4], scores[:, 3])
     judged = training[evenly_spread(len(training), JUDGED)]
-    power = power_of(guided.guide, guided.context(judged), len(judged), fitting, guided.seed)
+    context = guided.context(judged)
+    right = right_scores(guided.guide, context, len(judged), guided.seed)
+    fitting = PValueCalibration.of(real, scores[:, 4], scores[:, 3], right)
+    power = power_of(guided.guide, context, len(judged), fitting, guided.seed)
     return {
         'evidence': limit,
         'true_acceptance': ACCEPTED,

@@ -3,9 +3,10 @@
 Three scores say it. match: log Bayes factor of the library against some other object with its power spectrum (a
 Gaussian one). misfit: power that the library's explanation leaves. evidence, where it is below 0: nothing explains the
 particle better. Evidence alone does not say it: half of the power of any molecule fits some projection of any other.
-Their sum, each in its own s.d. over particles of the map's own molecule that the fold model never saw, is how strange
-a particle is; the part of those particles that are stranger still is its p-value. So a limit of 0.05 flags 5 % of the
-right particles, whatever the molecule and the noise.
+Their sum, each in its own s.d. over particles of the map's own molecule, is how strange a particle is; the part of
+those particles that are stranger still is its p-value. So a limit of 0.05 flags 5 % of the right particles, whatever
+the molecule and the noise. Which of the user's particles are right nobody knows: `empirical_null` leaves the wrong ones
+out of account, among those that the fold model never saw.
 
 How many of the wrong ones it flags is the power of the test, and noise may leave none: at a low enough SNR a right
 particle has evidence below 0 as well. A test without power says nothing, and is not shown.
@@ -20,6 +21,7 @@ import numpy as np
 
 from ..metrics.robust import robust_spread
 from ..shapes import Floats, Json
+from .empirical_null import right_particles
 
 FLAG, SURE = 0.05, 0.01  # p-values below which a particle is doubtful, and of something else
 LEAST_POWER = 0.5  # a test that flags fewer of the wrong particles (at FLAG) than this tells nothing
@@ -70,10 +72,16 @@ class PValueCalibration:
     power: Json | None = None
 
     @classmethod
-    def of(cls, evidence: Floats, match: Floats, misfit: Floats) -> PValueCalibration:
-        """From the scores float [n] of such particles."""
-        rough = cls(_spread(match), _spread(misfit), (), 1.0, len(match), _spread(evidence))
+    def of(
+        cls, evidence: Floats, match: Floats, misfit: Floats, simulated: Floats | None = None
+    ) -> PValueCalibration:  # fmt: skip
+        """From the scores float [n] of particles. simulated: scores [m, 3] (evidence, match, misfit) of simulated right
+        particles; None: all particles are right."""
+        typical = (evidence, match, misfit) if simulated is None else simulated.T
+        rough = cls(_spread(typical[1]), _spread(typical[2]), (), 1.0, len(match), _spread(typical[0]))
         strange = rough.strangeness(evidence, match, misfit)
+        if simulated is not None:
+            strange, _ = right_particles(strange, rough.strangeness(*simulated.T))
         levels = np.quantile(strange, PARTS)
         tail = float((strange[strange > levels[-1]] - levels[-1]).mean()) if (strange > levels[-1]).any() else 0.0
         return cls(rough.match, rough.misfit, tuple(levels.tolist()), max(tail, 1e-3), len(match), rough.evidence)

@@ -1,4 +1,4 @@
-"""Particles that do not show the map (other objects, noise alone), made to learn how many of them a p-value finds."""
+"""Particles made to learn what a p-value means: right ones, and wrong ones (other objects, noise alone)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,27 @@ def power_of(prior: MapPrior, context: Context, count: int, calibration: PValueC
     other = _scores(prior, context, other_objects(prior, count, seed), seed)
     nothing = _scores(prior, context, torch.zeros(count, len(prior.plane), device=prior.device), seed + 1)
     return calibration.power_against(other, nothing)
+
+
+def right_scores(prior: MapPrior, context: Context, count: int, seed: int = 0) -> Floats | None:
+    """Scores [count, 3] (evidence, match, misfit) of simulated particles that show the map, at any view, turn, shift
+    and contrast that the prior expects, under the CTF of particles.
+
+    context: of ``count`` particles. None with a pose prior, which expects each particle at a view of its own.
+    """
+    if prior.options.pose_prior:
+        return None
+    library, plane = prior.bank, prior.plane
+    rng = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(len(library), (count,), generator=rng)
+    turns = 2 * torch.pi * torch.rand(count, generator=rng)
+    shifts = (prior.options.shift_sd * torch.randn(count, 2, generator=rng)).clamp(
+        -prior.options.shift_range, prior.options.shift_range
+    )
+    contrast = 1 + prior.search.contrast * torch.randn(count, 1, generator=rng)
+    coefficients = library.basis.turned(library.coefficients[chosen.to(prior.device)], turns.to(prior.device))
+    vectors = library.basis.synthesise(coefficients) * plane.ramps(shifts.to(prior.device))
+    return _scores(prior, context, vectors * contrast.to(prior.device), seed + 2)
 
 
 def other_objects(prior: MapPrior, count: int, seed: int) -> Tensor:

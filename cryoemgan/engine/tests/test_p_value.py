@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from cryoemgan.engine.geometry import random_matrices
+from cryoemgan.engine.posterior.empirical_null import right_particles
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.posterior.p_value import Power, PValueCalibration, words
 from cryoemgan.engine.posterior.view_clusters import directions
-from cryoemgan.engine.posterior.wrong_particles import power_of
+from cryoemgan.engine.posterior.wrong_particles import power_of, right_scores
 from cryoemgan.engine.trust import negative_controls
 
 from .blobs import Blobs
@@ -83,6 +84,41 @@ def test_power_is_told_and_right_particles_pass_at_every_snr():
             if snr == 0.5:
                 assert min(told.other, other) > 0.6
     assert np.mean(alarms) == pytest.approx(0.05, abs=0.03)
+
+
+@pytest.mark.parametrize('share', [1.0, 0.7, 0.5])
+def test_junk_in_the_set_is_not_taken_for_right_particles(share):
+    """Calibrated on a set with 30 % of junk as if all were right, a limit of 0.05 would flag none of the right ones."""
+    rng = np.random.default_rng(1)
+
+    def strange(n):
+        return (rng.gamma(8, size=n) - 8) / 8**0.5
+
+    alarms, shares = [], []
+    for _ in range(20):
+        real = np.concatenate([0.5 + 1.1 * strange(int(share * 500)), rng.normal(5, 2.5, 500 - int(share * 500))])
+        found, part = right_particles(real, strange(300))
+        alarms.append((0.5 + 1.1 * strange(2000) > np.quantile(found, 0.95)).mean())
+        shares.append(part)
+    assert np.mean(alarms) == pytest.approx(0.05, abs=0.025)
+    assert np.mean(shares) == pytest.approx(share, abs=0.15)
+
+
+def test_a_guide_knows_its_particles_though_a_third_of_them_are_junk():
+    draw = next(shapes())
+    views = directions(TEMPLATES)
+    bank = TemplateLibrary.from_images(draw(views.numpy()), views)
+    known, new = draw(random_matrices(2 * COUNT, 5)), draw(random_matrices(2 * COUNT, 6))
+    sd = float((known.var((1, 2)).mean() / 0.1).sqrt())
+    guide = guide_of(bank, sd)
+    right = right_scores(guide, Context(1.0), 2 * COUNT)
+    mixed = scores(guide, torch.cat([known, torch.zeros(COUNT, BOX, BOX)]), sd, 1)
+    calibration = PValueCalibration.of(*mixed, right)
+    assert (calibration.fit(*scores(guide, new, sd, 2)) < 0.05).mean() == pytest.approx(0.05, abs=0.04)
+    assert (calibration.fit(*scores(guide, 0 * new, sd, 3)) < 0.05).mean() > 0.9
+    # As if all of them were right, most of the junk passes.
+    believed = PValueCalibration.of(*mixed)
+    assert (believed.fit(*scores(guide, 0 * new, sd, 3)) < 0.05).mean() < 0.4
 
 
 def test_words_say_what_the_test_tells():

@@ -9,7 +9,7 @@ from cryoemgan.engine.shapes import Floats
 
 from .planted import JUNK, MAJOR, MINOR
 
-ALL = 'all junk'
+ALL = 'all'
 LOSS, REJECTED = 0.05, 0.95
 
 
@@ -43,7 +43,7 @@ def measured(kinds: np.ndarray, values: Floats) -> dict[str, dict[str, float]]:
 def flagged(kinds: np.ndarray, p_values: Floats) -> dict[str, dict[str, float]]:
     """{kind: parts of it with a p-value below 0.05 and below 0.01}: of the major state these are false alarms."""
     return {
-        kind: {f'below_{limit:g}': float((p_values[kinds == kind] < limit).mean()) for limit in (0.05, 0.01)}
+        kind: {f'below_{percent}': float((p_values[kinds == kind] < percent / 100).mean()) for percent in (5, 1)}
         for kind in np.unique(kinds).tolist()
     }
 

@@ -14,7 +14,7 @@ from . import measures, planted, scores
 
 TABLE, NOISE = RESULTS / 'sorting.csv', RESULTS / 'sorting_noise.csv'
 COLUMNS = (
-    'set', 'use', 'seed', 'score', 'kind', 'auc', 'lost_at_95', 'left_at_5', 'below_0.05', 'below_0.01', 'ms',
+    'set', 'use', 'seed', 'score', 'kind', 'auc', 'lost_at_95', 'left_at_5', 'below_5', 'below_1', 'ms',
     'kept', 'correlation', 'chance', 'passed', 'images', 'date', 'commit', 'machine',
 )  # fmt: skip
 # Measures of junk, and what they say.
@@ -91,8 +91,8 @@ def _of_set(rows: list[Row]) -> dict[str, Any]:
         'tables': tables,
         'minor': {s: 1 - (mean(s, planted.MINOR, 'left_at_5') or 0) for s in names},
         'ms': {s: mean(s, measures.ALL, 'ms') for s in names},
-        'alarms': {limit: mean('fit', planted.MAJOR, f'below_{limit}') for limit in ('0.05', '0.01')},
-        'flagged': {k: mean('fit', k, 'below_0.05') for k in (*planted.JUNK, planted.MINOR)},
+        'alarms': {percent: mean('fit', planted.MAJOR, f'below_{percent}') for percent in (5, 1)},
+        'flagged': {k: mean('fit', k, 'below_5') for k in (*planted.JUNK, planted.MINOR)},
     }
 
 

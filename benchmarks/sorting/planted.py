@@ -35,7 +35,7 @@ KINDS = {
     'off-centre': 80,
     'broken': 80,
     'other': 80,
-    'wrong pose': 80,
+    'wrong-pose': 80,
 }
 JUNK = tuple(kind for kind in KINDS if kind not in (MAJOR, MINOR))
 ABOUT = {
@@ -46,7 +46,7 @@ ABOUT = {
     'off-centre': 'the molecule, 8 to 14 px from where it should be',
     'broken': 'the molecule without three tenths of its mass',
     'other': 'another molecule, as strong',
-    'wrong pose': 'the molecule, at angles that the refinement got wrong',
+    'wrong-pose': 'the molecule, at angles that the refinement got wrong',
 }
 BOX, RNAP_PIXEL, MINOR_STATE = 64, 4.5, '15'
 # s.d. of shifts (px) and of the particles' contrast; errors of the poses that the refinement starts from (degrees, px).
@@ -238,7 +238,7 @@ def _start(
     """Poses that the refinement starts from: a little wrong, or anything at all for what has none."""
     near = simulation.perturbed_angles(angles, START_ANGLES, seed)
     anything = matrix_to_euler(Rotation.random(len(kinds), random_state=seed).as_matrix())
-    lost = np.isin(kinds, ['empty', 'edge', 'other', 'wrong pose'])
+    lost = np.isin(kinds, ['empty', 'edge', 'other', 'wrong-pose'])
     started = tuple(np.where(lost, a, n) for a, n in zip(anything, near))
     return started, shifts + rng.normal(0, START_SHIFTS, shifts.shape)
 

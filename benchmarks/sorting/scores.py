@@ -43,13 +43,13 @@ SCORES = {
     'evidence': Score(OURS, 'denoise', 'cryoemganEvidence', 1, 'log Bayes factor against an empty image'),
     'misfit': Score(OURS, 'denoise', 'cryoemganMisfit', -1, 'residual z-score'),
     'uncertainty': Score(OURS, 'denoise', 'cryoemganUncertainty', -1, 'expected error of the denoised image'),
-    'pose disagreement': Score(
+    'pose-disagreement': Score(
         OURS, 'denoise', 'cryoemganPoseDisagreement', -1, 'angle between the pose found and the refinement'
     ),
-    'pair correlation': Score(OURS, 'project', 'cryoemganCorrelation', 1, 'low-passed particle with its reference'),
-    'log likelihood': Score(RELION, 'relion', 'rlnLogLikeliContribution', 1, '_rlnLogLikeliContribution'),
-    'peak probability': Score(RELION, 'relion', 'rlnMaxValueProbDistribution', 1, '_rlnMaxValueProbDistribution'),
-    'significant samples': Score(RELION, 'relion', 'rlnNrOfSignificantSamples', -1, '_rlnNrOfSignificantSamples'),
+    'pair-correlation': Score(OURS, 'project', 'cryoemganCorrelation', 1, 'low-passed particle with its reference'),
+    'log-likelihood': Score(RELION, 'relion', 'rlnLogLikeliContribution', 1, '_rlnLogLikeliContribution'),
+    'peak-probability': Score(RELION, 'relion', 'rlnMaxValueProbDistribution', 1, '_rlnMaxValueProbDistribution'),
+    'significant-samples': Score(RELION, 'relion', 'rlnNrOfSignificantSamples', -1, '_rlnNrOfSignificantSamples'),
     'NCC': Score(PEER, 'NCC', '', 1, 'particle with its projection, all frequencies of the map (janas, CryoSieve)'),
     'variance': Score(PEER, 'variance', '', 1, 'inside against outside the particle, at 20 A (as Xmipp screens)'),
 }

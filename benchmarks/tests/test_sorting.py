@@ -35,8 +35,8 @@ def test_a_score_that_says_nothing_loses_as_much_as_it_rejects(kinds):
 def test_false_alarms_are_counted_by_kind(kinds):
     values = np.where(kinds == 'empty', 0.001, np.linspace(0, 1, len(kinds)))
     found = measures.flagged(kinds, values)
-    assert found['empty'] == {'below_0.05': 1.0, 'below_0.01': 1.0}
-    assert found[planted.MAJOR]['below_0.05'] == pytest.approx(0.065, abs=0.002)
+    assert found['empty'] == {'below_5': 1.0, 'below_1': 1.0}
+    assert found[planted.MAJOR]['below_5'] == pytest.approx(0.065, abs=0.002)
 
 
 def test_what_breaks_off_and_what_binds_is_as_much_as_it_says():
@@ -60,14 +60,14 @@ def test_images_of_a_set_show_what_their_kind_says(tmp_path, shared_data, monkey
     like = np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(images, clean)])
     mean = {k: like[kinds == k].mean() for k in planted.KINDS}
     assert mean[planted.MAJOR] > 0.99
-    assert mean['wrong pose'] > 0.99
+    assert mean['wrong-pose'] > 0.99
     assert 0.7 < mean['broken'] < 0.97
     assert 0.8 < mean[planted.MINOR] < 0.99
     assert max(mean[k] for k in ('empty', 'edge', 'other')) < 0.75
     # The table says the right angles, or about, of all but what has none.
     away = np.trace(table.rotations() @ rotations.transpose(0, 2, 1), axis1=1, axis2=2) > 2.9
     assert away[kinds == planted.MAJOR].all()
-    assert not away[kinds == 'wrong pose'].any()
+    assert not away[kinds == 'wrong-pose'].any()
 
 
 @pytest.mark.parametrize('what', ['run', 'noise'])

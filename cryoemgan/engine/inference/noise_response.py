@@ -43,8 +43,8 @@ def thresholds(
         scores = [model.posterior(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
         evidence, _, _, misfit, match = np.concatenate(scores).T
         least[member] = float(np.quantile(evidence, 1 - ACCEPTED))
-        some = context_of(rows[evenly_spread(len(rows), RIGHT)])
-        right = right_scores(model.guides[member], some, len(some), k)
+        some = rows[evenly_spread(len(rows), RIGHT)]
+        right = right_scores(model.guides[member], context_of(some), len(some), k)
         fitting = PValueCalibration.of(evidence, match, misfit, right)
         some = rows[evenly_spread(len(rows), COUNT)]
         power = power_of(model.guides[member], context_of(some), len(some), fitting, k)

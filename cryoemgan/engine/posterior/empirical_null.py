@@ -15,7 +15,7 @@ from ..shapes import Floats
 # Quantiles of the right particles that are compared; parts of the set that they may be; how much wider than simulated.
 COMPARED = np.arange(0.05, 0.61, 0.05)
 SHARES = np.arange(0.3, 1.001, 0.05)
-WIDER = (0.9, 1.6)
+WIDER = (0.9, 10.0)
 # By so many squared errors of a particle the fit must gain to call a whole set junk: small sets look like anything.
 DOUBT = 100.0
 
@@ -34,12 +34,14 @@ def right_particles(real: Floats, simulated: Floats) -> tuple[Floats, float]:
     away = wanted - wanted.mean()
     # Quantiles are known the worse the farther they are from the middle.
     weight = 1 / (COMPARED * (1 - COMPARED))
+    # Both quantiles are uncertain.
+    known = 1 / (1 / len(real) + 1 / len(simulated))
     best = (np.inf, 1.0, 0.0, 1.0)
     for share in SHARES:
         found = np.quantile(real, share * COMPARED)
         wider = float(np.clip((away * found).sum() / (away * away).sum(), *WIDER))
         moved = float(found.mean() - wider * wanted.mean())
-        error = len(real) * float((weight * (found - moved - wider * wanted) ** 2).sum()) / wider**2
+        error = known * float((weight * (found - moved - wider * wanted) ** 2).sum()) / wider**2
         error += DOUBT * (1 - share)
         if error < best[0]:
             best = error, float(share), moved, wider

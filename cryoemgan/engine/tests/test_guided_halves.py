@@ -121,7 +121,8 @@ def test_particles_of_another_molecule_are_told_by_what_the_map_leaves(model, da
         warned = any('cryoemganFit' in w for w in summary['warnings'])
         found[name] = ParticleTable.read(tmp_path / name / 'denoised.star').floats('cryoemganFit'), warned
     assert resemblance.separation(found['own'][0], found['foreign'][0]) > 0.95
-    assert (found['foreign'][0] < 0.05).mean() > 0.7 > 0.15 > (found['own'][0] < 0.05).mean()
+    # Half of its own particles show the state of the other half map, which a fold model does not know.
+    assert (found['foreign'][0] < 0.05).mean() > 0.7 > 0.25 > (found['own'][0] < 0.05).mean()
     assert (found['own'][1], found['foreign'][1]) == (False, True)
     assert 'have a fit to the map' in summary['fit']
 

@@ -87,7 +87,8 @@ def test_power_is_told_and_right_particles_pass_at_every_snr():
 
 
 @pytest.mark.parametrize('share', [1.0, 0.7, 0.5])
-def test_junk_in_the_set_is_not_taken_for_right_particles(share):
+@pytest.mark.parametrize('wider', [1.1, 2.5])
+def test_junk_in_the_set_is_not_taken_for_right_particles(share, wider):
     """Calibrated on a set with 30 % of junk as if all were right, a limit of 0.05 would flag none of the right ones."""
     rng = np.random.default_rng(1)
 
@@ -96,12 +97,15 @@ def test_junk_in_the_set_is_not_taken_for_right_particles(share):
 
     alarms, shares = [], []
     for _ in range(20):
-        real = np.concatenate([0.5 + 1.1 * strange(int(share * 500)), rng.normal(5, 2.5, 500 - int(share * 500))])
+        real = np.concatenate(
+            [0.5 + wider * strange(int(share * 500)), rng.normal(5 * wider**0.5, 2.5, 500 - int(share * 500))]
+        )
         found, part = right_particles(real, strange(300))
-        alarms.append((0.5 + 1.1 * strange(2000) > np.quantile(found, 0.95)).mean())
+        alarms.append((0.5 + wider * strange(2000) > np.quantile(found, 0.95)).mean())
         shares.append(part)
-    assert np.mean(alarms) == pytest.approx(0.05, abs=0.025)
-    assert np.mean(shares) == pytest.approx(share, abs=0.15)
+    # In doubt a set is taken for a good one, which costs few right particles.
+    assert 0.02 < np.mean(alarms) < 0.08
+    assert share - 0.1 < np.mean(shares) < share + 0.2
 
 
 def test_a_guide_knows_its_particles_though_a_third_of_them_are_junk():

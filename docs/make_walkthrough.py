@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tkinter
+import traceback
 from pathlib import Path
 from tkinter import ttk
 
@@ -30,15 +31,19 @@ def main():
     time.sleep(2)
     # Without a window manager a window has no frame and is not made larger than it asks.
     manager = subprocess.Popen(['openbox'], stderr=subprocess.DEVNULL) if shutil.which('openbox') else None
+    status = 1
     try:
         _photograph_page(folder)
         _photograph_windows(folder)
+        status = 0
     finally:
+        if status:
+            traceback.print_exc()
         for process in filter(None, (manager, display)):
             process.terminate()
         # Nested event loops of windows that are gone.
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(status)
 
 
 def _photograph_page(folder):
@@ -154,12 +159,17 @@ class Camera:
             tabs.select(min(TABS.get(name, 0), tabs.index('end') - 1))
         self._root.after(800, lambda: self._release(name, newest, windows, rest))
 
-    def _release(self, name, newest, windows, rest):
+    def _release(self, name, newest, windows, rest, before=None, tries=30):
         from PIL import ImageGrab
 
         x, y = max(newest.winfo_rootx(), 0), max(newest.winfo_rooty(), 0)
         right, down = min(x + newest.winfo_width(), SIZE[0]), min(y + newest.winfo_height(), SIZE[1])
-        ImageGrab.grab(xdisplay=DISPLAY).crop((x, y, right, down)).save(PICTURES / f'{name}.png', optimize=True)
+        picture = ImageGrab.grab(xdisplay=DISPLAY).crop((x, y, right, down))
+        if picture != before and tries:
+            # A busy machine: the window is still being drawn.
+            self._root.after(1500, lambda: self._release(name, newest, windows, rest, picture, tries - 1))
+            return
+        picture.save(PICTURES / f'{name}.png', optimize=True)
         print(f'{name}: {right - x} x {down - y}', flush=True)
         for window in windows:
             window.destroy()

@@ -112,8 +112,8 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
             )
         if summary.get('uncertainty_median') is not None:
             lines.append(
-                f'Median expected error: {summary["uncertainty_median"]:.0%} of the contrast of an image (attribute '
-                '_cryoemganUncertainty of each particle, for sorting).'
+                f'Median expected error: {summary["uncertainty_median"]:.0%} of the contrast of an image '
+                '(cryoemganUncertainty of each particle, for sorting).'
             )
         if summary.get('fit'):
             sort = '' if summary.get('doubtful') is None else ' Sort by it in the table.'

@@ -27,7 +27,7 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
 
     The output has one clean reference image for each particle: what the particle would look like without noise if the
     map were right. Pairs of particle and reference train the denoiser. Each reference carries its correlation with
-    the particle (_cryoemganCorrelation); sort by it to find junk.
+    the particle (cryoemganCorrelation); sort by it to find junk.
     """
 
     _label = 'project references'

@@ -27,7 +27,7 @@ SCIPIONS = ('runName', 'runMode', 'hostName', 'numberOfThreads')
 # Words of the shell, of files and of our own workshop; a form is read by people who know none of them.
 FORBIDDEN = (
     r'(?<!\w)--[a-z]', r'\bSTAR\b(?! file)', r'\brepeat(able|ed for)', r'\bmembers?\b', r'\bthe bank\b', r'\braw\b',
-    r'\bblind\b(?![- ]spot)', r'\bempty particles\b', r'\bput to\b', r'\bby heart\b', r'\bsorted out\b',
+    r'\bblind\b(?![- ]spot)', r'\bempty particles\b', r'\bput to\b', r'\bby heart\b', r'\bsorted out\b', r'_cryoemgan',
     # A measured figure belongs to the page that made it.
     r'\btells? it\b', r'\d ?(percent|ms)\b', r'\d+(\.\d+)? (s|times) (at|faster|slower)',
 )  # fmt: skip
@@ -148,6 +148,21 @@ class TestForms(unittest.TestCase):
                 if isinstance(param, (params.PointerParam, params.MultiPointerParam)) and param.allowsNull:
                     asked = str(param.condition)
                     assert [n for n, p in cls()._definition.iterAllParams() if n in asked and n != name], (cls, name)
+
+    def test_fields_appear_when_they_count(self):
+        """Of forms with many: those of the CTF with a CTF, those of a method with the method."""
+        for name, field, value, fields in (
+            ('Simulate', 'ctf', True, ('defocusMin', 'astigmatism', 'voltage')),
+            ('Simulate', 'source', 1, ('inputModels', 'bFactor')),
+            ('Cluster', 'compare', 2, ('align',)),
+            ('Train', 'approach', 1, ('bankSize', 'posePrior')),
+        ):
+            protocol = getattr(protocols, f'CryoEMGANProt{name}')()
+            if name == 'Cluster':
+                protocol.compare.set(1)
+            assert not [f for f in fields if protocol.evalParamCondition(f)], name
+            protocol.setAttributeValue(field, value)
+            assert all(protocol.evalParamCondition(f) for f in fields), name
 
     def test_gpus_are_asked_for_where_one_is_used(self):
         found = {cls.__name__.removeprefix('CryoEMGANProt') for cls in ALL if cls().hasAttribute('useGpu')}

@@ -1,8 +1,8 @@
-"""The pictures of walkthrough.rst, from Scipion's real windows: ``python docs/make_walkthrough.py DEMO``.
+"""The pictures of walkthrough.rst, from Scipion's real windows: ``python docs/make_walkthrough.py DEMO [NAME ...]``.
 
 DEMO: the folder of a finished ``make demo``. Its project is opened in Scipion's own windows on a virtual display (Xvfb,
 1280 x 800), the forms and viewers are opened as a click does, and each is photographed into docs/pictures. The page in
-the browser is photographed with chromium, where there is one.
+the browser is photographed with chromium, where there is one. NAME: of the windows, where not all are wanted.
 """
 
 import os
@@ -71,12 +71,14 @@ def _photograph_windows(folder):
     window = ProjectWindow(Manager().getProjectPath(PROJECT))
     run = next(r for r in window.project.getRuns() if r.getClassName() == 'CryoEMGANProtReport')
     show = window.viewWidget._openProtocolForm
-    Camera(window.root).shoot_all([
+    steps = [
         ('walkthrough_project', lambda: _show_run(window.viewWidget, run)),
         ('walkthrough_form', lambda: show(run)),
         ('walkthrough_select', lambda: show(_selection(window.project, run))),
         ('walkthrough_gallery', lambda: _show_gallery(window, run)),
-    ])  # fmt: skip
+    ]  # fmt: skip
+    wanted = sys.argv[2:]
+    Camera(window.root).shoot_all([step for step in steps if not wanted or step[0] in wanted])
     window.root.geometry('{}x{}+0+0'.format(*SIZE))
     # Scipion's windows are shown by waiting in them: the camera works from the event loop.
     window.show(center=False)
@@ -88,6 +90,10 @@ def _show_run(view, run):
         for item in _items(tree, ''):
             if str(tree.item(item, 'text')).strip() == 'Denoise':
                 tree.item(item, open=True)
+    for pane in _descendants(view, tkinter.PanedWindow):
+        if str(pane['orient']) == 'horizontal':
+            # Wide enough for the names of the protocols.
+            pane.sash_place(0, 310, 1)
     view._selectItemProtocol(run)
 
 

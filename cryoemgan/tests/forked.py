@@ -16,6 +16,9 @@ from unittest import mock
 from pyworkflow.protocol import Protocol, executor, runProtocolMain
 from pyworkflow.utils import LoggingConfigurator, process
 
+from cryoemgan.engine.__main__ import main
+from cryoemgan.engine.tests.steps_here import steps_here
+
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload([f'{__package__}.preloaded'])
 
@@ -62,13 +65,12 @@ def _engine(environment, arguments):
     """The forked process: never returns."""
     status = 1
     try:
-        from cryoemgan.engine.__main__ import main
-
         os.environ.update(environment)
         os.dup2(sys.stdout.fileno(), 1)
         os.dup2(sys.stderr.fileno(), 2)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        status = main(arguments)
+        with steps_here():
+            status = main(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -17,6 +17,8 @@ from cryoemgan.engine.data.refinement import find_refinement
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
 
+from .steps_here import steps_here
+
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 
 
@@ -43,6 +45,13 @@ def job(tmp_path_factory):
 def command(job, output, *more):
     return ['report', '--refinement', str(job), '--output', str(output), '--threads', '1', '--minutes', '0.02',
             '--train-settings', str(job / 'options.json'), *more]  # fmt: skip
+
+
+@pytest.fixture(scope='module', autouse=True)
+def here():
+    """Only the run that is stopped starts its steps as a user's does."""
+    with steps_here():
+        yield
 
 
 @pytest.fixture(scope='module')

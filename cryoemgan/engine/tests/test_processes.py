@@ -13,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cryoemgan.engine.__main__ import main
+
 from . import test_going_on, toypairs
 from .test_going_on import content
 from .test_resume import OPTIONS, ROOT
 from .test_train import rows, weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
 data = test_going_on.data
 
 # Adam's first steps are signs: at a high rate rounding of tiny gradients would grow.
@@ -27,16 +29,20 @@ OPTIONS = {**OPTIONS, 'learning_rate_generator': 1e-5, 'learning_rate_discrimina
 
 
 def train(folder, options, processes, start='alone'):
-    """One run from a shell, by one process or by two; gives its summary."""
+    """One run, by this process or from a shell by two; gives its summary."""
+    words = [str(x) for k, v in options.items() for x in ('--' + k.replace('_', '-'), v)]
+    words = ['train', '--output', str(folder), '--device', 'cpu', *words]
+    if processes == 1:
+        assert main(words) == 0
+        return json.loads((folder / 'summary.json').read_text())
     command = [sys.executable, '-m']
-    if processes == 2 and start == 'torchrun':
+    if start == 'torchrun':
         with socket.socket() as s:
             s.bind(('localhost', 0))
             port = s.getsockname()[1]
         command += ['torch.distributed.run', '--nproc-per-node', '2', '--master-port', str(port), '--module']
-    words = [str(x) for k, v in options.items() for x in ('--' + k.replace('_', '-'), v)]
-    command += ['cryoemgan.engine', 'train', '--output', str(folder), '--device', 'cpu', *words]
-    if processes == 2 and start == 'alone':
+    command += ['cryoemgan.engine', *words]
+    if start == 'alone':
         command += ['--devices', '2']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -56,15 +62,23 @@ def assert_equal(one, two, columns):
         assert torch.allclose(x, y, atol=1e-4)
 
 
-@pytest.mark.parametrize('start', ['torchrun', 'alone'])
-def test_two_processes_equal_one(tmp_path, start):
-    particles, references = toypairs.pairs(tmp_path / 'data', count=60)
+@pytest.fixture(scope='module')
+def one(tmp_path_factory):
+    """(options, folder, summary) of a training by one process."""
+    folder = tmp_path_factory.mktemp('one')
+    particles, references = toypairs.pairs(folder / 'data', count=60)
     options = {**OPTIONS, 'particles': particles, 'references': references}
-    one, two = (train(tmp_path / f'{n}', options, n, start) for n in (1, 2))
-    assert (one['processes'], two['processes']) == (1, 2)
-    assert two['best']['mse'] == pytest.approx(one['best']['mse'], rel=1e-4)
+    return options, folder / '1', train(folder / '1', options, 1)
+
+
+@pytest.mark.parametrize('start', ['torchrun', 'alone'])
+def test_two_processes_equal_one(tmp_path, one, start):
+    options, folder, alone = one
+    two = train(tmp_path / '2', options, 2, start)
+    assert (alone['processes'], two['processes']) == (1, 2)
+    assert two['best']['mse'] == pytest.approx(alone['best']['mse'], rel=1e-4)
     columns = 'mse', 'ssim', 'd_real', 'reconstruction', 'score_fake', 'gradient_generator'
-    assert_equal(tmp_path / '1', tmp_path / '2', columns)
+    assert_equal(folder, tmp_path / '2', columns)
 
 
 def test_two_processes_share_the_questions_to_the_bank(tmp_path):
@@ -96,7 +110,11 @@ def test_two_processes_write_what_one_does(tmp_path, data, command):
     more = {'denoise': ['--model', model, '--precision', 'float32'], 'project': ['--volume', volume, '--ctf', 'none']}
     for n in (1, 2):
         options = [command, '--particles', particles, '--batch-size', 5, '--output', tmp_path / str(n), *more[command]]
-        assert run_command(options, n).wait(300) == 0
+        assert (
+            main([*map(str, options), '--device', 'cpu', '--threads', '1'])
+            if n == 1
+            else run_command(options, n).wait(300)
+        ) == 0
     a, b = (content(tmp_path / str(n)) for n in (1, 2))
     assert a.keys() == b.keys()
     assert {name for name in a if a[name] != b[name]} == set()
@@ -105,7 +123,7 @@ def test_two_processes_write_what_one_does(tmp_path, data, command):
 
 def test_a_killed_process_ends_the_run_in_one_sentence_and_another_number_goes_on(tmp_path):
     particles, references = toypairs.pairs(tmp_path / 'data', count=60)
-    options = {**OPTIONS, 'particles': particles, 'references': references, 'iterations': 100, 'evaluations': 50}
+    options = {**OPTIONS, 'particles': particles, 'references': references, 'iterations': 40, 'evaluations': 20}
     words = [str(x) for k, v in options.items() if k != 'threads' for x in ('--' + k.replace('_', '-'), v)]
     train_it = ['train', '--output', tmp_path / 't', *words]
     run = run_command(train_it, 2, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -123,4 +141,4 @@ def test_a_killed_process_ends_the_run_in_one_sentence_and_another_number_goes_o
     assert not (tmp_path / 't' / 'summary.json').exists()
     assert run_command([*train_it, '--resume'], 1).wait(300) == 0
     found = json.loads((tmp_path / 't' / 'summary.json').read_text())
-    assert (found['processes'], found['iterations']) == (1, 100)
+    assert (found['processes'], found['iterations']) == (1, 40)

@@ -59,19 +59,8 @@ class CryoEMGANProtAudit(ModelChoice, CryoEMGANProtBase):
             ),
             help='Yes: the images are compared with those of another model, ideally a map-free one.',
         )
-        self._add_asked(
-            form,
-            'haveNoise',
-            'Use noise images?',
-            lambda condition: self._add_particles(
-                form,
-                'inputNoiseParticles',
-                important=True,
-                condition=condition,
-                label='Noise images',
-                help=self._help('noise_particles'),
-            ),
-            help='Yes: images without a particle (background, empty picks) are used beside simulated noise.',
+        self._add_noise_images(
+            form, 'Yes: images without a particle (background, empty picks) are used beside simulated noise.'
         )
         self._add_settings(form, *self._remaining())
         self._define_machine(form)

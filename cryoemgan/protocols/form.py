@@ -213,6 +213,21 @@ class SettingsForm(FormHabits, Machine):
         """Help of a setting that the form asks for in a way of its own: of an object, not of a file."""
         return re.sub(r' \((STAR|MRC)\)', '', cls._settings_class().__dataclass_fields__[name].metadata['help'])
 
+    def _add_noise_images(self, form, help, condition=None, expertLevel=params.LEVEL_NORMAL, **more):
+        """Whether there are images without a particle, and which. more: for the field."""
+        self._add_asked(
+            form,
+            'haveNoise',
+            'Use noise images?',
+            lambda shown: self._add_particles(
+                form, 'inputNoiseParticles', important=True, condition=shown, expertLevel=expertLevel,
+                label='Noise images', help=self._help('noise_particles'), **more,
+            ),
+            help,
+            condition,
+            expertLevel=expertLevel,
+        )  # fmt: skip
+
     # --------------------------- The filled form ------------------------------
     def where(self, name):
         """A setting as messages name it: its label, and its page when that is not the first or it is advanced."""

@@ -179,23 +179,12 @@ class TrainForm:
         )
 
     def _define_noise(self, form):
-        self._add_asked(
+        self._add_noise_images(
             form,
-            'haveNoise',
-            'Use noise images?',
-            lambda condition: self._add_particles(
-                form,
-                'inputNoiseParticles',
-                important=True,
-                allowsNull=True,
-                condition=condition,
-                expertLevel=params.LEVEL_ADVANCED,
-                label='Noise images',
-                help=self._help('noise_particles'),
-            ),
+            'Yes: fresh pairs get their noise from images without a particle.',
             condition=WITH_MAP,
             expertLevel=params.LEVEL_ADVANCED,
-            help='Yes: fresh pairs get their noise from images without a particle.',
+            allowsNull=True,
         )
 
     def _add_groups(self, form, groups):

@@ -16,7 +16,7 @@ from cryoemgan.engine.training.noisy_pairs import open_noisy
 from cryoemgan.engine.training.recorruption import recorrupted
 
 from . import toypairs
-from .test_without_references import Told
+from .noisy_particles import Told
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -7,7 +7,7 @@ from cryoemgan.engine.imaging import spectra
 from cryoemgan.engine.imaging.rings import ring_index
 
 from . import toypairs
-from .test_without_references import coloured
+from .noisy_particles import coloured
 
 
 @pytest.mark.parametrize('box', [32, 33, 64])

@@ -36,6 +36,8 @@ def main():
         _photograph_page(folder)
         _photograph_windows(folder)
         status = 0
+    except SystemExit:
+        status = 0
     finally:
         if status:
             traceback.print_exc()
@@ -140,9 +142,8 @@ class Camera:
 
     def _step(self, steps):
         if not steps:
-            self._root.quit()
-            self._root.destroy()
-            return
+            # Through the event loops of all windows that waited.
+            raise SystemExit
         (name, opens), *rest = steps
         # Before the window is opened: opening it may wait until it is closed.
         self._root.after(self.WAIT, lambda: self._shoot(name, rest))

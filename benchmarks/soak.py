@@ -54,6 +54,7 @@ def commands(data):
         'train, fresh pairs': [*train, '--cross-fit', 'none', '--network', 'residual', '--fresh-fraction', '0.5'],
         'train, guided': [*train, '--cross-fit', 'none', *guided],
         'train, self': ['train', '--particles', particles, '--target', 'self', '--network', 'residual', *SHORT],
+        'train, learned templates': ['train', '--particles', particles, '--target', 'self', *SHORT],
         'evaluate': ['evaluate', '--references', str(data / 's/clean.star'), '--particles', f'noisy={particles}'],
         'cluster': ['cluster', '--particles', particles, '--compare', 'images', '--landmarks', '40'],
         'audit': ['audit', *pairs, '--model', str(data / 't/model')],

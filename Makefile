@@ -26,7 +26,8 @@ demo: $(READY)
 # Two processes, a file of tests each at a time: what the tests of a file share is made once.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(READY) lint docs
+test: $(READY)
+	$(MAKE) -j 2 lint docs
 	$(BIN)/python -m pytest $(PARALLEL)
 
 # Without trainings and Scipion's projects: under two minutes on two cores.

@@ -12,6 +12,7 @@ from ..engine.errors import InputError
 from ..engine.settings import COMMANDS, Settings
 from ..engine.settings.base import flag, value_type
 from ..engine.settings.reading import Reading
+from .fields import Fields
 from .machine import Machine
 
 # Settings that the protocol gives itself.
@@ -48,7 +49,7 @@ def wrapped(text):
     return '\n'.join(textwrap.fill(line, HELP_WIDTH, break_on_hyphens=False) for line in text.split('\n'))
 
 
-class FormHabits:
+class FormHabits(Fields):
     """What the forms of all our protocols share: hidden fields count for nothing, words are taken for choices.
 
     Scipion fills every pointer of a fitting class by itself, shown or not. What is optional is therefore asked for
@@ -65,12 +66,6 @@ class FormHabits:
     def _in_form_words(cls, text):
         """A text of the engine as the form says it."""
         return text
-
-    def _add_asked(self, form, question, label, add, help, condition=None, **more):
-        """A yes/no question, and by ``add(condition)`` the field that Yes opens. more: for the question."""
-        more.update({'condition': condition} if condition else {})
-        form.addParam(question, params.BooleanParam, default=False, label=label, help=help, **more)
-        add(f'{question} and {condition}' if condition else question)
 
     def _given(self, name):
         """The object that a field points to; None when the field is empty or not shown."""
@@ -138,16 +133,6 @@ class SettingsForm(FormHabits, Machine):
             arguments.update({'condition': condition} if condition else {})
             form.addParam(camel(name), kind, **{**arguments, **more})
 
-    def _add_particles(self, form, name, **arguments):
-        """A field for one set of particles; asked for by a star unless it may stay empty (allowsNull)."""
-        arguments.setdefault('important', not arguments.get('allowsNull', False))
-        form.addParam(name, params.PointerParam, pointerClass='SetOfParticles', **arguments)
-
-    @staticmethod
-    def _add_model_pointer(form, name, **arguments):
-        """A field for one trained model of the project."""
-        form.addParam(name, params.PointerParam, pointerClass='DenoiserModel', **arguments)
-
     def _remaining(self, *used):
         """Names of the form's settings that are not among ``used``."""
         return [f.name for f in self._form_fields() if f.name not in used]
@@ -212,21 +197,6 @@ class SettingsForm(FormHabits, Machine):
     def _help(cls, name):
         """Help of a setting that the form asks for in a way of its own: of an object, not of a file."""
         return re.sub(r' \((STAR|MRC)\)', '', cls._settings_class().__dataclass_fields__[name].metadata['help'])
-
-    def _add_noise_images(self, form, help, condition=None, expertLevel=params.LEVEL_NORMAL, **more):
-        """Whether there are images without a particle, and which. more: for the field."""
-        self._add_asked(
-            form,
-            'haveNoise',
-            'Use noise images?',
-            lambda shown: self._add_particles(
-                form, 'inputNoiseParticles', important=True, condition=shown, expertLevel=expertLevel,
-                label='Noise images', help=self._help('noise_particles'), **more,
-            ),
-            help,
-            condition,
-            expertLevel=expertLevel,
-        )  # fmt: skip
 
     # --------------------------- The filled form ------------------------------
     def where(self, name):

@@ -2,7 +2,6 @@
 
 from enum import Enum
 
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses, SetOfParticles
 from pwem.protocols import EMProtocol
 from pyworkflow import BETA
@@ -31,20 +30,18 @@ class CryoEMGANProtOriginals(FormHabits, SingleStart, EMProtocol):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam(
+        self._add_pointer(
+            form,
             'inputSelection',
-            params.PointerParam,
-            pointerClass='SetOfParticles, SetOfClasses2D, SetOfClasses3D',
-            important=True,
+            'SetOfParticles, SetOfClasses2D, SetOfClasses3D',
             label='Selected denoised particles',
             help='A subset of denoised particles, or classes made of them: of classes, all particles of those that '
             'are switched on.',
         )
-        form.addParam(
+        self._add_pointer(
+            form,
             'inputParticles',
-            params.PointerParam,
-            pointerClass='SetOfParticles',
-            important=True,
+            'SetOfParticles',
             label='Original particles',
             help='The set that was denoised, or one that contains it.',
         )

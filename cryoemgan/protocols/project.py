@@ -49,48 +49,21 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
             help='A refinement: one map for all particles.\nA 3D classification: each particle gets a projection of '
             'the map of its class, so that the denoiser does not learn to draw all conformations as one.',
         )
-        self._add_particles(
+        self._add_refinement(
             form,
-            'inputParticles',
+            "The map of that refinement. Its box and pixel size may differ from the particles': it is resampled.",
             condition=f'inputFrom == {REFINEMENT}',
-            label='Refined particles',
-            pointerCondition='hasAlignmentProj',
-            help='The output of a 3D refinement, with projection angles.',
         )
-        form.addParam(
-            'inputVolume',
-            params.PointerParam,
-            pointerClass='Volume',
-            important=True,
-            condition=f'inputFrom == {REFINEMENT}',
-            label='Refined map',
-            help="The map of that refinement. Its box and pixel size may differ from the particles': it is resampled.",
-        )
-        form.addParam(
+        self._add_pointer(
+            form,
             'inputClasses',
-            params.PointerParam,
-            pointerClass='SetOfClasses3D',
-            important=True,
+            'SetOfClasses3D',
             condition=f'inputFrom == {CLASSIFICATION}',
             label='3D classes',
             help='Output of a 3D classification. Classes and particles that are disabled are left out.',
         )
         self._define_half_maps(form)
-        self._add_asked(
-            form,
-            'useMask',
-            'Mask the map?',
-            lambda condition: form.addParam(
-                'inputMask',
-                params.PointerParam,
-                pointerClass='VolumeMask',
-                important=True,
-                condition=condition,
-                label='Mask',
-                help=self._help('mask'),
-            ),
-            help='No: the map is used as it is, which is right if it is already masked.',
-        )
+        self._add_mask(form, 'No: the map is used as it is, which is right if it is already masked.')
         form.addSection(label='References')
         self._add_settings(form, 'lowpass', 'ctf', 'invert')
         self._add_settings(form, *self._remaining('lowpass', 'ctf', 'invert'))

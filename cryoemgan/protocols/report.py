@@ -2,7 +2,6 @@
 
 import os
 
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..constants import PURPOSE
@@ -42,34 +41,12 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
     # --------------------------- DEFINE param functions ----------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        self._add_particles(
+        self._add_refinement(
             form,
-            'inputParticles',
-            label='Refined particles',
-            pointerCondition='hasAlignmentProj',
-            help='The output of a 3D refinement, with projection angles.',
+            'The map of that refinement, best imported together with its half maps. Each particle is then compared '
+            'only with the half map of its own half set.',
         )
-        form.addParam(
-            'inputVolume',
-            params.PointerParam,
-            pointerClass='Volume',
-            important=True,
-            label='Refined map',
-            help='The map of that refinement, best imported together with its half maps. Each particle is then '
-            'compared only with the half map of its own half set.',
-        )
-        form.addParam(
-            'useMask', params.BooleanParam, default=False, label='Mask the map?', help='Yes, if you have a mask.'
-        )
-        form.addParam(
-            'inputMask',
-            params.PointerParam,
-            pointerClass='VolumeMask',
-            condition='useMask',
-            allowsNull=True,
-            label='Mask',
-            help=self._help('mask'),
-        )
+        self._add_mask(form, 'Yes, if you have a mask.')
         self._add_settings(form, 'minutes', 'limit')
         self._add_settings(form, *self._remaining('minutes', 'limit'))
         self._define_machine(form)
@@ -119,8 +96,6 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
         problem = describe_alignment_error(particles)
         if problem:
             errors.append(problem)
-        if self.useMask and self.inputMask.get() is None:
-            errors.append('*Mask* is empty: select one, or answer "Mask the map?" with No.')
         if self._mask() is not None and self._mask().getXDim() != volume.getXDim():
             errors.append(f'The mask has {self._mask().getXDim()} px, the map {volume.getXDim()} px.')
         return errors

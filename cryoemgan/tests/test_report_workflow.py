@@ -33,5 +33,6 @@ class TestReport(ProjectTest):
         assert run.summary()[0].split(':')[0] in ('GREEN', 'YELLOW', 'RED')
         viewer = ReportViewer(project=self.proj, protocol=run)
         viewer.setProtocol(run)
-        assert os.path.getsize(viewer._show_page()[0].path) > 50_000
-        viewer._show_curves()[0].save(self.getOutputPath('curves.png'))
+        shown = viewer._getVisualizeDict()
+        assert os.path.getsize(shown['showPage']('showPage')[0].path) > 50_000
+        shown['showCurves']('showCurves')[0].save(self.getOutputPath('curves.png'))

@@ -70,10 +70,17 @@ def use_threads(n: int) -> int:
 
 def run(verb: str, settings: Settings) -> Json:
     """Run a command on validated settings in its folder; returns what it found (also in summary.json)."""
-    from .job import Job
-    from .signals import watch_parent
+    from .signals import Stop, watch_parent
 
     watch_parent()
+    with Stop().listening():
+        # Libraries take seconds to load.
+        return _run(verb, settings)
+
+
+def _run(verb: str, settings: Settings) -> Json:
+    from .job import Job
+
     settings = settings.filled()
     job = Job(verb, settings)
     module = importlib.import_module(f'.commands.{verb}', __package__)
@@ -96,8 +103,22 @@ def _work(module: ModuleType, job: Job, inputs: object) -> Json:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 1 failed while working, 2 wrong usage or input."""
+    open_standard_streams()
     with contextlib.redirect_stdout(Unbroken(sys.stdout)), contextlib.redirect_stderr(Unbroken(sys.stderr)):
         return _main(argv)
+
+
+def open_standard_streams() -> None:
+    """Whoever starts a program may have closed its streams: a file of results would become the next of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -14,7 +14,7 @@ from .errors import Interrupted
 
 
 class Stop:
-    """Turns SIGTERM and SIGINT into `Interrupted`; a command that can stop at a better moment asks for it.
+    """Turns SIGTERM, SIGINT and SIGHUP into `Interrupted`; a command that can stop at a better moment asks for it.
 
     ``asked`` is True when a signal came while the command was `patient`.
     """
@@ -24,11 +24,15 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the two signals inside; elsewhere than in the main thread Python leaves them alone."""
+        """Handle the signals inside; elsewhere than in the main thread Python leaves them alone."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        asked = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # A terminal that closes; nohup ignores it.
+            asked.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._handle) for number in asked}
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ import pytest
 from cryoemgan.engine import __main__ as cli
 from cryoemgan.engine.errors import InputError, Interrupted, WorkError
 from cryoemgan.engine.files import atomic
+from cryoemgan.engine.finished import is_whole
 from cryoemgan.engine.job import Job
 from cryoemgan.engine.settings import Denoise, Train
 
@@ -290,17 +291,18 @@ def test_inputs_are_recorded_by_digest(settings, tmp_path):
     assert job.inputs[0]['sha256'].startswith('ba7816bf')
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_run_with_one_sentence(tmp_path, number):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize('moment', ['loading', 'run'])
+def test_a_signal_ends_a_run_with_one_sentence(tmp_path, number, moment):
     code = (
         'import sys, time\n'
         'from cryoemgan.engine import __main__ as cli\n'
         'from types import SimpleNamespace\n'
-        'def run(s, j, p):\n'
-        "    j.say('working')\n"
-        '    sys.stdout.flush()\n'
+        'def work(*_):\n'
+        "    print('working', flush=True)\n"
         '    time.sleep(60)\n'
-        'cli.importlib.import_module = lambda *a: SimpleNamespace(load_inputs=lambda s, j: None, run=run)\n'
+        'module = SimpleNamespace(load_inputs=lambda *_: None, run=work)\n'
+        f"cli.importlib.import_module = work if '{moment}' == 'loading' else lambda *_: module\n"
         f"sys.exit(cli.main(['simulate', '--phantom', '1', '--output', {str(tmp_path / 'o')!r}]))\n"
     )
     process = subprocess.Popen(
@@ -319,3 +321,6 @@ def test_nobody_reading_does_not_end_a_run(tmp_path):
     command = f'{sys.executable} -m cryoemgan.engine simulate --phantom 1 --count 4 --box 16 --output {tmp_path / "o"}'
     subprocess.run(f'{command} 2>&1 | true', shell=True, check=True)
     assert (tmp_path / 'o/summary.json').exists()
+    # Without any stream the first file of results would be the standard output.
+    subprocess.run(f'{command} --overwrite <&- >&- 2>&-', shell=True, check=True)
+    assert is_whole(tmp_path / 'o')

@@ -71,7 +71,7 @@ def _measured(folder: Path, name: str, seed: int) -> list[dict[str, Any]]:
     recipe = planted.RECIPES[name]
     planted.make(recipe, seed, folder / 'set')
     relion.refine(folder / 'set', folder / 'relion')
-    values = scores.compute(folder, seed)
+    values = scores.compute(folder)
     kinds, paid = planted.kinds_of(folder / 'set'), scores.milliseconds(folder)
     rows = []
     for score, numbers in values.items():

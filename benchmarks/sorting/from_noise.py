@@ -67,7 +67,7 @@ def measure(folder: Path, seed: int) -> list[dict[str, Any]]:
 def _limits(folder: Path) -> dict[str, float]:
     """{score: limit that costs 5 % of the major state of the set}."""
     kinds = planted.kinds_of(folder / 'set')
-    values = scores.compute(folder, 0)
+    values = scores.compute(folder)
     return {name: float(np.nanquantile(v[kinds == planted.MAJOR], LIMIT)) for name, v in values.items()}
 
 

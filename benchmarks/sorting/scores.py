@@ -17,12 +17,9 @@ from cryoemgan.engine.metrics.resemblance import correlation
 from cryoemgan.engine.shapes import Floats
 
 from ..clocks import command, cost
-from . import relion
+from . import prior, relion
 
 OURS, RELION, PEER = 'ours', 'RELION', 'peer'
-# The pictures of the guided network are not looked at: its scores are the map prior's, and need no long training.
-# Templates and candidates: about what five minutes leave time for.
-ITERATIONS, TEMPLATES, CANDIDATES = 20, 3000, 64
 COARSE = 20.0  # A, of the variance
 
 
@@ -39,12 +36,12 @@ class Score:
 
 
 SCORES = {
-    'fit': Score(OURS, 'denoise', 'cryoemganFit', 1, 'p-value'),
-    'evidence': Score(OURS, 'denoise', 'cryoemganEvidence', 1, 'log Bayes factor against an empty image'),
-    'misfit': Score(OURS, 'denoise', 'cryoemganMisfit', -1, 'residual z-score'),
-    'uncertainty': Score(OURS, 'denoise', 'cryoemganUncertainty', -1, 'expected error of the denoised image'),
+    'fit': Score(OURS, 'prior', 'cryoemganFit', 1, 'p-value'),
+    'evidence': Score(OURS, 'prior', 'cryoemganEvidence', 1, 'log Bayes factor against an empty image'),
+    'misfit': Score(OURS, 'prior', 'cryoemganMisfit', -1, 'residual z-score'),
+    'match': Score(OURS, 'prior', 'cryoemganMatch', 1, 'log Bayes factor against another object; part of fit'),
     'pose-disagreement': Score(
-        OURS, 'denoise', 'cryoemganPoseDisagreement', -1, 'angle between the pose found and the refinement'
+        OURS, 'prior', 'cryoemganPoseDisagreement', -1, 'angle between the pose found and the refinement'
     ),
     'pair-correlation': Score(OURS, 'project', 'cryoemganCorrelation', 1, 'low-passed particle with its reference'),
     'log-likelihood': Score(RELION, 'relion', 'rlnLogLikeliContribution', 1, '_rlnLogLikeliContribution'),
@@ -55,21 +52,16 @@ SCORES = {
 }
 
 
-def compute(folder: Path, seed: int) -> dict[str, Floats]:
-    """{score: values [n] of the particles in their order, high is good} of a refined set, by a network of its own."""
+def compute(folder: Path) -> dict[str, Floats]:
+    """{score: values [n] of the particles in their order, high is good} of a refined set."""
     refined = folder / 'relion' / 'refined.star'
     halves = {f'half{k}': folder / 'relion' / f'half{k}.mrc' for k in (1, 2)}
     command('project', folder / 'project', particles=refined, **halves)
-    command(
-        'train', folder / 'train', particles=refined, references=folder / 'project' / 'references.star',
-        network='guided', iterations=ITERATIONS, bank_size=TEMPLATES, candidates=CANDIDATES,
-        seed=seed,
-    )  # fmt: skip
     return _of(folder, folder)
 
 
 def of_others(trained: Path, folder: Path) -> dict[str, Floats]:
-    """As `compute`, of other images that were aligned to the map of a set, by the network trained on that set."""
+    """As `compute`, of other images that were aligned to the map of a set, by the prior of that set."""
     halves = {f'half{k}': trained / 'relion' / f'half{k}.mrc' for k in (1, 2)}
     command('project', folder / 'project', particles=folder / 'relion' / 'refined.star', **halves)
     return _of(trained, folder)
@@ -80,7 +72,7 @@ def _of(trained: Path, folder: Path) -> dict[str, Floats]:
     kept = folder / 'scores.npz'
     if not kept.exists():
         refined = folder / 'relion' / 'refined.star'
-        command('denoise', folder / 'denoise', particles=refined, model=trained / 'train' / 'model')
+        prior.judge(trained, folder)
         found, milliseconds = {}, {}
         for name, score in SCORES.items():
             start = time.process_time()
@@ -98,14 +90,14 @@ def _of(trained: Path, folder: Path) -> dict[str, Floats]:
 
 
 def milliseconds(folder: Path) -> dict[str, float]:
-    """What each score costs for a particle: CPU time on one thread, training left out."""
+    """What each score costs for a particle: CPU time on one thread, what is made once for a set left out."""
     return read_json(folder / 'cost.json') or {}
 
 
 def _column(folder: Path, refined: Path, score: Score) -> Floats | None:
     """A column of a table float64 [n], in the order of the set; None where it was not written."""
     tables = {'relion': refined, 'project': folder / 'project' / 'references.star',
-              'denoise': folder / 'denoise' / 'denoised.star'}  # fmt: skip
+              'prior': folder / prior.TABLE}  # fmt: skip
     table = ParticleTable.read(tables[score.table])
     if not table.has(score.label):
         return None
@@ -118,6 +110,8 @@ def _column(folder: Path, refined: Path, score: Score) -> Floats | None:
 def _seconds(folder: Path, table: str, count: int) -> float:
     if table == 'relion':
         return count * relion.cost(folder / 'relion')
+    if table == 'prior':
+        return float((read_json(folder / prior.COST) or {})['cpu'])
     return cost(folder / table)['cpu']
 
 

@@ -68,6 +68,7 @@ def _content(rows: list[Row]) -> dict[str, Any]:
     sets = {name: _of_set([r for r in rows if r['set'] == name]) for name in dict.fromkeys(r['set'] for r in rows)}
     return {
         'sets': sets, 'recipes': planted.RECIPES, 'kinds': [*planted.JUNK, measures.ALL], 'measures': MEASURES,
+        'missing': [name for name in scores.SCORES if all(r['score'] != name for r in rows)],
         'about': planted.ABOUT, 'scores': scores.SCORES,
         'said': {key: sorted({r[key] for r in rows}) for key in ('date', 'commit', 'machine')},
     }  # fmt: skip

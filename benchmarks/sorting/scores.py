@@ -81,6 +81,9 @@ def _of(trained: Path, folder: Path) -> dict[str, Floats]:
                 continue
             found[name] = score.sign * values
             spent = time.process_time() - start
+            if score.table == 'NCC':
+                # The projections are not free.
+                spent += cost(folder / 'project')['cpu']
             seconds = spent if score.table in SIMPLE else _seconds(folder, score.table, len(values))
             milliseconds[name] = 1000 * seconds / len(values)
         write_json(folder / 'cost.json', {k: v for k, v in milliseconds.items() if np.isfinite(v)})

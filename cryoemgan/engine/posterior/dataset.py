@@ -28,7 +28,7 @@ from ..shapes import Json, Rows
 from . import preparation
 from .asked import forget as forget_journal
 from .calibration import JUDGED, Sample, calibrate, threshold
-from .calibration_from_copies import Copies, calibrate_from_copies
+from .calibration_from_copies import Copies, calibrate_from_copies, linear_error
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
 from .learning import library_of
 from .library import TemplateLibrary
@@ -165,7 +165,13 @@ def _calibrate(job: Job, member: Task, guided: GuidedPairs, how: preparation.Pre
             calibrate(guide, sample, how.candidates, settings.contrast_spread)
         else:
             copies = Copies.of(guided, member.validation, how.calibrated, settings.seed)
-            calibrate_from_copies(guide, copies, how.candidates, settings.contrast_spread)
+            error = calibrate_from_copies(guide, copies, how.candidates, settings.contrast_spread)
+            if linear_error(guided.pairs, member.training, copies) < error:
+                job.warn(
+                    f'on {len(copies.positions)} particles kept out of training, independent noisy images agree no '
+                    'worse with the covariance Wiener filter than with what the particles have in common: take '
+                    '"filter --method cwf", or more particles'
+                )
     description, spectrum = fabric.broadcast((guide.description(), guide.spectrum.cpu()))
     guide.recall(description, spectrum.to(fabric.device))
     job.say(

@@ -10,7 +10,7 @@ import numpy as np
 from ..classical.base import Batch, transfer
 from ..data.sampling import chunks
 from ..imaging.resample import resample
-from ..shapes import Rows
+from ..shapes import Images, Rows
 
 if TYPE_CHECKING:
     from .noisy_pairs import NoisyPairs
@@ -42,12 +42,14 @@ class ImageModel:
     def batches(self, positions: Rows) -> Iterator[Batch]:
         """The particles at these positions, some at a time."""
         for rows in chunks(len(positions), CHUNK):
-            yield self._batch(positions[rows])
+            some = positions[rows]
+            yield self.batch(self._pairs.seen(some)[:, 0].numpy(), some)
 
-    def _batch(self, positions: Rows) -> Batch:
+    def batch(self, images: Images, positions: Rows, noisier: float = 1.0) -> Batch:
+        """Whitened images [n, box, box] of particles; noisier: s.d. of their noise, relative to the particles'."""
         pairs = self._pairs
-        images = resample(pairs.seen(positions)[:, 0].numpy(), self.box).astype(np.float32)
-        noise = np.full(len(images), self._noise_sd)
+        images = resample(images, self.box).astype(np.float32)
+        noise = np.full(len(images), noisier * self._noise_sd)
         if self._ctf is None:
             return Batch(images, noise)
         ctf = {name: values[pairs.rows[positions]] for name, values in self._ctf.items()}

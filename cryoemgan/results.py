@@ -12,7 +12,7 @@ from pyworkflow.object import Float, Integer, String
 from .constants import CTF_FLIP, CTF_FULL, CTF_NONE, CTF_PREMULTIPLIED, CTF_UNKNOWN
 from .convert import ORIGINAL, OURS, PREMULTIPLIED, enabled_items, is_premultiplied
 from .engine.data.image_names import split_image_name
-from .engine.data.table import ParticleTable
+from .engine.data.table import MADE_FROM, ParticleTable
 from .engine.errors import InputError
 from .engine.finished import require_as_written
 
@@ -72,7 +72,8 @@ def put_attribute(item, name, kind, value):
 def own_columns(table):
     """[(label, type of attribute, values [n])] of what the engine says of each particle."""
     columns = []
-    for label in (n for n in table.labels() if n.startswith(OURS)):
+    # Where an image came from, Scipion knows by itself.
+    for label in (n for n in table.labels() if n.startswith(OURS) and n != MADE_FROM):
         text = table.strings(label)
         try:
             numbers = np.array(text, np.float64)

@@ -81,7 +81,7 @@ class PValueCalibration:
         rough = cls(_spread(typical[1]), _spread(typical[2]), (), 1.0, len(match), _spread(typical[0]))
         strange = rough.strangeness(evidence, match, misfit)
         if simulated is not None:
-            strange, _ = right_particles(strange, rough.strangeness(*simulated.T))
+            strange = right_particles(strange, rough.strangeness(*simulated.T))
         levels = np.quantile(strange, PARTS)
         tail = float((strange[strange > levels[-1]] - levels[-1]).mean()) if (strange > levels[-1]).any() else 0.0
         return cls(rough.match, rough.misfit, tuple(levels.tolist()), max(tail, 1e-3), len(match), rough.evidence)

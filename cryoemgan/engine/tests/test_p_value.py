@@ -95,17 +95,17 @@ def test_junk_in_the_set_is_not_taken_for_right_particles(share, wider):
     def strange(n):
         return (rng.gamma(8, size=n) - 8) / 8**0.5
 
-    alarms, shares = [], []
+    alarms = []
     for _ in range(20):
         real = np.concatenate(
             [0.5 + wider * strange(int(share * 500)), rng.normal(5 * wider**0.5, 2.5, 500 - int(share * 500))]
         )
-        found, part = right_particles(real, strange(300))
+        found = right_particles(real, strange(300))
         alarms.append((0.5 + wider * strange(2000) > np.quantile(found, 0.95)).mean())
-        shares.append(part)
-    # In doubt a set is taken for a good one, which costs few right particles.
-    assert 0.02 < np.mean(alarms) < 0.08
-    assert share - 0.1 < np.mean(shares) < share + 0.2
+    # Fewer than promised where much of the set is junk, never more.
+    assert np.mean(alarms) < 0.07
+    assert np.mean(alarms) > 0.03 or share < 1
+    assert (rng.normal(5 * wider**0.5 + 5, 2.5, 500) > np.quantile(found, 0.95)).mean() > 0.5 or share < 0.7
 
 
 def test_a_guide_knows_its_particles_though_a_third_of_them_are_junk():
@@ -118,7 +118,7 @@ def test_a_guide_knows_its_particles_though_a_third_of_them_are_junk():
     right = right_scores(guide, Context(1.0), 2 * COUNT)
     mixed = scores(guide, torch.cat([known, torch.zeros(COUNT, BOX, BOX)]), sd, 1)
     calibration = PValueCalibration.of(*mixed, right)
-    assert (calibration.fit(*scores(guide, new, sd, 2)) < 0.05).mean() == pytest.approx(0.05, abs=0.04)
+    assert (calibration.fit(*scores(guide, new, sd, 2)) < 0.05).mean() < 0.08
     assert (calibration.fit(*scores(guide, 0 * new, sd, 3)) < 0.05).mean() > 0.9
     # As if all of them were right, most of the junk passes.
     believed = PValueCalibration.of(*mixed)

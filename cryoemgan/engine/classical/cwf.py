@@ -81,7 +81,7 @@ class Denoiser(Method):
         second = [np.zeros((h.shape[1],) * 2) for h in self._hankel]
         for batch in batches():
             matched = self._matched(batch)
-            matched[0] = matched[0] - self._seen_mean(batch)[:, None]
+            matched[0] = matched[0] - self._seen_mean(self.squared(batch))[:, None]
             for k, z in enumerate(matched):
                 # Sums in double precision: dividing the CTF out enlarges their rounding.
                 flat = z.flatten(0, 1).double()
@@ -91,7 +91,7 @@ class Denoiser(Method):
 
     def denoise(self, batch: Batch) -> Images:
         matched = self._matched(batch)
-        matched[0] = matched[0] - self._seen_mean(batch)[:, None]
+        matched[0] = matched[0] - self._seen_mean(self.squared(batch))[:, None]
         h2 = None if batch.transfer is None else torch.as_tensor(self.squared(batch), dtype=torch.float32)
         noise = torch.as_tensor(batch.noise_sd**2, dtype=torch.float32)
         result = [_posterior(z, v, g, h2, noise) for z, v, g in zip(matched, self.factors, self._hankel)]
@@ -125,8 +125,7 @@ class Denoiser(Method):
         return self._images([_posterior(z, v, g, h2, noise) for z, v, g in found])
 
     def _without_mean(self, sums: list[Tensor], weights: Floats) -> list[Tensor]:
-        seen = torch.as_tensor((weights * (self._hankel[0] @ self.mean)) @ self._hankel[0], dtype=torch.float32)
-        return [sums[0] - seen[:, None], *sums[1:]]
+        return [sums[0] - self._seen_mean(weights)[:, None], *sums[1:]]
 
     def draw(self, count: int, rng: np.random.Generator) -> Images:
         """float32 [count, N, N]: Gaussian images of the mean and covariance that were learned, without CTF."""
@@ -154,9 +153,9 @@ class Denoiser(Method):
         shape = (len(batch.images), len(self._hankel[0]))
         return np.ones(shape) if batch.profile is None else np.asarray(batch.profile, np.float64) ** 2
 
-    def _seen_mean(self, batch: Batch) -> Tensor:
-        """A^2 mean, float32 [n, q]: what the mean image contributes to each matched image."""
-        seen = (self.squared(batch) * (self._hankel[0] @ self.mean)) @ self._hankel[0]
+    def _seen_mean(self, squared: Floats) -> Tensor:
+        """A^2 mean, float32 [n, q]: what the mean image contributes to each matched image, of its H^2 [n, f]."""
+        seen = (squared * (self._hankel[0] @ self.mean)) @ self._hankel[0]
         return torch.from_numpy(seen.astype(np.float32))
 
 

@@ -66,7 +66,7 @@ def calibrate(guide: MapPrior, sample: Sample, candidates: int | None = None, co
     search = guide.search
     guide.calibrate(sample.noisy, sample.context, own=sample.own)
     judged = sample.part(evenly_spread(len(sample.noisy), max(20, len(sample.noisy) // 2)))
-    search.contrast = contrast if contrast is not None else _contrast(guide, judged)
+    search.contrast = contrast if contrast is not None else likeliest_contrast(guide, judged)
     judged = _replicates(guide, judged)
     search.spread = 1.0
     widths = WIDTHS if candidates is None else (candidates,)
@@ -95,7 +95,7 @@ def _replicates(guide: MapPrior, sample: Sample) -> Sample:
     return replace(sample, noisy=guide.gain * contrast * clean + guide.noise(len(clean), 2))
 
 
-def _contrast(guide: MapPrior, sample: Sample) -> float:
+def likeliest_contrast(guide: MapPrior, sample: Sample) -> float:
     """The s.d. of the particles' contrast that makes them most likely."""
     found = {}
     for contrast in CONTRASTS:

@@ -14,7 +14,7 @@ from ..data.sampling import evenly_spread
 from ..imaging import spectra
 from ..random_streams import generator
 from ..shapes import Rows, Tensor
-from .calibration import CONTRASTS, TEMPERATURES
+from .calibration import TEMPERATURES, Sample, likeliest_contrast
 
 if TYPE_CHECKING:
     from .context import Context
@@ -47,6 +47,10 @@ class Copies:
         )
         return cls(particles, noisy, other, variance, guided.context(chosen), chosen)
 
+    def sample(self) -> Sample:
+        """The particles, with their copies in the place of references."""
+        return Sample(self.particles, self.other, self.context, None)
+
     def error(self, images: Tensor) -> float:
         """Mean squared error of images [n, N, N] made of ``noisy``, but for their mean."""
         difference = images - self.other
@@ -64,7 +68,7 @@ def calibrate_from_copies(
     """
     search = prior.search
     prior.calibrate(copies.particles, copies.context)
-    search.contrast = contrast if contrast is not None else _contrast(prior, copies)
+    search.contrast = contrast if contrast is not None else likeliest_contrast(prior, copies.sample())
     search.spread = 1.0
     search.widen(candidates or WIDTH)
     found = []
@@ -75,15 +79,6 @@ def calibrate_from_copies(
     if error > 0 and predicted > 0:
         search.spread = (error / predicted) ** 0.5
     return error
-
-
-def _contrast(prior: MapPrior, copies: Copies) -> float:
-    """The s.d. of the particles' contrast that makes them most likely."""
-    found = {}
-    for contrast in CONTRASTS:
-        prior.search.contrast = contrast
-        found[contrast] = float(prior(copies.particles, copies.context).evidence.mean())
-    return max(found, key=lambda contrast: found[contrast])
 
 
 def _error(prior: MapPrior, copies: Copies) -> tuple[float, float]:

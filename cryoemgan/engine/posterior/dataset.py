@@ -237,9 +237,10 @@ def check(settings: Train, pairs: Pairs, job: Job) -> None:
     if settings.pose_prior_degrees() and not pairs.particles.has('rlnAngleRot'):
         raise InputError(f'--pose-prior: {pairs.particles.path} has no angles; leave it out')
     if of_particles(pairs.particles) is CtfState.PREMULTIPLIED:
+        other = '' if pairs.kind == 'references' else ', or --network equivariant'
         raise InputError(
             f'--network guided: {pairs.particles.path} holds particles that were multiplied by their CTF, and their '
-            'noise with it: take the particles as they were extracted'
+            f'noise with it: take the particles as they were extracted{other}'
         )
     if pairs.particles.magnification() is not None:
         job.warn(

@@ -18,6 +18,7 @@ import torch
 from ..classical.base import Batch
 from ..classical.cwf import Denoiser
 from ..data.sampling import chunks, evenly_spread
+from ..imaging.flips import flipped
 from ..imaging.steerable import FourierPlane
 from ..random_streams import generator
 from ..shapes import Floats, Images, Tensor
@@ -88,8 +89,7 @@ def learn(
     Parameters
     ----------
     batches : callable
-        Gives a fresh iterator over the particles, which stay in memory (as 4 `box` ^2 bytes each, twice as much
-        with CTF).
+        Gives a fresh iterator over the particles, which stay in memory (about 7 `box` ^2 bytes each).
     box : int
         px, of the particles and the templates.
     reach : float
@@ -137,14 +137,8 @@ def _fitting(library: TemplateLibrary, seen: _Seen, prior: Prior, seconds: float
 
 def of_templates(images: Images, device: str | torch.device = 'cpu') -> TemplateLibrary:
     """TemplateLibrary of templates and their mirror images."""
-    both = torch.from_numpy(np.concatenate([images, mirrored(images)])).to(device)
+    both = torch.from_numpy(np.concatenate([images, flipped(images, 2)])).to(device)
     return TemplateLibrary.from_images(both, energy=ENERGY)
-
-
-def mirrored(images: Images) -> Images:
-    """Images [n, N, N] mirrored in x about their origin at N // 2."""
-    found: Images = np.roll(images[:, :, ::-1], 1 - images.shape[2] % 2, axis=2).copy()
-    return found
 
 
 def _seen(batches: Iterable[Batch], plane: FourierPlane, method: Denoiser) -> _Seen:

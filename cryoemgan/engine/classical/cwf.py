@@ -97,6 +97,22 @@ class Denoiser(Method):
         result = [_posterior(z, v, g, h2, noise) for z, v, g in zip(matched, self.factors, self._hankel)]
         return self._images(result)
 
+    def components(self) -> tuple[Images, Images]:
+        """(principal images float32 [n, box, box], each of one angular frequency and in one position, that hold the
+        covariance; mean image [1, box, box])."""
+        found = []
+        for k, factor in enumerate(self.factors):
+            alone = self._nothing(factor.shape[1])
+            alone[k][:, 0] = torch.from_numpy(factor.T)
+            found.append(self.basis.evaluate(alone))
+        middle = self._nothing(1)
+        middle[0][0, 0] = torch.from_numpy(self.mean.astype(np.float32))
+        return torch.cat(found).numpy(), self.basis.evaluate(middle).numpy()
+
+    def _nothing(self, count: int) -> list[Tensor]:
+        """Coefficients of ``count`` images that are zero."""
+        return [torch.zeros(count, 1 if k == 0 else 2, h.shape[1]) for k, h in enumerate(self._hankel)]
+
     # Images that were seen many times
 
     def relearn(self, sums: list[Tensor], weights: Floats) -> None:

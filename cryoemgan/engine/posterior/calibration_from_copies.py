@@ -1,5 +1,5 @@
-"""What a map prior learns from particles without references: gain, noise and contrast as with them; temperature and
-predicted error against independent copies of the particles."""
+"""What a map prior learns from particles without references: gain, noise and contrast as with them; temperature,
+predicted error and the weight of a linear filter against independent copies of the particles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from ..classical.cwf import Denoiser
 from ..data.sampling import evenly_spread
-from ..imaging import spectra
 from ..random_streams import generator
 from ..shapes import Rows, Tensor
 from .calibration import TEMPERATURES, Sample, likeliest_contrast
+from .covariance_filter import CovarianceFilter
 
 if TYPE_CHECKING:
     from .context import Context
@@ -57,16 +57,31 @@ class Copies:
         difference = difference - difference.mean((1, 2), keepdim=True)
         return float((difference.square().mean((1, 2)) - self.variance).mean())
 
+    def best_weight(self, first: Tensor, second: Tensor) -> float:
+        """How much of the second of two estimates [n, N, N], 0 to 1, gives the lowest error in a blend of them."""
+        away, open_ = ((x - x.mean((1, 2), keepdim=True)).double() for x in (second - first, self.other - first))
+        size = float(away.square().sum())
+        return min(1.0, max(0.0, float((away * open_).sum()) / size)) if size else 0.0
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Mean squared errors on copies, in particle grey: of the covariance Wiener filter alone, and of the blend."""
+
+    linear: float
+    blend: float
+
 
 def calibrate_from_copies(
     prior: MapPrior, copies: Copies, candidates: int | None = None, contrast: float | None = None
-) -> float:
-    """Calibrate a MapPrior; its mean squared error on the copies, in particle grey.
+) -> Errors:
+    """Calibrate a MapPrior with a linear filter, and find how much of the mean it makes.
 
     candidates, contrast: None for the usual width, and to have the contrast measured. The squared distance of an
     estimate to an independent copy is its error and the variance of the copy's noise.
     """
     search = prior.search
+    prior.linear_weight = 0.0
     prior.calibrate(copies.particles, copies.context)
     search.contrast = contrast if contrast is not None else likeliest_contrast(prior, copies.sample())
     search.spread = 1.0
@@ -74,29 +89,30 @@ def calibrate_from_copies(
     found = []
     for temperature in TEMPERATURES:
         search.temperature = temperature
-        found.append((*_error(prior, copies), temperature))
-    error, predicted, search.temperature = min(found)
-    if error > 0 and predicted > 0:
-        search.spread = (error / predicted) ** 0.5
-    return error
+        found.append((copies.error(_estimate(prior, copies)), temperature))
+    search.temperature = min(found)[1]
+    templates = _estimate(prior, copies)
+    prior.linear_weight = 1.0
+    linear = _estimate(prior, copies)
+    prior.linear_weight = copies.best_weight(templates, linear)
+    found_error = copies.error(torch.lerp(templates, linear, prior.linear_weight))
+    predicted = float(prior.gain**2 * prior(copies.noisy, copies.context).sd.square().mean())
+    if found_error > 0 and predicted > 0:
+        search.spread = (found_error / predicted) ** 0.5
+    return Errors(copies.error(linear), found_error)
 
 
-def _error(prior: MapPrior, copies: Copies) -> tuple[float, float]:
-    """Mean squared error of the posterior mean, measured and predicted, in particle grey."""
-    found = prior(copies.noisy, copies.context)
-    return copies.error(prior.gain * found.mean), float(prior.gain**2 * found.sd.square().mean())
+def _estimate(prior: MapPrior, copies: Copies) -> Tensor:
+    """float32 [n, N, N], what a MapPrior makes of the copies with more noise, in particle grey."""
+    return prior.gain * prior(copies.noisy, copies.context).mean
 
 
-def linear_error(pairs: Any, training: Rows, copies: Copies) -> float:
-    """As of `calibrate_from_copies`, of the covariance Wiener filter learned from the same particles.
+def linear_filter(pairs: Any, training: Rows, device: torch.device) -> CovarianceFilter:
+    """The covariance Wiener filter of particles, in the grey scale of standardised ones.
 
     pairs: `training.recorrupted_pairs.RecorruptedPairs`; training: positions that may be learned from.
     """
     method = Denoiser(pairs.white_box)
     method.fit(lambda: pairs.white(training[evenly_spread(len(training), LEARNED)]))
-    # A third of the noise was added: a ninth more variance.
-    batch = pairs.noisier(copies.noisy.cpu().numpy(), copies.positions, (10 / 9) ** 0.5)
-    images = method.denoise(batch)
-    if batch.transfer is not None:
-        images = spectra.filtered(images, batch.transfer)
-    return copies.error(torch.from_numpy(pairs.scale.sd * pairs.unwhitened(images)).to(copies.other))
+    components, mean = (torch.from_numpy(pairs.unwhitened(x)).to(device) for x in method.components())
+    return CovarianceFilter.of(components, mean[0])

@@ -28,7 +28,7 @@ from ..shapes import Json, Rows
 from . import preparation
 from .asked import forget as forget_journal
 from .calibration import JUDGED, Sample, calibrate, threshold
-from .calibration_from_copies import Copies, calibrate_from_copies, linear_error
+from .calibration_from_copies import Copies, Errors, calibrate_from_copies, linear_filter
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
 from .learning import library_of
 from .library import TemplateLibrary
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 # Raised when opinions that an earlier version left would not be those of this one.
-FORMAT = 2
+FORMAT = 3
+# Part of the error.
+NEXT_TO_NOTHING = 0.03
 DONE, BANK, OPINIONS, PREPARATION = 'guide.json', 'guide.safetensors', 'opinions.npy', 'preparation.json'
 
 
@@ -72,7 +74,7 @@ def build(job: Job, member: Task, fabric: Fabric) -> GuidedPairs:
     if kept:
         description, asked = kept
         tensors = load_file(folder / BANK)
-        guide.recall(description, tensors['spectrum'].to(fabric.device))
+        guide.recall(description, tensors)
         guided.recall(tensors) if asked else _ask(job, guided, folder, identity, fabric)
     else:
         if settings.resume:
@@ -165,19 +167,26 @@ def _calibrate(job: Job, member: Task, guided: GuidedPairs, how: preparation.Pre
             calibrate(guide, sample, how.candidates, settings.contrast_spread)
         else:
             copies = Copies.of(guided, member.validation, how.calibrated, settings.seed)
-            error = calibrate_from_copies(guide, copies, how.candidates, settings.contrast_spread)
-            if linear_error(guided.pairs, member.training, copies) < error:
-                job.warn(
-                    f'on {len(copies.positions)} particles kept out of training, independent noisy images agree no '
-                    'worse with the covariance Wiener filter than with what the particles have in common: take '
-                    '"filter --method cwf", or more particles'
-                )
-    description, spectrum = fabric.broadcast((guide.description(), guide.spectrum.cpu()))
-    guide.recall(description, spectrum.to(fabric.device))
+            guide.linear = linear_filter(guided.pairs, member.training, fabric.device)
+            errors = calibrate_from_copies(guide, copies, how.candidates, settings.contrast_spread)
+            _say_what_templates_add(job, guide, errors, len(copies.positions))
+    guide.recall(*fabric.broadcast((guide.description(), {k: v.cpu() for k, v in guide.learnt().items()})))
     job.say(
         f'guide calibrated: gain {guide.gain:.3g}, contrast spread {guide.search.contrast:g}, '
         f'{guide.search.candidates} candidates, temperature {guide.search.temperature:g}'
     )
+
+
+def _say_what_templates_add(job: Job, guide: MapPrior, errors: Errors, judged: int) -> None:
+    """How much of the estimate is the covariance Wiener filter's; a warning where the templates add next to nothing."""
+    where = f'on {judged} particles kept out of training, by independent noisy images of them'
+    if guide.linear_weight:
+        job.say(f'{guide.linear_weight:.0%} of the estimate is the covariance Wiener filter (CWF), {where}')
+    if errors.linear < (1 + NEXT_TO_NOTHING) * errors.blend:
+        job.warn(
+            f'{where}, what the particles have in common lowers the error of the covariance Wiener filter by less than '
+            f'{NEXT_TO_NOTHING:.0%}: expect little more than "filter --method cwf" gives, or take more particles'
+        )
 
 
 def _ask(job: Job, guided: GuidedPairs, folder: Path, identity: str, fabric: Fabric) -> None:
@@ -189,7 +198,7 @@ def _ask(job: Job, guided: GuidedPairs, folder: Path, identity: str, fabric: Fab
     if fabric.is_global_zero:
         kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
         with atomic(folder / BANK) as partial:
-            write_tensors({**kept, 'spectrum': guide.spectrum}, partial)
+            write_tensors({**kept, **guide.learnt()}, partial)
         digests = {name: file_digest(folder / name) for name in (BANK, OPINIONS)}
         write_state(folder / DONE, {'identity': identity, 'guide': guide.description(), 'sha256': digests})
         forget_journal(folder / OPINIONS)

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..imaging.ctf import ctf_rfft, seen
 from ..shapes import Images, Json, Rows, Shifts, Tensor
 from .context import Context
+from .covariance_filter import PREFIX, CovarianceFilter
 from .library import TemplateLibrary
 from .posterior import Particles, Posterior, Prior, Search, infer
 
@@ -76,7 +77,7 @@ class MapPriorOptions:
 
 class MapPrior:
     """A TemplateLibrary with gain (particle grey for each reference grey) and noise spectrum float32[R] (variance of a
-    coefficient)."""
+    coefficient). linear: CovarianceFilter or None, whose estimate makes ``linear_weight`` (0 to 1) of the mean."""
 
     def __init__(
         self,
@@ -89,6 +90,8 @@ class MapPrior:
         self.bank, self.plane, self.gain, self.spectrum = bank, bank.plane, gain, spectrum
         self.search, self.options = search or Search(), options or MapPriorOptions()
         self.threshold: Json = {}
+        self.linear: CovarianceFilter | None = None
+        self.linear_weight = 0.0
 
     @property
     def device(self) -> torch.device:
@@ -99,10 +102,11 @@ class MapPrior:
         """ImagePosterior on particles float32[n, N, N] in particle grey."""
         with torch.no_grad():
             y, ctf = self.plane.vectors(images), self.ctf(context, len(images))
-            found = self._infer(y, ctf, context, own)
+            particles = self._particles(y, ctf, context)
+            found = infer(self.bank, particles, self._prior(context, y), self.search, own)
             present = torch.sigmoid(found.evidence + np.log((1 - self.search.empty) / self.search.empty))
             shown, centre = self._shown(context, len(images))
-            vector, spread = found.vector * shown, found.spread
+            vector, spread = self._blended(found.vector, particles) * shown, found.spread
             moved = self._moved(context)
             if moved is not None:
                 vector = vector * self.plane.ramps(-_tensor(moved, y))
@@ -119,7 +123,7 @@ class MapPrior:
         y, ctf = self.plane.vectors(images), self.ctf(context, len(images))
         self.spectrum = self.noise_spectrum(y.abs() ** 2)
         for _ in range(rounds):
-            found = self._infer(y, ctf, context, own)
+            found = infer(self.bank, self._particles(y, ctf, context), self._prior(context, y), self.search, own)
             seen = found.vector * ctf
             moved = self._moved(context)
             if moved is not None:
@@ -158,7 +162,8 @@ class MapPrior:
         """The refinement's shifts, by which particles are centred where it is trusted."""
         return context.shifts if self.options.pose_prior else None
 
-    def _infer(self, y: Tensor, ctf: Tensor, context: Context, own: Tensor | None) -> Posterior:
+    def _particles(self, y: Tensor, ctf: Tensor, context: Context) -> Particles:
+        """Vectors [n, P] and their CTF as a posterior takes them."""
         noise = self.spectrum[self._ring()] * self._level(y)[:, None]
         moved = self._moved(context)
         if moved is not None:
@@ -166,7 +171,13 @@ class MapPrior:
         sd = noise.sqrt()
         transfer = self.gain * ctf / sd
         transfer[:, 0] = 0
-        return infer(self.bank, Particles(y / sd, transfer), self._prior(context, y), self.search, own)
+        return Particles(y / sd, transfer)
+
+    def _blended(self, vectors: Tensor, particles: Particles) -> Tensor:
+        """Posterior means [n, P] of templates with those of the linear filter."""
+        if self.linear is None or not self.linear_weight:
+            return vectors
+        return torch.lerp(vectors, self.linear(particles), self.linear_weight)
 
     def _level(self, y: Tensor) -> Tensor:
         """Each particle's noise level relative to the set's, from rings where no signal is to be expected."""
@@ -233,7 +244,11 @@ class MapPrior:
 
     def tensors(self) -> dict[str, Tensor]:
         """For safetensors."""
-        return {**self.bank.tensors(), 'spectrum': self.spectrum}
+        return {**self.bank.tensors(), **self.learnt()}
+
+    def learnt(self) -> dict[str, Tensor]:
+        """Of the `tensors`, all but the library."""
+        return {**({} if self.linear is None else self.linear.tensors()), 'spectrum': self.spectrum}
 
     def description(self) -> Json:
         """Plain values for the card."""
@@ -244,6 +259,7 @@ class MapPrior:
             'templates': len(self.bank),
             'functions': len(self.bank.basis),
             'threshold': self.threshold,
+            'linear_weight': self.linear_weight,
         }
 
     @classmethod
@@ -251,13 +267,16 @@ class MapPrior:
         cls, tensors: Mapping[str, Tensor], description: Json, box: int, device: str | torch.device = 'cpu'
     ) -> MapPrior:
         """The guide that `tensors` and `description` describe."""
-        bank = TemplateLibrary.load({k: v for k, v in tensors.items() if k != 'spectrum'}, box, device)
-        spectrum = tensors['spectrum'].to(device)
-        return cls(bank, 1.0, spectrum).recall(description, spectrum)
+        own = {k: v for k, v in tensors.items() if k != 'spectrum' and not k.startswith(PREFIX)}
+        found = cls(TemplateLibrary.load(own, box, device), 1.0, tensors['spectrum'])
+        return found.recall(description, tensors)
 
-    def recall(self, description: Json, spectrum: Tensor) -> MapPrior:
-        """Take up a `description` and a noise spectrum float32[R]; gives itself."""
-        self.gain, self.spectrum, self.threshold = description['gain'], spectrum, description['threshold']
+    def recall(self, description: Json, tensors: Mapping[str, Tensor]) -> MapPrior:
+        """Take up a `description` and, of the `tensors`, all but the library; gives itself."""
+        device = self.plane.r.device
+        self.spectrum, self.linear = tensors['spectrum'].to(device), CovarianceFilter.load(tensors, self.plane)
+        self.gain, self.threshold = description['gain'], description['threshold']
+        self.linear_weight = description.get('linear_weight', 0.0)
         self.search, self.options = Search(**description['search']), MapPriorOptions(**description['options'])
         return self
 

@@ -45,11 +45,11 @@ class ImageModel:
             some = positions[rows]
             yield self.batch(self._pairs.seen(some)[:, 0].numpy(), some)
 
-    def batch(self, images: Images, positions: Rows, noisier: float = 1.0) -> Batch:
-        """Whitened images [n, box, box] of particles; noisier: s.d. of their noise, relative to the particles'."""
+    def batch(self, images: Images, positions: Rows) -> Batch:
+        """Whitened images [n, box, box] of particles."""
         pairs = self._pairs
         images = resample(images, self.box).astype(np.float32)
-        noise = np.full(len(images), noisier * self._noise_sd)
+        noise = np.full(len(images), self._noise_sd)
         if self._ctf is None:
             return Batch(images, noise)
         ctf = {name: values[pairs.rows[positions]] for name, values in self._ctf.items()}

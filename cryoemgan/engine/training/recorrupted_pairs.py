@@ -77,10 +77,6 @@ class RecorruptedPairs(NoisyPairs):
         """The particles themselves, whitened, as the classical methods take them; some at a time."""
         return self._white.batches(positions)
 
-    def noisier(self, images: Images, positions: Rows, noise: float) -> Batch:
-        """As `white`, of images of these particles in their own grey; noise: s.d., relative to the particles'."""
-        return self._white.batch(self.plain.standardised(images), positions, noise)
-
     def unwhitened(self, images: Images) -> Images:
         """Images [n, white_box, white_box] of whitened particles in the box and grey scale of standardised ones."""
         assert self.plain.gains is not None

@@ -71,9 +71,9 @@ class Embedding:
 
 
 def averages(stack, titles):
-    """Images of a stack in rows of five, each with its title."""
+    """The first images of a stack in rows of five, each with its title."""
     with mrcfile.mmap(stack, permissive=True) as mrc:
-        images = np.array(mrc.data, dtype=np.float32).reshape(-1, *mrc.data.shape[-2:])
+        images = np.array(mrc.data.reshape(-1, *mrc.data.shape[-2:])[: len(titles)], dtype=np.float32)
     across = min(5, len(images))
     down = -(-len(images) // across)
     figure = new_figure(max(2.4 * across, 3), 2.7 * down)

@@ -84,9 +84,9 @@ class TestWorkflow(ProjectTest):
         )
 
     def test_audit_gives_a_page(self):
+        found = self.audit.readSummary()
         assert os.path.getsize(self.audit.getPage()) > 10_000
         assert self.audit.summary()[0].split(':')[0] in ('GREEN', 'YELLOW', 'RED')
-        found = self.audit.readSummary()
         assert found['leakage'] == 0
         assert 'opinion' in found['lights']
         assert found['empty_particles_in']['count'] == 24
@@ -97,6 +97,11 @@ class TestWorkflow(ProjectTest):
         assert 'Trained without references' in card['statement']
         assert not os.path.exists(self.blind._getExtraPath('references.star'))
         assert 'no other data' in self.blind.methods()[0]
+        averages = self.blind.outputAverages
+        assert (averages.getXDim(), averages.getSamplingRate()) == (self.box, data.PIXEL)
+        # Each particle that a fold model learned from is counted once; some are kept out of training.
+        shown = sum(item.getAttributeValue('_cryoemganShownBy') for item in averages.iterItems())
+        assert 0.8 * self.count < shown <= self.count and not hasattr(self.training, 'outputAverages')
 
     def test_training_is_told_what_project_found(self):
         card = read_card(self.training.getModelDir())
@@ -250,7 +255,7 @@ class TestWorkflow(ProjectTest):
         both = ['Correlation', 'Uncertainty']
         for cls, run, names, sortable in (
             (viewers.TrainViewer, self.training, {'showCurves', 'showPreviews', 'showGallery'}, ['Correlation']),
-            (viewers.TrainViewer, self.blind, {'showCurves', 'showPreviews', 'showGallery'}, []),
+            (viewers.TrainViewer, self.blind, {'showCurves', 'showPreviews', 'showAverages', 'showGallery'}, []),
             (viewers.ProjectViewer, self.references, {'showGallery', 'showCorrelation', 'showSet'}, ['Correlation']),
             (viewers.DenoiseViewer, self.denoising, {'showGallery', 'showUncertainty', 'showSet'}, both),
             (viewers.AuditViewer, self.audit, {'showLights', 'showPage', 'showPictures'}, []),

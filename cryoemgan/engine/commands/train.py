@@ -278,8 +278,7 @@ def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:
     }
     if fabric.is_global_zero:
         results |= _assess(job, inputs, Model.load(job.folder / 'model', fabric.device), collapse.best_at(results))
-        for task in inputs.tasks:
-            dataset.forget(job.folder / task.place)
+        dataset.finish(job, inputs.pairs, {task.name: task.place for task in inputs.tasks})
     return results
 
 

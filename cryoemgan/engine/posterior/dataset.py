@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from .asked import forget as forget_journal
 from .calibration import JUDGED, Sample, calibrate, threshold
 from .calibration_from_copies import Copies, Errors, calibrate_from_copies, linear_filter
 from .guided_pairs import EMPTY_FRACTION, GuidedPairs
-from .learning import library_of
+from .learning import TEMPLATES, library_of, write_averages
 from .library import TemplateLibrary
 from .map_prior import Context, MapPrior, MapPriorOptions
 from .posterior import Search
@@ -152,9 +153,20 @@ def _pilot(job: Job, member: Task, device: torch.device) -> tuple[float, float]:
     return template, preparation.timed(lambda: guide(noisy, context)) / len(some)
 
 
+def finish(job: Job, pairs: Pairs, places: Mapping[str, str]) -> None:
+    """Leave of trained fold models what is of use: their opinions take most of the space and go (a training that is
+    made longer asks for them again); templates that were learned from particles are written as class averages.
+
+    places: folder of each fold model, relative to the run's.
+    """
+    for place in places.values():
+        forget(job.folder / place)
+    if pairs.kind != 'references' and all((job.folder / place / TEMPLATES).is_file() for place in places.values()):
+        write_averages(job, pairs, places)
+
+
 def forget(folder: Path) -> None:
-    """Remove what takes most of the space of a trained member, its opinions. A training that is made longer asks for
-    them again; what the guide had learnt before is kept."""
+    """Remove the opinions of a fold model. What the guide had learnt before is kept."""
     (folder / OPINIONS).unlink(missing_ok=True)
 
 

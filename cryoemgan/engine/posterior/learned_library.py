@@ -47,10 +47,11 @@ PILOT, FEWEST_LEARNED = 32, 200
 
 @dataclass(frozen=True)
 class Learned:
-    """images: float32 [n, box, box], templates in the particles' grey scale and without CTF. particles: that they were
-    learned from, of so ``many``."""
+    """images: float32 [n, box, box], templates in the particles' grey scale and without CTF, those that most particles
+    show first. shown: float32 [n], by how many particles. particles: that they were learned from, of so ``many``."""
 
     images: Images
+    shown: Floats
     particles: int
     many: int
 
@@ -121,9 +122,10 @@ def learn(
             seen, own = seen.rows(kept), own[kept]
         # Later they are no longer made of one particle each.
         shown = assign(library, seen.particles(), prior, SEARCH, None if number else own)
-        found = _templates(method, plane, seen, shown, len(found))
+        found, times = _templates(method, plane, seen, shown, len(found))
         tell(1)
-    return Learned(found, len(seen.vectors), count)
+    order = np.argsort(-times, kind='stable')
+    return Learned(found[order], times[order], len(seen.vectors), count)
 
 
 def _fitting(library: TemplateLibrary, seen: _Seen, prior: Prior, seconds: float) -> int:
@@ -165,9 +167,11 @@ def _denoised(batches: Iterable[Batch], method: Denoiser, chosen: np.ndarray) ->
     return np.concatenate(found)
 
 
-def _templates(method: Denoiser, plane: FourierPlane, seen: _Seen, shown: Assignment, count: int) -> Images:
+def _templates(
+    method: Denoiser, plane: FourierPlane, seen: _Seen, shown: Assignment, count: int
+) -> tuple[Images, Floats]:
     """The templates that particles show, most likely: sums over particles in the template's position, and their
-    posterior means for the covariance that follows from the sums."""
+    posterior means for the covariance that follows from the sums. And by how many particles each is shown."""
     mirror, template = shown.template >= count, shown.template % count
     sums: list[Tensor] = []
     weights = np.zeros((count, seen.weights.shape[1]))
@@ -185,7 +189,7 @@ def _templates(method: Denoiser, plane: FourierPlane, seen: _Seen, shown: Assign
     kept = times >= LEAST_SHOWN
     sums, weights = [z[kept] for z in sums], weights[kept.numpy()]
     method.relearn(sums, weights)
-    return method.posterior_means(sums, weights)
+    return method.posterior_means(sums, weights), times[kept].numpy()
 
 
 def _positioned(coefficients: list[Tensor], angle: Tensor, mirror: Tensor) -> list[Tensor]:

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.pairs import SelfSupervision
 from cryoemgan.engine.settings.train import Train
 from cryoemgan.engine.training.validation import NoisyValidation
+from cryoemgan.figures.style import read_columns
 
 from .noisy_particles import BOX, COUNT, NOISE, coloured, open_pairs, particles_at
 
@@ -142,6 +144,7 @@ def test_templates_of_an_interrupted_run_are_taken_up_unless_they_are_damaged(tm
     options = dict(OPTIONS, particles=str(path), target='self', output=str(tmp_path / 'o'), batch_size=60)
     run('train', Train(**{**options, 'iterations': 1}))
     file = tmp_path / 'o' / learning.TEMPLATES
+    _averages_show_particles(tmp_path / 'o', path)
     first, when = file.read_bytes(), file.stat().st_mtime_ns
     run('train', Train(**{**options, 'iterations': 2}, resume=True))
     assert file.stat().st_mtime_ns == when
@@ -149,3 +152,16 @@ def test_templates_of_an_interrupted_run_are_taken_up_unless_they_are_damaged(tm
     run('train', Train(**{**options, 'iterations': 3}, resume=True))
     assert 'templates are learned again' in capsys.readouterr().out
     assert file.read_bytes() == first
+
+
+def _averages_show_particles(folder, path):
+    """Class averages are in the grey values of the particles, and each particle counts once."""
+    averages = mrcfile.read(folder / learning.AVERAGES)
+    columns = read_columns(folder / learning.COUNTS, text=('fold_model',))
+    noisy = ParticleTable.read(path).images().read(np.arange(COUNT))
+    assert len(averages) == len(columns['particles'])
+    assert np.all(np.diff(columns['particles']) <= 0)
+    assert 0.7 * COUNT < sum(columns['particles']) <= COUNT + 0.1 * len(averages)
+    assert averages.mean() == pytest.approx(noisy.mean(), abs=0.1 * noisy.std())
+    clean = particles_at(folder / 'clean', extra=0)[1]
+    assert averages.std() == pytest.approx(clean.std(), rel=0.3)

@@ -53,9 +53,13 @@ class CovarianceFilter:
     def of(cls, components: Tensor, mean: Tensor) -> CovarianceFilter:
         """Filter for the covariance that images of it have.
 
-        components : float32 [n, N, N]
-            Principal images of one angular order each, of any phase: turned, they stand for themselves at every angle.
-        mean : float32 [N, N]
+        Parameters
+        ----------
+        components : Tensor
+            Principal images float32 [n, N, N] of one angular order each, in one position: they stand for themselves at
+            every angle.
+        mean : Tensor
+            float32 [N, N].
         """
         plane = FourierPlane(components.shape[-1], device=components.device)
         vectors = plane.vectors(components)

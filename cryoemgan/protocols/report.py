@@ -23,9 +23,10 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
     """From a finished refinement to denoised, audited and sorted particles, in one run.
 
     Projects the map (or its half maps) at every particle's pose; checks that particles and map belong together;
-    trains two networks, one on the map and one guided by it; denoises each particle with networks that never saw it;
-    audits both networks; and rejects junk: particles that do not fit the map. The result is a page that begins with
-    how far the images can be trusted. Each step also exists as a protocol of its own, with more options.
+    trains two networks, one on the map and one guided by it, and a third without the map; denoises each particle with
+    networks that never saw it; audits both networks, with the third one for a second opinion; and rejects junk:
+    particles that do not fit the map. The result is a page that begins with how far the images can be trusted. Each
+    step also exists as a protocol of its own, with more options.
     """
 
     _label = 'denoise and sort'
@@ -115,7 +116,7 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
 
     def _cost_lines(self):
         return [
-            f'Training takes {self.minutes.get():g} minutes, shared by the two networks; preparing, denoising and '
+            f'Training takes {self.minutes.get():g} minutes, shared by the networks; preparing, denoising and '
             'auditing come on top. The page lists how long each step took.',
             *super()._cost_lines(),
         ]
@@ -128,7 +129,9 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
     def _progress_lines(self):
         names = self._begun()
         return [
-            f'Step {len(names)} of {len(TITLES)}: {names[-1]}.' if names else 'Not started yet.',
+            f'Step {len(names)} of {len(TITLES) - (not self._form_values().get("second_opinion", True))}: {names[-1]}.'
+            if names
+            else 'Not started yet.',
             *super()._progress_lines(),
         ]
 

@@ -28,7 +28,7 @@ class Report(Reading, Settings):
     )
     minutes: float = option(
         20.0,
-        'Training time, shared by the two networks. Preparing, denoising and auditing come on top; the report '
+        'Training time, shared by the networks. Preparing, denoising and auditing come on top; the report '
         'lists how long each step took. Resumed with more minutes, the same networks are trained further.',
         gt=0,
         le=10000,
@@ -41,6 +41,13 @@ class Report(Reading, Settings):
         'all particles such as 10%. If the particles are too noisy for the fit to tell anything, the evidence is '
         'used instead.',
         label='Limit for the fit',
+    )
+    second_opinion: bool = option(
+        True,
+        'Trains a third network, which learns from the particles alone and never sees the map, and compares it with '
+        'the two in their audits. It tells what the particles show and the map does not, such as a part that is '
+        'missing from the map. A third of the training time is its own.',
+        label='Second opinion without the map',
     )
     particles: str | None = option(
         None,
@@ -82,7 +89,8 @@ class Report(Reading, Settings):
     )
     train_settings: str | None = option(
         None,
-        'JSON file with further options of the training, for both networks. If it sets iterations or epochs, '
+        'JSON file with further options of the training, for both networks (of those, the one for '
+        'the second opinion takes iterations, epochs, box and cross-fitting). If it sets iterations or epochs, '
         '--minutes is ignored.',
         path=True,
         expert=True,

@@ -16,6 +16,7 @@ from cryoemgan.engine.__main__ import main
 from cryoemgan.engine.data.refinement import find_refinement
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
+from cryoemgan.engine.settings.road import AUDIT
 
 from .steps_here import steps_here
 
@@ -82,7 +83,9 @@ def test_the_road_ends_with_kept_and_rejected_originals(job, report):
     assert summary['selection']['kept'] + summary['selection']['rejected'] == 60
     references = ParticleTable.read(report / '1_references' / 'references.star')
     assert references.provenance['half_maps'] == 'yes'
-    assert len(summary['steps']) == 9
+    assert len(summary['steps']) == 10
+    audits = [json.loads((report / folder / 'summary.json').read_text()) for folder in AUDIT.values()]
+    assert all(audit['second_opinion']['agreement'] for audit in audits)
     # Every command that makes images shows them.
     makers = [report / s['folder'] for s in summary['steps'] if 'audit' not in s['folder']] + [job / 'made']
     assert all((folder / 'gallery.html').exists() for folder in makers)

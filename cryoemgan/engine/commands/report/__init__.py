@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .... import figures
+from ...data.image_state import CtfState, of_particles
 from ...data.particles import open_particles
 from ...data.refinement import Refinement, find_refinement
 from ...errors import InputError
@@ -43,11 +44,18 @@ class ReportInputs:
 def load_inputs(settings: Report, job: Job) -> ReportInputs:
     """Find the refinement's files; the checks of ``project`` come before any work. InputError for what is missing."""
     refinement = _refinement(settings)
-    refinement.has_ctf = open_particles(job, refinement.particles).has('rlnDefocusU')
+    table = open_particles(job, refinement.particles)
+    refinement.has_ctf = table.has('rlnDefocusU')
     if not refinement.has_ctf:
         refinement.said.append('the particles have no CTF in their table: the references have none either')
     for sentence in refinement.said:
         job.say(sentence)
+    if settings.second_opinion and of_particles(table) is CtfState.PREMULTIPLIED:
+        settings.second_opinion = False
+        job.warn(
+            f'{table.path} holds particles that were multiplied by their CTF, which a map-free network does not take: '
+            'the audits have no second opinion'
+        )
     training = _training(settings, job)
     first = Project(output=str(job.result / REFERENCES), **road.project_options(settings, refinement))
     first.validate()

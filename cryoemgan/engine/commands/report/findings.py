@@ -219,8 +219,11 @@ def _next(project: Json, networks: list[Json], selection: Json | None, settings:
         )
     lights = {light['name']: light for n in networks for light in n['lights'] if light['colour'] != 'green'}
     found += [f'{light["title"]} is {light["colour"]}: {light["sentence"]}' for light in lights.values()]
+    if settings.second_opinion:
+        return found
     found.append(
         'To look for something that is not in the map (another state, a ligand), train a map-free network (cryoemgan '
-        'train --target self) and compare the two in an audit (cryoemgan audit --second-model).'
+        'train --target self) and compare the two in an audit (cryoemgan audit --second-model), or let this command do '
+        'both (--second-opinion).'
     )
     return found

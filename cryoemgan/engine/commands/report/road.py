@@ -16,6 +16,7 @@ from ...settings.road import (
     EVALUATION,
     GUIDED,
     NETWORKS,
+    OPINION,
     REFERENCES,
     SELECTION,
     TRAINED,
@@ -29,6 +30,8 @@ from .steps import Step
 MADE_BY: dict[str, Json] = {TRAINED: {}, GUIDED: {'network': 'guided'}}
 # Of train, with which the minutes do not count.
 LENGTHS = {'iterations', 'epochs'}
+# Further options of train that a map-free network takes, too.
+OF_ANY = LENGTHS | {'box', 'cross_fit', 'folds', 'validation_fraction'}
 
 
 def project_options(s: Report, refinement: Refinement) -> Json:
@@ -49,22 +52,30 @@ def _reading(s: Report, command: str) -> Json:
 def steps(s: Report, refinement: Refinement, training: Json, root: Path, done: dict[str, Json]) -> Iterator[Step]:
     """The steps in their order.
 
-    training: further options of both trainings. root: where their folders lie. done: summaries {folder} of the steps
+    training: further options of the trainings. root: where their folders lie. done: summaries {folder} of the steps
     before, filled by the caller.
     """
     particles, references = str(refinement.particles), str(root / REFERENCES / 'references.star')
     pair = {'particles': particles, 'references': references}
     yield Step(REFERENCES, 'project', project_options(s, refinement))
-    length = {} if set(training) & LENGTHS else {'minutes': round(s.minutes / len(NETWORKS), 4)}
+    networks = len(NETWORKS) + s.second_opinion
+    length = {} if set(training) & LENGTHS else {'minutes': round(s.minutes / networks, 4)}
     for network in NETWORKS:
         options = {**training, **pair, **MADE_BY[network], **length, **_reading(s, 'train')}
         yield Step(TRAINING[network], 'train', options)
+    second = {}
+    if s.second_opinion:
+        options = {k: v for k, v in training.items() if k in OF_ANY}
+        yield Step(
+            OPINION, 'train', {**options, 'particles': particles, 'target': 'self', **length, **_reading(s, 'train')}
+        )
+        second = {'second_model': str(root / OPINION / 'model')}
     models = {network: str(root / TRAINING[network] / 'model') for network in NETWORKS}
     for network in NETWORKS:
         options = {'particles': particles, 'model': models[network], **_reading(s, 'denoise')}
         yield Step(DENOISED[network], 'denoise', options)
     for network in NETWORKS:
-        yield Step(AUDIT[network], 'audit', {**pair, 'model': models[network], **_reading(s, 'audit')})
+        yield Step(AUDIT[network], 'audit', {**pair, 'model': models[network], **second, **_reading(s, 'audit')})
     denoised = {network: str(root / DENOISED[network] / 'denoised.star') for network in NETWORKS}
     compared = [f'noisy={particles}', *(f'{n}={path}' for n, path in denoised.items())]
     yield Step(EVALUATION, 'evaluate', {'references': references, 'particles': compared, **_reading(s, 'evaluate')})

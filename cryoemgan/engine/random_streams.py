@@ -21,6 +21,7 @@ _STREAMS = (
     'stand-ins',
     'templates',
     'recorruption',
+    'wrong pairs',
 )
 
 

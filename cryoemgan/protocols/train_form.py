@@ -18,8 +18,8 @@ GUIDED_ONLY = ('bank_size', 'pose_prior')
 # How particles are compared with templates, of the map or learned from the particles.
 COMPARING = ('candidates', 'contrast_spread', 'shift_range')
 WITH_MAP_ONLY = (
-    'min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum', 'exchange_noise',
-    'contaminate', 'contaminate_fraction', 'contaminate_noise',
+    'leave_out_wrong', 'min_agreement', 'invert_contrast', 'force', 'fresh_fraction', 'noise_curriculum',
+    'exchange_noise', 'contaminate', 'contaminate_fraction', 'contaminate_noise',
 )  # fmt: skip
 SELF_ONLY = ('self_supervision', 'recorruption', 'hidden_pixels')
 FIRST_PAGE = ('minutes', 'cross_fit')
@@ -30,7 +30,7 @@ TRAINING = {
     'Validation': ('validation_fraction', 'evaluations', 'patience', 'keep'),
 }
 PAIRS = {
-    'Pairs': ('invert_contrast', 'min_agreement', 'force'),
+    'Pairs': ('leave_out_wrong', 'invert_contrast', 'min_agreement', 'force'),
     'From particles alone': SELF_ONLY,
     'How pairs are shown': ('noise_curriculum', 'turns', 'shift', 'exchange_noise', 'shuffle'),
 }

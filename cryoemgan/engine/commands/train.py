@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +11,6 @@ from .. import networks
 from ..data.identity import Kin
 from ..devices import choose_precision, keep_freed_memory
 from ..errors import InputError
-from ..files import file_identity
 from ..inference import assessment, assessment_from_copies, collapse
 from ..inference.card import ASSUMPTIONS
 from ..inference.model import Model
@@ -21,8 +19,8 @@ from ..job import Job
 from ..posterior import dataset
 from ..processes import choose_devices, launch
 from ..settings.train import Train
-from ..shapes import Json, Rows
-from ..training import checkpoints, folds, sampling
+from ..shapes import Flags, Json, Rows
+from ..training import checkpoints, folds, sampling, wrong_pairs
 from ..training.fresh_pairs import FreshPairs, read_volumes
 from ..training.interfaces import TrainingPairs
 from ..training.noise_images import open_background
@@ -68,7 +66,8 @@ def load_inputs(settings: Train, job: Job) -> TrainInputs:
     group = None if kin.alone else kin.group
     parts = folds.make_folds(mode, len(pairs), halves, s.folds, s.validation_fraction, s.seed, group)
     _contaminate(s, job, pairs, np.unique(np.concatenate([p.training for p in parts])))
-    tasks = [_fold_task(s, job, pairs, parts, k, start) for k in range(len(parts))]
+    kept = wrong_pairs.kept(s, pairs, job)
+    tasks = [_fold_task(s, job, pairs, parts, k, start, kept) for k in range(len(parts))]
     if s.batch_size > min(len(p.training) for p in parts):
         job.warn(f'--batch-size: a batch of {s.batch_size} is all training pairs of a fold model')
     if s.resume and not any(t.checkpoint for t in tasks):
@@ -77,13 +76,14 @@ def load_inputs(settings: Train, job: Job) -> TrainInputs:
 
 
 def _fold_task(
-    s: Train, job: Job, pairs: TrainingPairs, parts: list[folds.Fold], k: int, start: Model | None
+    s: Train, job: Job, pairs: TrainingPairs, parts: list[folds.Fold], k: int, start: Model | None, kept: Flags
 ) -> FoldTask:
-    """The FoldTask of a part: its settings, identity and checkpoint."""
+    """The FoldTask of a part: its settings, identity and checkpoint. kept: bool [len(pairs)], which pairs are right."""
     part = parts[k]
+    training, validation = (x[kept[x]] for x in (part.training, part.validation))
     place = f'members/{part.name}/' if len(parts) > 1 else ''
     own = replace(s, seed=(s.seed + SEED_STEP * k) % 2**32, minutes=s.minutes and s.minutes / len(parts))
-    identity = _identity(s, pairs, pairs.names(part.training))
+    identity = checkpoints.identity(s, pairs, part.training)
     checkpoint = checkpoints.load(job.folder / place / 'checkpoints', job.warn) if s.resume else None
     if checkpoint:
         checkpoints.check_same(checkpoint['identity'], identity)
@@ -93,13 +93,13 @@ def _fold_task(
         all_names=[p.name for p in parts],
         settings=own,
         pairs=pairs,
-        training=part.training,
-        validation=part.validation,
+        training=training,
+        validation=validation,
         who=pairs.who(part.touched),
         identity=identity,
         checkpoint=checkpoint,
         start=None if start is None else _first_weights(start, s, pairs, parts, part),
-        fresh=_fresh_pairs(own, job, pairs, part.training),
+        fresh=_fresh_pairs(own, job, pairs, training),
         options=_network_options(s, pairs, start),
     )
 
@@ -244,22 +244,6 @@ def _fresh_pairs(s: Train, job: Job, pairs: TrainingPairs, training: Rows) -> Fr
     if background is not None:
         job.say(f'images of noise are multiplied by {background.scale:.3g} to be as strong as that')
     return fresh
-
-
-def _identity(s: Train, pairs: TrainingPairs, names: list[str]) -> Json:
-    """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
-    free = s.of_machine() | s.of_length()
-    kept = {k: v for k, v in s.as_dict().items() if k not in free and not s.is_path(k)}
-    scale = hashlib.sha256(repr(sorted(pairs.scale.as_dict().items())).encode()).hexdigest()
-    kept['volume'] = [_content(v) for v in s.volume]
-    kept['noise_particles'] = s.noise_particles and _content(s.noise_particles)
-    return {**kept, 'training_particles': hashlib.sha256('\n'.join(names).encode()).hexdigest(), 'grey_values': scale}
-
-
-def _content(path: str) -> str:
-    """Digest of a file, of samples of a large one."""
-    about = file_identity(path)
-    return str(about.get('sha256') or about.get('sampled_sha256', 'missing'))
 
 
 def run(settings: Train, job: Job, inputs: TrainInputs) -> Json:

@@ -152,6 +152,13 @@ class Checks:
         expert=True,
         label='Outlier limit of agreement',
     )
+    leave_out_wrong: bool = option(
+        None,
+        'Leave out training pairs whose particle agrees with its reference no better than with references of other '
+        'particles: wrong angles, junk, or a reference of something else. None is left out unless there are more of '
+        'them than a set of right pairs under the same noise would have.',
+        label='Leave out wrong pairs',
+    )
     invert_contrast: bool = option(
         False,
         'Invert the references, because particles and references have opposite contrast. A message asks for this '

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import os
 import pickle
@@ -19,8 +20,10 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..files import atomic, flush_to_disk, seal, sealed
-from ..shapes import Json
+from ..files import atomic, file_identity, flush_to_disk, seal, sealed
+from ..settings.train import Train
+from ..shapes import Json, Rows
+from .interfaces import TrainingPairs
 
 # The newest checkpoint, and the one before it: should the newest be damaged, the run goes back to that.
 LAST, PREVIOUS = 'last.pt', 'previous.pt'
@@ -113,6 +116,23 @@ def _parts_are_whole(path: Path) -> bool:
             return file.testzip() is None
     except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError):
         return False
+
+
+def identity(settings: Train, pairs: TrainingPairs, training: Rows) -> Json:
+    """What must be equal in a resumed run: settings, data, grey scale. Files are told by content, not by path."""
+    free = settings.of_machine() | settings.of_length()
+    kept = {k: v for k, v in settings.as_dict().items() if k not in free and not settings.is_path(k)}
+    kept['volume'] = [_content(v) for v in settings.volume]
+    kept['noise_particles'] = settings.noise_particles and _content(settings.noise_particles)
+    names, scale = '\n'.join(pairs.names(training)), repr(sorted(pairs.scale.as_dict().items()))
+    digests = {'training_particles': names, 'grey_values': scale}
+    return {**kept, **{k: hashlib.sha256(v.encode()).hexdigest() for k, v in digests.items()}}
+
+
+def _content(path: str) -> str:
+    """Digest of a file, of samples of a large one."""
+    about = file_identity(path)
+    return str(about.get('sha256') or about.get('sampled_sha256', 'missing'))
 
 
 def check_same(saved: Json, now: Json) -> None:

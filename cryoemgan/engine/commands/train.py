@@ -109,8 +109,7 @@ def _network_options(s: Train, pairs: TrainingPairs, start: Model | None) -> Jso
     found: Json = start.card['network']['options'] if start else networks.options(s.network, s.gan)
     if not isinstance(pairs, ReferencePairs | NoisyPairs) or 'particles_hold' not in found:
         return found
-    # Fresh pairs come without the CTF that they were made with.
-    if start is None and not s.fresh_fraction:
+    if start is None:
         found['particles_hold'], found['references_hold'] = pairs.image_model
     if found['particles_hold'] not in ('', 'none'):
         pairs.show_ctf()

@@ -15,13 +15,15 @@ import numpy as np
 from scipy import fft
 
 from ..data.sampling import chunks
-from ..shapes import Floats, Images
+from ..shapes import Floats, Images, Tensor
 from .rings import ring_sizes, ring_sums
 
 TOGETHER = 64
 # Displacements (px) that are tried, and the part of a ring's power that is noise at the least.
 DISPLACEMENTS = np.linspace(0, 3, 301)
 LEAST_NOISE = 0.02
+# Mean square of CTFs in a ring below which they hide its noise.
+LEAST_SQUARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,15 @@ def fit_signal(noisy: Images, seen: Images) -> SignalModel:
     within = pixels[1:] / box**2
     signal = gain**2 * (reference * scale)[1:] @ within
     return SignalModel(gain, offset, displacement, power, float(signal), float(power[1:] @ within))
+
+
+def before_ctf(power: Floats, ctf: Tensor) -> Floats:
+    """Power of noise by rings [rings] before it was multiplied, together with its particles, by their CTFs.
+
+    ctf: of some of the particles, [n, N, N // 2 + 1].
+    """
+    squared = ring_sums(ctf.square().mean(0).numpy(), corners=True) / ring_sizes(ctf.shape[-2], corners=True)
+    return power / np.maximum(squared, LEAST_SQUARE)
 
 
 def _extrapolated(slope: Floats, weight: Floats, frequency: Floats) -> tuple[float, float]:

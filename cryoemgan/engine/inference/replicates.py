@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from ..data.image_state import particles_shown_as
+from ..data.image_state import CtfState, particles_shown_as
 from ..data.sampling import evenly_spread
 from ..imaging.ctf_table import CtfTable
-from ..imaging.signal_model import fit_signal
+from ..imaging.signal_model import before_ctf, fit_signal
 from ..imaging.spectra import coloured_noise
 from ..random_streams import generator
 from ..shapes import Images, Matrices, Rows
@@ -34,13 +34,20 @@ class Replicates:
     def __init__(self, pairs: Any, seed: int) -> None:
         self.pairs, self.seed = pairs, seed
         table = pairs.particles
-        held = particles_shown_as(table, pairs.references.ctf_state).value
-        self._ctf, self._mode = None, held
-        if pairs.ctf == 'none' and held != 'none' and table.has('rlnDefocusU'):
+        held = particles_shown_as(table, pairs.references.ctf_state)
+        self._ctf, self._mode = None, held.value
+        if pairs.ctf == 'none' and held is not CtfState.NONE and table.has('rlnDefocusU'):
             self._ctf = CtfTable(pairs.box, pairs.pixel_size, table.ctf())
+        # The noise of premultiplied particles was multiplied by their CTF, too.
+        self._shape = None
+        if held is CtfState.PREMULTIPLIED and table.has('rlnDefocusU'):
+            self._shape = CtfTable(pairs.box, pairs.pixel_size, table.ctf())
         chosen = evenly_spread(len(pairs), SAMPLE)
         noisy, clean = pairs.raw(chosen)
         self.signal = fit_signal(noisy, self.seen(clean, chosen))
+        self._power = self.signal.power
+        if self._shape is not None:
+            self._power = before_ctf(self._power, self._shape(torch.from_numpy(np.asarray(pairs.rows[chosen]))))
 
     def seen(self, images: Images, positions: Rows) -> Images:
         """Images [n, N, N] in the state of the references as the particles at these positions show them."""
@@ -56,7 +63,10 @@ class Replicates:
     def draw(self, positions: Rows, references: Images) -> tuple[Images, Images]:
         """(signal, noise), [n, N, N] each: particles that show these references, as seen at these positions."""
         rng = generator(self.seed, 'checks', 2, int(positions[0]))
-        noise = coloured_noise(rng, len(positions), self.pairs.box, self.signal.power)
+        noise = coloured_noise(rng, len(positions), self.pairs.box, self._power)
+        if self._shape is not None:
+            rows = torch.from_numpy(np.asarray(self.pairs.rows[positions]))
+            noise = self._shape.apply(torch.from_numpy(noise), rows).numpy()
         return self.truth(self.seen(references, positions)), noise
 
 

@@ -5,7 +5,8 @@ ring, and x has independent components of known variance (they are principal). I
 mean + B (1/variance + B' a^2 T^2 / noise B)^-1 t with the matched filter t = B' (a T / noise) (y - b - a T mean): one
 small matrix an angular frequency, as T^2 is nearly radial. This is the covariance Wiener filter of Bhamre, Zhang and
 Singer (2016), its covariance taken from references. Matrices are made for groups of particles of like defocus; the
-matched filter takes each particle's own CTF, astigmatism included.
+matched filter takes each particle's own CTF, astigmatism included. Premultiplied particles are T y: they hold the
+filter's T already.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from ..imaging import rings
 from ..imaging.ctf import seen as shown_of
 from ..imaging.ctf_table import half_plane
 from ..imaging.resample import resample
-from ..imaging.signal_model import fit_signal
+from ..imaging.signal_model import before_ctf, fit_signal
 from ..shapes import Tensor
 from .components import FREQUENCIES, RADIAL, SAMPLES, Components
 
 GROUPS, GROUP_SIZE = 48, 20
 # Where a reference holds less of the CTF than this (squared), what lies behind it is not known.
 LEAST_POWER = 1e-3
-HOLDS = ('none', 'phase-flip', 'full')
+HOLDS = ('none', 'phase-flip', 'full', 'premultiplied')
 
 
 class LinearEstimate(nn.Module):
@@ -40,9 +41,9 @@ class LinearEstimate(nn.Module):
     ----------
     components : Components
         Their basis and mean are set here, too, by `fit`; ``wiener`` and ``centre`` are not used.
-    particles_hold : {'none', 'phase-flip', 'full'}
+    particles_hold : {'none', 'phase-flip', 'full', 'premultiplied'}
         The CTF in the particles. Unless none, the second channel of the images is their CTF plane (`plane_of_ctf`).
-    references_hold : {'none', 'phase-flip', 'full'}
+    references_hold : {'none', 'phase-flip', 'full', 'premultiplied'}
         The CTF in the references, hence in the output.
     """
 
@@ -110,13 +111,18 @@ class LinearEstimate(nn.Module):
         if transfer is None:
             spectrum = (spectrum - mean) * self.weight[self.ring]
         else:
-            spectrum = (spectrum - mean * transfer) * transfer * self.weight[self.ring]
+            spectrum = (spectrum - mean * transfer) * self.weight[self.ring]
+            spectrum = spectrum if self._premultiplied else spectrum * transfer
         filtered = torch.fft.irfft2(spectrum, s=(c.inner, c.inner), norm='ortho')
         return filtered.flatten(1) @ c.basis.flatten(1).T, self._group(transfer, len(images))
 
+    @property
+    def _premultiplied(self) -> bool:
+        return self.holds == 'premultiplied'
+
     def _profile(self, transfer: Tensor) -> Tensor:
-        """Mean square of transfer functions over rings, [B, rings]."""
-        squared = transfer.square().flatten(1) * self.share
+        """Mean square of the microscope's transfer functions over rings, [B, rings]."""
+        squared = (transfer if self._premultiplied else transfer.square()).flatten(1) * self.share
         return squared.new_zeros(len(squared), len(self.weight)).index_add_(1, self.ring.flatten(), squared)
 
     def _group(self, transfer: Tensor | None, count: int) -> Tensor:
@@ -169,7 +175,10 @@ class LinearEstimate(nn.Module):
         inner = particles.shape[-1]
         shown = references if transfer is None else references * transfer
         model = fit_signal(particles.numpy(), torch.fft.irfft2(shown, s=(inner, inner), norm='ortho').numpy())
-        noise = torch.tensor(model.power, dtype=torch.float32)
+        level = model.power
+        if transfer is not None and self._premultiplied:
+            level = before_ctf(level, transfer.sqrt())
+        noise = torch.tensor(level, dtype=torch.float32)
         self.gain.fill_(model.gain)
         self.level.fill_(model.offset)
         self.weight.copy_(model.gain / noise)

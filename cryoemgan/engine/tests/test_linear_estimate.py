@@ -128,6 +128,16 @@ def test_references_with_ctf_are_given_with_ctf(scene, holds):
     assert error(found, references) < 1.03 * error(expected, references)
 
 
+def test_premultiplied_particles_say_the_same(scene):
+    """Multiplied by their CTF, particles have lost nothing that a filter could use."""
+    clean, ctf, noisy = scene
+    premultiplied = torch.cat([through(noisy[:, :1], ctf), noisy[:, 1:]], 1)
+    found = images_of(fitted(premultiplied, clean, 'premultiplied', 'none'), premultiplied)
+    expected = images_of(fitted(noisy, clean, 'full', 'none'), noisy)
+    assert error(found, expected) < 0.02
+    assert error(found, clean) < 1.02 * error(expected, clean)
+
+
 def test_coloured_noise_is_weighed(scene):
     clean, ctf, _ = scene
     rng = np.random.default_rng(5)

@@ -185,7 +185,12 @@ class Batches:
         if self.how.exchange_noise:
             count = len(noisy)
             chosen = dice.exchanged[:count] & self._has_partner
-            noisy = augmentation.exchange_noise(noisy, pure, self._partner, chosen, dice.noise_moves[:count])
+            if self.fresh.noise_shows_ctf:
+                # Rows beyond those of the draw of fresh pairs.
+                new = self.fresh.renew(self.number, self._real_rows + self.size, taken.positions, level)
+                noisy = torch.where(chosen[:, None, None, None], pure + new, noisy)
+            else:
+                noisy = augmentation.exchange_noise(noisy, pure, self._partner, chosen, dice.noise_moves[:count])
         return Pairs(torch.cat([noisy, known], 1), clean)
 
     def _of_itself(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -20,11 +20,11 @@ from ..data.sampling import chunks, evenly_spread
 from ..devices import to_device
 from ..errors import InputError
 from ..imaging import maps, resample
-from ..imaging.ctf_table import CtfTable
+from ..imaging.ctf_table import CtfTable, plane_of_ctf
 from ..imaging.forward_model import ForwardModel
 from ..imaging.grey_scale import least_squares_line
 from ..imaging.rings import on_grid
-from ..imaging.signal_model import fit_signal
+from ..imaging.signal_model import before_ctf, fit_signal
 from ..job import Job
 from ..random_streams import generator
 from ..shapes import Floats, Images, Rows, Tensor
@@ -45,7 +45,8 @@ LEAST_CORRELATION = 0.7
 class NoiseModel:
     """What the real pairs say: particle = gain * CTF(reference) + offset + noise.
 
-    power: of the noise by rings, float64 [rings], 1 for white noise of variance 1. variance: of the noise.
+    power: of the noise by rings, float64 [rings], 1 for white noise of variance 1; of premultiplied particles before it
+    was multiplied by their CTF. variance: of the noise as it is in particles.
     signal_variance: of the rest of a particle.
     """
 
@@ -92,7 +93,8 @@ class FreshPairs:
             self._shifts = table.shifts() * pairs.box / table.box
             self._grey = self._grey_of_projections()
         self.noise = self._fit_noise()
-        self._source: NoiseSource = GaussianNoise(on_grid(self.noise.power, pairs.box), seed)
+        self._gaussian = GaussianNoise(on_grid(self.noise.power, pairs.box), seed)
+        self._source: NoiseSource = self._gaussian
         if background is not None:
             background.scale = (self.noise.variance / background.variance) ** 0.5
             self._source = background
@@ -123,6 +125,17 @@ class FreshPairs:
         """Particles have a CTF that their references do not have."""
         return self._ctf is not None and CtfState.NONE == self._references_hold != self._particles_hold
 
+    @property
+    def noise_shows_ctf(self) -> bool:
+        """See `FreshSource`."""
+        return self._particles_hold is CtfState.PREMULTIPLIED
+
+    def renew(self, number: int, rows: Rows, positions: Rows, level: float) -> Tensor:
+        """See `FreshSource`."""
+        white = self._gaussian.draw(number, 0, rows, self.device)
+        shown = self._as_of_particles(white, to_device(self.pairs.rows[positions], self.device))
+        return (level / self.pairs.scale.sd) * shown[:, None]
+
     def draw(
         self, number: int, count: int, rows: Rows, level: float, references: tuple[Rows, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
@@ -134,8 +147,14 @@ class FreshPairs:
             grey = (references[1][:, 0] - s.unit_offset) / s.unit_scale
             ctf_rows = self._ctf_rows(number, count, rows, references[0])
         signal = m.gain * self._as_seen(grey, ctf_rows) + m.offset
-        noisy = signal + level * self._source.draw(number, count, rows, self.device)
-        return ((noisy - s.mean) / s.sd)[:, None], (s.unit_scale * grey + s.unit_offset)[:, None]
+        noise = self._source.draw(number, count, rows, self.device)
+        # Images of noise are as they were extracted.
+        noise = self._as_of_particles(noise, ctf_rows) if self._source is self._gaussian else noise
+        noisy = ((signal + level * noise - s.mean) / s.sd)[:, None]
+        if self.pairs.shows_ctf:
+            assert self._ctf is not None
+            noisy = torch.cat([noisy, plane_of_ctf(self._ctf(ctf_rows))[:, None]], 1)
+        return noisy, (s.unit_scale * grey + s.unit_offset)[:, None]
 
     def without_noise(self, positions: Rows, clean: Tensor) -> Tensor:
         """Standardised particles at these positions without noise, from their references in network units."""
@@ -193,6 +212,10 @@ class FreshPairs:
         """References as the particles of these rows show them, without noise."""
         return self._with_ctf(clean, rows, self._particles_hold) if self.corrects_ctf else clean
 
+    def _as_of_particles(self, noise: Tensor, rows: Tensor) -> Tensor:
+        """Noise of a detector as the particles of these rows hold it."""
+        return self._with_ctf(noise, rows, 'full') if self.noise_shows_ctf else noise
+
     def _with_ctf(self, images: Tensor, rows: Tensor, mode: str) -> Tensor:
         return images if self._ctf is None else self._ctf.apply(images, rows, mode)
 
@@ -228,7 +251,10 @@ class FreshPairs:
         noisy, clean = self.pairs.raw(chosen)
         seen = self._as_seen(torch.from_numpy(clean), torch.from_numpy(self.pairs.rows[chosen])).numpy()
         found = fit_signal(noisy, seen)
-        return NoiseModel(found.gain, found.offset, found.power, found.noise_variance, found.signal_variance)
+        power = found.power
+        if self.noise_shows_ctf and self._ctf is not None:
+            power = before_ctf(power, self._ctf(torch.from_numpy(self.pairs.rows[chosen])))
+        return NoiseModel(found.gain, found.offset, power, found.noise_variance, found.signal_variance)
 
 
 def _within(bounds: Rows) -> list[slice]:

@@ -138,6 +138,13 @@ class FreshSource(Protocol):
     def to(self, device: torch.device) -> None:
         """Make pairs on this device from now on."""
 
+    @property
+    def noise_shows_ctf(self) -> bool:
+        """Whether the noise of a particle was multiplied by its CTF, so that no other particle can have it."""
+
+    def renew(self, number: int, rows: Rows, positions: Rows, level: float) -> Tensor:
+        """New noise [n, 1, box, box] for standardised particles at these positions: some rows of a draw."""
+
     def draw(
         self, number: int, count: int, rows: Rows, level: float, references: tuple[Rows, Tensor] | None
     ) -> tuple[Tensor, Tensor]:

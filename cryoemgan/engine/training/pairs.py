@@ -79,14 +79,11 @@ class ReferencePairs(ParticleRows):
 
     @property
     def image_model(self) -> tuple[str, str]:
-        """The CTF in particles and references (none, phase-flip, full); empty where one of them is not known."""
+        """The CTF in particles and references; empty where one of them is not known, or they do not go together."""
         given = self.references.ctf_state
         held = particles_shown_as(self.particles, given) if self.particles.has('rlnDefocusU') else CtfState.NONE
-        known = (CtfState.NONE,) if held is CtfState.NONE else (CtfState.NONE, CtfState.FLIPPED, CtfState.FULL)
-        # The noise of premultiplied particles is multiplied by their CTF: the linear estimate does not know that.
-        if held is CtfState.PREMULTIPLIED or given not in known:
-            return '', ''
-        return held.value, given.value
+        with_ctf = (CtfState.FLIPPED, CtfState.FULL) if held in (CtfState.FLIPPED, CtfState.FULL) else (held,)
+        return (held.value, given.value) if given in (CtfState.NONE, *with_ctf) else ('', '')
 
     def keep(self, kept: Flags) -> None:
         """Leave out the pairs where ``kept`` [len] is False."""

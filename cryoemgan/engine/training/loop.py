@@ -15,6 +15,7 @@ from ..job import Job
 from ..settings.optimisation import Evaluation, Length
 from ..shapes import Json
 from . import checkpoints
+from .pilot import SECONDS, Pilot
 from .step import Training
 from .terms import Diverged
 from .validation import Validation
@@ -49,6 +50,8 @@ class TrainingLoop:
         None in all processes but the first.
     keep_model : callable
         Called with the best generator so far and its score, in the first process.
+    pilot : Pilot or None
+        Says after some seconds whether --minutes are enough.
     """
 
     def __init__(
@@ -62,10 +65,11 @@ class TrainingLoop:
         identity: Json,
         log: checkpoints.MetricsLog | None,
         keep_model: Callable[[nn.Module, Json], None],
+        pilot: Pilot | None = None,
     ) -> None:
         self.training, self.validation, self.fabric, self.job = training, validation, training.fabric, job
         self.length, self.evaluation, self.folder, self.identity = length, evaluation, folder, identity
-        self.log, self.keep_model = log, keep_model
+        self.log, self.keep_model, self._pilot = log, keep_model, pilot
         self.best = checkpoints.Best(folder, evaluation.keep, writes=self.fabric.is_global_zero)
         self.seconds, self._stale, self._evaluated = 0.0, 0, -1
         self.total, self._most = self._iterations(length.epochs), self._iterations(length.most_epochs)
@@ -96,7 +100,7 @@ class TrainingLoop:
         """Train to the end. WorkError when a loss term or the validation error is no longer a number; Interrupted when
         the run has been asked to end, with its state saved."""
         t, self._before, self._start = self.training, self.seconds, clock()
-        saved = clock()
+        saved, tells = clock(), self._pilot is not None and not self.total and not t.iteration
         total = self.total or round(60 * self._minutes)
         with (
             self.job.stop.patient(),
@@ -116,6 +120,9 @@ class TrainingLoop:
             while (progress < 1 or not t.iteration) and not self._stopped():
                 t.iterate(progress)
                 before, progress = progress, self._agreed()
+                if tells and self.seconds - self._before >= min(SECONDS, 60 * self._minutes / 3):
+                    tells = False
+                    self._tell_whether_time_is_enough()
                 bar.n = t.iteration if self.total else min(bar.total, round(self.seconds))
                 bar.refresh() if bar.total == bar.n else bar.update(0)
                 if t.iteration % CHECK_EVERY == 0:
@@ -152,6 +159,13 @@ class TrainingLoop:
                 self._save()
             raise Interrupted(f'stopped after iteration {t.iteration}, the state is saved')
         return mine
+
+    def _tell_whether_time_is_enough(self) -> None:
+        assert self._pilot is not None
+        batches = self.training.batches
+        speed = batches.number * batches.size / (self.seconds - self._before)
+        pairs = len(batches.loader.positions)
+        self.job.say(self._pilot.sentence(speed, pairs, self._before, 60 * self._minutes))
 
     @property
     def _minutes(self) -> float:

@@ -35,6 +35,7 @@ from .loading import read
 from .loop import SCORES, TrainingLoop
 from .model_folder import holds, write_model
 from .noisy_pairs import NoisyPairs
+from .pilot import Pilot
 from .previews import Previews
 from .recorrupted_pairs import RecorruptedPairs
 from .shares import Share
@@ -164,8 +165,9 @@ def _loop(
         previews.show(generator, score)
 
     loop = TrainingLoop(
-        training, validation, s.part(Length), s.part(Evaluation), job, folder, task.identity, log, keep_model
-    )
+        training, validation, s.part(Length), s.part(Evaluation), job, folder, task.identity, log, keep_model,
+        Pilot.of(s.network, s.most_epochs, len(task.all_names)) if task.name == task.all_names[0] else None,
+    )  # fmt: skip
     if checkpoint:
         loop.restore(checkpoint, seconds)
         _mend_model(task, job, loop, previews)

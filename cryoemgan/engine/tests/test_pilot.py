@@ -1,0 +1,73 @@
+"""What a training says of its time after its first seconds, and that it never ends below where it started."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ..__main__ import run
+from ..data.table import ParticleTable
+from ..settings.denoise import Denoise
+from ..settings.filter import Filter
+from ..settings.train import Train
+from ..training import loop
+from ..training.pilot import Pilot
+from . import toypairs
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+BOX, COUNT = 32, 400
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    particles, references = toypairs.pairs(tmp_path_factory.mktemp('data'), COUNT, BOX, noise=1.5)
+    return dict(particles=str(particles), references=str(references), threads=1)
+
+
+def test_the_sentence_says_what_the_time_is_enough_for():
+    """15 seconds to show 1,500 pairs once, six before the first step, two fold models."""
+    about = Pilot.of('equivariant', 0, 2)
+    assert about.sentence(100.0, 1500, 6.0, 306.0) == (
+        'pilot: --minutes 10.2 will show every pair about 20 times to its network; about 30 times (--minutes 15) are '
+        'likely to be needed: it may still improve with more time'
+    )
+    assert about.sentence(100.0, 1500, 6.0, 606.0).endswith('about 30 times (--minutes 15) are likely to be enough')
+    assert (
+        Pilot.of('equivariant', 8, 2)
+        .sentence(100.0, 1500, 6.0, 306.0)
+        .endswith('about 8 times (--minutes 4.2) are likely to be enough, and the training ends then')
+    )
+    # Nobody has measured what others need.
+    assert Pilot.of('paper128', 0, 1).sentence(100.0, 1500, 0.0, 60.0).endswith('about 4 times to its network')
+
+
+def test_a_training_says_it_once(tmp_path, data, monkeypatch, capsys):
+    monkeypatch.setattr(loop, 'clock', itertools.count(0.0, 4.0).__next__)
+    run('train', Train(output=str(tmp_path / 't'), minutes=2.0, evaluations=1, network='plain', **data))
+    said = [line for line in capsys.readouterr().out.splitlines() if 'pilot: --minutes 2 will' in line]
+    assert len(said) == 1
+
+
+def denoised(folder, command, settings):
+    run(command, settings)
+    return ParticleTable.read(folder / 'denoised.star').images().read(np.arange(COUNT))
+
+
+def error(images, truth):
+    x, y = (i - i.mean((1, 2), keepdims=True) for i in (images, truth))
+    return float(((x - y) ** 2).mean() / (y**2).mean())
+
+
+def test_a_training_that_goes_astray_keeps_its_start(tmp_path, data):
+    """It starts as a covariance Wiener filter whose covariance is that of the references."""
+    how = dict(preset='recommended', iterations=4, evaluations=4, batch_size=32, learning_rate_generator=1.0, clip=0.0)
+    found = run('train', Train(output=str(tmp_path / 't'), **how, **data))
+    assert [m['best']['iteration'] for m in found['members'].values()] == [0, 0]
+    given = dict(particles=data['particles'], threads=1)
+    ours = denoised(
+        tmp_path / 'd', 'denoise', Denoise(output=str(tmp_path / 'd'), model=str(tmp_path / 't' / 'model'), **given)
+    )
+    classical = denoised(tmp_path / 'f', 'filter', Filter(output=str(tmp_path / 'f'), method='cwf', **given))
+    truth = toypairs.GAIN * toypairs.blobs(COUNT, BOX, 0)[0]
+    assert error(ours, truth) < 1.02 * error(classical, truth)

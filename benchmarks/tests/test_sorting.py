@@ -70,7 +70,7 @@ def test_images_of_a_set_show_what_their_kind_says(tmp_path, shared_data, monkey
     assert not away[kinds == 'wrong-pose'].any()
 
 
-@pytest.mark.parametrize('what', ['run', 'noise'])
+@pytest.mark.parametrize('what', ['run', 'noise', 'maps'])
 def test_table_of_what_is_finished_is_written_by_command(tmp_path, capsys, what):
     __main__.main([what, '--work', str(tmp_path), '--finished'])
     assert '0 rows' in capsys.readouterr().out

@@ -29,6 +29,7 @@ from ..processes import gather_team, own_device
 from ..settings.denoise import Denoise
 from ..settings.map_prior import degrees
 from ..shapes import Floats, Json
+from ..trust.selection import nothing_but_noise
 from .filling import Parts, fill
 
 STACK, TABLE = 'denoised.mrcs', 'denoised.star'
@@ -192,6 +193,9 @@ def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
             f'than the training set. A guided network draws {shown} into them all the same: leave them out, or use '
             f'{other}'
         )
+    noise = nothing_but_noise(evidence) if shown == 'the map' else None
+    if noise:
+        job.warn(noise)
     power = inputs.model.fit_power(inputs.routing.members)
     told = power is None or power.tells
     words = p_value.words(fit, power, shown)

@@ -17,7 +17,7 @@ from ..files import atomic
 from ..job import Job
 from ..settings.select import PROPOSED, Select
 from ..shapes import Flags, Floats, Json, Rows
-from ..trust.selection import Limit, choose_limit, good_particles
+from ..trust.selection import Limit, choose_limit, good_particles, nothing_but_noise
 
 # Denoised by a command of ours: their images are not for reconstruction.
 NOT_ORIGINAL = ('denoise', 'filter')
@@ -112,6 +112,9 @@ def run(settings: Select, job: Job, p: SelectInputs) -> Json:
         figure = figures.selection(values, limit.score, limit.value, limit.sentence)
         figures.save(figure, job.output(f'{limit.score.name}.png'))
         job.say(limit.sentence)
+    noise = nothing_but_noise(p.values['evidence']) if 'evidence' in p.values else None
+    if noise:
+        job.warn(noise)
     _draw_gallery(job, p)
     found = _results(p)
     job.say(found['sentence'])

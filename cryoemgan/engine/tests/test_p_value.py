@@ -12,6 +12,7 @@ from cryoemgan.engine.posterior.p_value import Power, PValueCalibration, words
 from cryoemgan.engine.posterior.view_clusters import directions
 from cryoemgan.engine.posterior.wrong_particles import power_of, right_scores
 from cryoemgan.engine.trust import negative_controls
+from cryoemgan.engine.trust.selection import nothing_but_noise
 
 from .blobs import Blobs
 from .claw_templates import BOX, guide_of, project
@@ -83,6 +84,9 @@ def test_power_is_told_and_right_particles_pass_at_every_snr():
                 assert 'too noisy to tell' in words(np.ones(3), told)
             if snr == 0.5:
                 assert min(told.other, other) > 0.6
+            # Evidence says whether there is a particle at all, without any calibration.
+            assert nothing_but_noise(scores(guide, 0 * known, sd, 3)[0])
+            assert snr < 0.01 or nothing_but_noise(scores(guide, new, sd, 2)[0]) is None
     assert np.mean(alarms) == pytest.approx(0.05, abs=0.03)
 
 

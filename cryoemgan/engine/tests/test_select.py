@@ -47,10 +47,10 @@ def sets(tmp_path_factory):
     return folder, good
 
 
-def select(folder, tmp_path, **options):
+def select(folder, tmp_path, particles=None, **options):
     settings = Select(
-        output=str(tmp_path / 'out'), particles=str(folder / 'denoised.star'), source=str(folder / 'source.star'),
-        **options,
+        output=str(tmp_path / 'out'), particles=str(particles or folder / 'denoised.star'),
+        source=str(folder / 'source.star'), **options,
     )  # fmt: skip
     settings.validate()
     run('select', settings)
@@ -101,6 +101,20 @@ def test_scores_of_another_table_by_identity(sets, tmp_path):
     out, _ = select(folder, tmp_path, scores=[str(tmp_path / 'references.star')], correlation='0.2', denoised=True)
     assert list(rows_of(out / 'kept.star')) == list(np.flatnonzero(good))
     assert good[rows_of(out / 'kept_denoised.star')].all()
+
+
+def test_a_set_of_noise_is_called_noise_however_it_was_calibrated(sets, tmp_path):
+    """The threshold of a model that was calibrated on noise lets 95 % of noise pass."""
+    folder, _ = sets
+    table, rng = ParticleTable.read(folder / 'denoised.star'), np.random.default_rng(1)
+    for name, right in (('noise', 0), ('few', 200)):
+        evidence = np.where(np.arange(len(table)) < right, 20, -5) + 2.5 * rng.normal(size=len(table))
+        table.set('cryoemganEvidence', evidence)
+        table.set_provenance(verb='denoise', evidence_threshold=f'{np.quantile(evidence, 0.05):.6f}')
+        (tmp_path / name).mkdir()
+        table.write(tmp_path / name / 'denoised.star')
+        summary = select(folder, tmp_path / name, particles=tmp_path / name / 'denoised.star', evidence='proposed')[1]
+        assert any('explained better by noise alone' in w for w in summary['warnings']) == (name == 'noise')
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from ..shapes import Flags, Floats
 FIT, BELOW_THRESHOLD, FAR = 0.05, 0.05, 3.0
 # Above this fit nearly all particles are the map's: junk has fits close to 0.
 WELL = 0.5
+# Of images of noise alone, aligned to the map, one in forty has evidence above 0.
+HARDLY_ANY = 0.1
 
 
 @dataclass(frozen=True)
@@ -108,3 +110,23 @@ def good_particles(fit: Floats) -> float:
     doubled, is that of the map's own (Storey, J. R. Stat. Soc. B 64, 479, 2002).
     """
     return float(min((fit > WELL).mean() / (1 - WELL), 1.0))
+
+
+def nothing_but_noise(evidence: Floats) -> str | None:
+    """What to say of a set in which hardly a particle is explained better by the map than by noise alone; None where
+    enough of them are.
+
+    Parameters
+    ----------
+    evidence : float64 [n]
+        Log Bayes factors of a projection of the map against an empty image.
+    """
+    above = int((evidence > 0).sum())
+    if above >= HARDLY_ANY * len(evidence):
+        return None
+    return (
+        f'only {above} of {len(evidence)} particles have evidence (cryoemganEvidence) above 0: nearly all of them are '
+        'explained better by noise alone than by the map. Images of pure noise that were aligned to a map look the '
+        'same, and the best of them by any score give that map back: a map from a selection of these particles '
+        'proves nothing'
+    )

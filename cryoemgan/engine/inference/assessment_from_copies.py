@@ -18,57 +18,98 @@ from ..posterior.map_prior import Context
 from ..random_streams import generator
 from ..shapes import Floats, Images, Json, Rows
 from . import uncertainty
-from .assessment import CHUNK, FRC_LIMIT, LARGEST_COUNT, blind_weights, correlation, cut_low, of_guided, sample
+from .assessment import (
+    CHUNK,
+    FRC_LIMIT,
+    LARGEST_COUNT,
+    LARGEST_SLOPE,
+    blind_weights,
+    correlation,
+    cut_low,
+    of_guided,
+    sample,
+)
 from .model import Model
+
+# Relative standard error of the expected error that is not worth telling.
+WELL_KNOWN = 0.1
 
 Chunk: TypeAlias = tuple[Images, Images, Images, Floats, Images, Images | None]
 
 
 def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     """As `assessment.assess`, without references: the error of an image is its squared distance to the independent copy
-    less the variance of the copy's noise, known on average only."""
+    less the variance of the copy's noise, known on average only; its amplitude is what it has in common with the
+    copy."""
     positions = sample(pairs, members)
-    chunks = list(_chunks(model, pairs, positions, members[0].settings.seed))
+    # Of few particles each is asked about several times, with other noise added; second copies there is one of.
+    draws = 1 if pairs.kind == 'copies' else max(1, LARGEST_COUNT // len(positions))
+    seed = members[0].settings.seed
+    chunks = [chunk for draw in range(draws) for chunk in _chunks(model, pairs, positions, seed, draw)]
     curve = _frc(chunks)
     cut = resolution(curve, FRC_LIMIT, pairs.pixel_size, pairs.box)
-    errors: list[np.ndarray] = []
-    spreads: list[np.ndarray] = []
-    between = CopiesCollapseCheck()
+    chunks = [
+        (cut_low(output, cut, pairs.pixel_size), noisy, other, variance, cut_low(found, cut, pairs.pixel_size), own)
+        for output, noisy, other, variance, found, own in chunks
+    ]
+    slope = _slope(chunks)
+    errors, signals, spreads, between = [], [], [], CopiesCollapseCheck()
     for output, _, other, variance, found, own in chunks:
-        output, found = (cut_low(x, cut, pairs.pixel_size) for x in (output, found))
-        difference = output - other
-        difference -= difference.mean(axis=(1, 2), keepdims=True)
-        errors.append(np.square(difference, dtype=np.float64).mean((1, 2)) - variance)
-        spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
-        between.add(output, other)
-    error, predicted = np.concatenate(errors), np.concatenate(spreads)
-    mean = max(float(error.mean()), 0.0)
+        errors.append(_variances(slope * output - other) - variance)
+        signals.append(_variances(other) - variance)
+        own = None if own is None else slope * own
+        spreads.append(np.square(uncertainty.spread(slope * found, own), dtype=np.float64).mean((1, 2)))
+        between.add(slope * output, other)
+    error, signal, predicted = (np.concatenate(x) for x in (errors, signals, spreads))
+    # The variance of the signal is the largest part of this sum, and known from far more particles.
+    known, own_error = pairs.signal_variance()
+    mean = max(float((error - signal).mean() + known), 0.0)
+    standard_error = float(np.hypot(own_error, (error - signal).std() / len(positions) ** 0.5))
+    gain, offset = (model.card['grey'][name] for name in ('gain', 'offset'))
+    level, wanted = (np.mean([x.mean() for x in images]) for images in zip(*((c[0], c[2]) for c in chunks)))
     return {
+        'grey': {'gain': slope * gain, 'offset': float(slope * (offset - level) + wanted)},
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
         'uncertainty': {
             'scale': float((mean / predicted.mean()) ** 0.5) if mean > 0 and predicted.mean() > 0 else 1.0,
             'correlation': correlation(error, np.sqrt(predicted)),
             'measure': 'members' if len(model.members) > 1 else 'turn',
             'particles': len(positions),
+            'known_to': standard_error / (2 * mean) if mean > 0 else 1.0,
         },
         'shown': between.measured(float(mean)),
         **of_guided(model, pairs, positions, blind_weights(model, pairs, positions), LARGEST_COUNT),
     }
 
 
-def _chunks(model: Model, pairs: Any, positions: Rows, seed: int) -> Iterator[Chunk]:
+def _chunks(model: Model, pairs: Any, positions: Rows, seed: int, draw: int) -> Iterator[Chunk]:
     """Yield (denoised by blind members, its input, an independent copy [n, N, N] each, variance of the copy's noise
     [n], all answers [k, n, N, N], s.d. by the map prior [n, N, N] of a guided model)."""
     weights = blind_weights(model, pairs, positions)
     context = Context.of(pairs.particles, pairs.rows, pairs.box)
     for start in range(0, len(positions), CHUNK):
         here = slice(start, start + CHUNK)
-        rng = generator(seed, 'checks', 1, start)
+        rng = generator(seed, 'checks', 1, start, draw)
         noisy, other, variance = pairs.independent(positions[here], rng)
         known = model.ask_all(noisy, context.part(positions[here]))
         found, own = uncertainty.answers(model, noisy, opinions=known), uncertainty.posterior_sd(model, known)
         output = np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]])
         yield output, noisy, other, variance, found, own
+
+
+def _slope(chunks: Iterable[Chunk]) -> float:
+    """Factor that takes outputs to the amplitude of the signal; 1 when they show nothing."""
+    power = common = 0.0
+    for output, _, other, *_ in chunks:
+        output = output - output.mean(axis=(1, 2), keepdims=True)
+        power += float(np.square(output, dtype=np.float64).sum())
+        common += float(np.vdot(output.astype(np.float64), other))
+    return float(np.clip(common / power, 1 / LARGEST_SLOPE, LARGEST_SLOPE)) if common > 0 and power > 0 else 1.0
+
+
+def _variances(images: Images) -> Floats:
+    found: Floats = images.var(axis=(1, 2), dtype=np.float64)
+    return found
 
 
 def _frc(chunks: Iterable[Chunk]) -> Floats:
@@ -117,9 +158,11 @@ class CopiesCollapseCheck:
 def sentence(measured: Json) -> str:
     """What `assess` found, for the log."""
     cut, found = measured['resolution']['cut'], measured['uncertainty']
+    known = f', known to {found["known_to"]:.0%}' if found['known_to'] > WELL_KNOWN else ''
     where = f'down to {cut:.1f} A' if cut else 'nowhere'
     return (
         f'on {found["particles"]} particles kept out of training the output agrees with independent noisy images '
         f'{where} (estimated FRC with the signal {FRC_LIMIT}); estimated error {measured["shown"]["error"]:.2f} of the '
-        'variance between particles'
+        f'variance between particles; the expected error of an image is {found["scale"]:.2f} times the disagreement of '
+        f'the answers{known}'
     )

@@ -60,6 +60,12 @@ def test_it_denoises_without_having_seen_anything_clean(trained):
     assert error < 0.15 * np.square(noisy - truth).mean()
 
 
+def test_amplitude_is_that_of_the_truth(trained):
+    *_, images, truth, _ = trained
+    a, b = (x - x.mean((1, 2), keepdims=True) for x in (images, truth))
+    assert (a * b).sum() / (a * a).sum() == pytest.approx(1, abs=0.06)
+
+
 @pytest.mark.parametrize(('target', 'kind'), [('self', 'blind-spots'), ('self', 'recorruption'), ('copies', None)])
 def test_validation_knows_the_error_without_truth(tmp_path, target, kind):
     """Distance to noisy images less the variance of the noise is the error, here of a running mean of 5 x 5 pixels."""

@@ -20,7 +20,7 @@ from ..devices import to_device
 from ..errors import InputError
 from ..imaging import spectra
 from ..imaging.resample import resample, resampled
-from ..imaging.rings import on_grid
+from ..imaging.rings import on_grid, ring_sizes
 from ..job import Job
 from ..settings.train import Train
 from ..shapes import Flags, Floats, Images, Rows, Tensor
@@ -31,7 +31,11 @@ from .particle_rows import ParticleRows
 
 # Standard deviation of the signal in network units: about that of a reference whose range is [0, 1].
 UNIT_SD = 0.2
-SAMPLE = 1000
+# Particles that noise is measured on, and as many more as have so many pixels together: where particles are small and
+# noisy, its error is that of the signal.
+SAMPLE, SAMPLE_PIXELS = 1000, 2**24
+# Images that the variance of the signal is a mean over.
+MEASURED = 5000
 # Standard errors by which the variance must exceed that of the noise, the copies agree better than shuffled ones.
 SIGNIFICANT = 5.0
 # Correlation of neighbouring pixels' noise, after whitening, that a blind spot would take for signal.
@@ -52,6 +56,8 @@ class NoisyPairs(ParticleRows):
         self.box: int = box or particles.box
         self.pixel_size: float = particles.box * particles.pixel_size / self.box
         self.gains: Floats | None = None
+        # Standard error of the measured noise, as a part of its variance.
+        self.noise_error = 0.0
         self.target_noise = 0.0
 
     @property
@@ -117,6 +123,20 @@ class NoisyPairs(ParticleRows):
         known = _variances(other) - _variances(images) + extra.var(dtype=np.float64)
         return images + extra / 3, other, known
 
+    def noise_in_grey(self) -> float:
+        """Variance of the noise in targets, in grey values of the particles."""
+        assert self.gains is not None
+        sizes = ring_sizes(self.box, corners=True)
+        return float(self.scale.sd**2 * self.noise_variance * (self.gains**-2.0 @ sizes) / sizes.sum())
+
+    def signal_variance(self) -> tuple[float, float]:
+        """Within an image, in grey values of the particles: a mean over the set, and its standard error."""
+        chosen = evenly_spread(len(self), MEASURED)
+        every = [_variances(self.raw(chosen[rows])[1]) for rows in chunks(len(chosen), CHUNK)]
+        found, noise = np.concatenate(every), self.noise_in_grey()
+        error = float(np.hypot(found.std() / len(found) ** 0.5, noise * self.noise_error))
+        return float(found.mean()) - noise, error
+
     def fit_grey_scale(self, job: Job) -> None:
         """Stream over all particles once for mean and s.d.; noise and whitening from the corners of a sample.
 
@@ -124,7 +144,7 @@ class NoisyPairs(ParticleRows):
         """
         self._leave_out_constant()
         mean, sd = self._mean_and_sd()
-        sample = evenly_spread(len(self), SAMPLE)
+        sample = evenly_spread(len(self), max(SAMPLE, SAMPLE_PIXELS // self.box**2))
         images = (self.raw(sample)[0] - np.float32(mean)) / np.float32(sd)
         self.gains = spectra.corner_power(images) ** -0.5
         white = spectra.filtered(images, self.gains)
@@ -138,7 +158,8 @@ class NoisyPairs(ParticleRows):
                 f'after whitening the noise of neighbouring pixels still correlates by {left:.2f}: --target self takes '
                 'part of the noise for signal. Give frame halves (--target copies) or references'
             )
-        error = self.noise_variance * (2 / (len(sample) * spectra.corner_weight(self.box).sum())) ** 0.5
+        self.noise_error = float((2 / (len(sample) * spectra.corner_weight(self.box).sum())) ** 0.5)
+        error = self.noise_variance * self.noise_error
         if signal < SIGNIFICANT * error:
             raise InputError(
                 f'{self.particles.path}: no signal above the noise ({signal:.2g} of it, error {error:.2g}): are the '
@@ -204,8 +225,11 @@ class Copies(NoisyPairs):
 
     def independent(self, positions: Rows, rng: np.random.Generator) -> tuple[Images, Images, Floats]:
         """(first copies, second copies, variance of the latter's noise [n]), in grey values."""
-        noise = self.target_noise * (self.scale.sd / self.scale.unit_scale) ** 2
-        return *self.raw(positions), np.full(len(positions), noise)
+        return *self.raw(positions), np.full(len(positions), self.noise_in_grey())
+
+    def noise_in_grey(self) -> float:
+        """Variance of the noise in second copies, in grey values of the particles."""
+        return self.target_noise * (self.scale.sd / self.scale.unit_scale) ** 2
 
     def fit_grey_scale(self, job: Job) -> None:
         """Stream over all pairs once: signal from the covariance of the copies, noise from their difference."""

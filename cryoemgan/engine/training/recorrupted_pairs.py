@@ -18,7 +18,7 @@ from ..data.sampling import chunks, evenly_spread
 from ..devices import to_device
 from ..imaging import spectra
 from ..imaging.resample import resample, resampled
-from ..imaging.rings import on_grid, ring_sizes
+from ..imaging.rings import on_grid
 from ..random_fields import RandomRows
 from ..shapes import Images, Rows, Tensor
 from .image_model import CHUNK, ImageModel
@@ -48,8 +48,7 @@ class RecorruptedPairs(NoisyPairs):
         self.plain, self.rows, self._strength, self._seed = plain, plain.rows, strength, seed
         # Of the noise in standardised particles.
         self._sd = (plain.noise_variance**0.5 / on_grid(plain.gains, self.box)).astype(np.float32)
-        sizes = ring_sizes(self.box, corners=True)
-        variance = float((plain.noise_variance * plain.gains**-2.0 * sizes).sum() / sizes.sum())
+        variance = plain.noise_in_grey() / plain.scale.sd**2
         self.scale = self._measured(plain, variance)
         self.target_noise = variance * (1 + strength**-2) * self.scale.unit_scale**2
         self._white = ImageModel(plain, self.particles.has('rlnDefocusU') and plain.ctf != CtfState.NONE.value)

@@ -190,6 +190,8 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
                 )
                 + '.'
             )
+        if advice := summary.get('advice'):
+            lines.append(f'{advice}.')
         top = (next(iter(summary.get('members', {}).values()), summary)).get('top', [])
         if len(top) > 1:
             lines.append(

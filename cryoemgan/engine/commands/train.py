@@ -279,4 +279,7 @@ def _assess(job: Job, inputs: TrainInputs, model: Model, best_at: float | None) 
     blank = collapse.warning(measured)
     if blank:
         job.warn(blank)
+    elif advice := collapse.advice(measured, inputs.tasks[0].settings.network):
+        job.say(advice)
+        measured['advice'] = advice
     return measured

@@ -16,6 +16,8 @@ BLANK = 0.01
 FAINT = 0.1
 # A training that was best before this part of its iterations has learnt noise ever since.
 EARLY = 0.25
+# Part of the variance that images may leave open without another network being named.
+OPEN = 0.3
 
 
 class CollapseCheck:
@@ -69,6 +71,19 @@ def warning(card: Json) -> str | None:
     if why is None:
         return None
     return f'THE MODEL SHOWS {what}: {why}. {_cure(found)}'
+
+
+def advice(measured: Json, network: str) -> str | None:
+    """A sentence when the images of a network that learnt from references (what ``assess`` says of it) leave much open,
+    and one guided by the map would show more; else None."""
+    found, signal = measured.get('shown'), measured.get('signal')
+    if network == 'guided' or not found or not signal or found['error'] < OPEN:
+        return None
+    return (
+        f'The images leave {found["error"]:.0%} of the variance between particles open: at a signal-to-noise ratio of '
+        f'{signal["snr"]:.2g} a particle alone does not tell more to this network. One guided by the map (--network '
+        'guided) is likely to show more, but nothing that is not in the map'
+    )
 
 
 def _cure(found: Json) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from ..__main__ import run
 from ..data.table import ParticleTable
+from ..inference import collapse
 from ..settings.denoise import Denoise
 from ..settings.filter import Filter
 from ..settings.train import Train
@@ -49,6 +50,18 @@ def test_a_training_says_it_once(tmp_path, data, monkeypatch, capsys):
     assert len(said) == 1
 
 
+def test_another_network_is_named_where_it_would_show_more():
+    measured = {'shown': {'error': 0.66, 'variance': 0.4}, 'signal': {'snr': 0.0197}}
+    said = collapse.advice(measured, 'equivariant')
+    assert said is not None
+    assert 'leave 66% of the variance between particles open: at a signal-to-noise ratio of 0.02' in said
+    assert '--network guided' in said
+    assert collapse.advice(measured, 'guided') is None
+    assert collapse.advice({**measured, 'shown': {'error': 0.2}}, 'equivariant') is None
+    # Without references there is no map to be guided by.
+    assert collapse.advice({'shown': {'error': 0.66}}, 'equivariant') is None
+
+
 def denoised(folder, command, settings):
     run(command, settings)
     return ParticleTable.read(folder / 'denoised.star').images().read(np.arange(COUNT))
@@ -59,10 +72,13 @@ def error(images, truth):
     return float(((x - y) ** 2).mean() / (y**2).mean())
 
 
-def test_a_training_that_goes_astray_keeps_its_start(tmp_path, data):
+def test_a_training_that_goes_astray_keeps_its_start(tmp_path, data, monkeypatch):
     """It starts as a covariance Wiener filter whose covariance is that of the references."""
+    monkeypatch.setattr(collapse, 'OPEN', 0.1)
     how = dict(preset='recommended', iterations=4, evaluations=4, batch_size=32, learning_rate_generator=1.0, clip=0.0)
     found = run('train', Train(output=str(tmp_path / 't'), **how, **data))
+    # What the start leaves open is said.
+    assert f'leave {found["shown"]["error"]:.0%} of the variance' in found['advice']
     assert [m['best']['iteration'] for m in found['members'].values()] == [0, 0]
     given = dict(particles=data['particles'], threads=1)
     ours = denoised(

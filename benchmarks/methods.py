@@ -49,8 +49,11 @@ def projected(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -
 def trained(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> Outcome:
     """``project``, ``train`` and ``denoise``: by default each particle by the network that never saw it.
 
-    Options go to ``train``; those that begin with ``denoise_`` to ``denoise``.
+    Options go to ``train``; those that begin with ``denoise_`` to ``denoise``. also_uncut: what the low-pass at the
+    stated resolution costs, too.
     """
+    options = dict(options)
+    also_uncut = options.pop('also_uncut', False)
     given = {k: v for k, v in options.items() if not k.startswith('denoise_')}
     later = {k.removeprefix('denoise_'): v for k, v in options.items() if k.startswith('denoise_')}
     references = None if given.get('target', 'references') != 'references' else _project(data, folder)
@@ -65,6 +68,10 @@ def trained(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> 
     if table.has(UNCERTAINTY):
         relative = table.floats(UNCERTAINTY)[_rows(data, table)]
         found['expected_ratio'] = score.expected_ratio(relative, images, data.truth())
+    if also_uncut:
+        # Not counted: a user denoises once.
+        command('denoise', folder / 'uncut', particles=data.particles, model=folder / 'train' / 'model', cut='none')
+        found['uncut_error'] = score.error(_scored(data, folder / 'uncut' / 'denoised.star'), data.truth())
     return Outcome(images, [folder / name for name in ('project', 'train', 'denoise')], found)
 
 

@@ -23,8 +23,8 @@ from . import datasets, methods
 HERE = Path(__file__).resolve().parent
 EXPERIMENTS, RESULTS = HERE / 'experiments', HERE / 'results'
 COLUMNS = (
-    'set', 'use', 'method', 'seed', 'error', 'raw_error', 'gain', 'frc_half', 'cut', 'expected_ratio', 'iterations',
-    'cpu_seconds', 'wall_seconds', 'failed', 'particles', 'date', 'commit', 'machine',
+    'set', 'use', 'method', 'seed', 'error', 'raw_error', 'gain', 'frc_half', 'cut', 'uncut_error', 'expected_ratio',
+    'iterations', 'cpu_seconds', 'wall_seconds', 'failed', 'particles', 'date', 'commit', 'machine',
 )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def cell(experiment: Experiment, work: Path, name: str, seed: int, method: str) 
     }  # fmt: skip
     write_json(result, row)
     # Networks and images of hundreds of cells would fill a disk.
-    for folder in ('denoise', 'filter', 'project', 'train/checkpoints'):
+    for folder in ('denoise', 'uncut', 'filter', 'project', 'train/checkpoints'):
         shutil.rmtree(place / folder, ignore_errors=True)
     return row
 

@@ -100,7 +100,7 @@ def train(args, data, network, kind, part, left_out, seed):
 def power(denoised, truth):
     """Of denoised images over that of true ones, after a fit of the gain, between a quarter and half of Nyquist's."""
     quarter, half = BOX // 8, BOX // 4
-    x, y = (frc.ring_covariance(z, z)[:, quarter:half].sum() for z in (denoised, truth))
+    x, y = (frc.ring_covariance(z, z)[quarter:half].sum() for z in (denoised, truth))
     slope = score.gain(denoised, truth)
     return float(slope**2 * x / y)
 

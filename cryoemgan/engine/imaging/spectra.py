@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import fft
+from scipy.stats import kurtosis
 
 from ..shapes import Floats, Images
 from .maps import soft_circle
@@ -79,6 +80,15 @@ def neighbour_correlation(images: Images) -> float:
     """
     found = autocovariance(images, corner_weight(images.shape[-1]))
     return float(max(found[0, 1], found[1, 0], key=abs) / found[0, 0])
+
+
+def excess_kurtosis(images: Images) -> float:
+    """Of the noise in the corners of images [n, N, N], each with its own mean and s.d.; mean over images.
+
+    0 for Gaussian noise, above for noise with outliers.
+    """
+    outside = corner_weight(images.shape[-1]) > 0.5
+    return float(np.mean(kurtosis(images[:, outside], axis=1, bias=False)))
 
 
 def filtered(images: Images, gains: Floats | Grid) -> Images:

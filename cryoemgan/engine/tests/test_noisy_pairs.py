@@ -125,3 +125,16 @@ def test_frc_with_a_signal_nobody_has_seen():
     # Of sums over images, not the mean of their FRC.
     expected = cov(output, signal) / np.sqrt(cov(output, output) * cov(signal, signal) + 1e-30)
     np.testing.assert_allclose(found[1:6], expected[1:6], atol=0.06)
+
+
+@pytest.mark.parametrize(('draw', 'told'), [('standard_normal', False), ('laplace', True)])
+def test_noise_that_is_not_gaussian_is_said(tmp_path, draw, told):
+    rng = np.random.default_rng(4)
+    path, truth = particles_at(tmp_path, extra=0)
+    noise = getattr(rng, draw)(size=truth.shape) * (NOISE if draw == 'standard_normal' else NOISE / 2**0.5)
+    path = toypairs.write(tmp_path / 'noisy.star', (truth + noise).astype(np.float32))
+    _, warnings = open_pairs(particles=path, target='self')
+    assert any('not Gaussian' in w for w in warnings) == told
+    # Blind spots ask for no Gaussian.
+    _, warnings = open_pairs(particles=path, target='self', self_supervision='blind-spots')
+    assert not any('not Gaussian' in w for w in warnings)

@@ -40,6 +40,8 @@ MEASURED = 5000
 SIGNIFICANT = 5.0
 # Correlation of neighbouring pixels' noise, after whitening, that a blind spot would take for signal.
 CORRELATED = 0.05
+# Excess kurtosis of noise that is not taken for Gaussian any more.
+NOT_GAUSSIAN = 0.3
 
 
 class NoisyPairs(ParticleRows):
@@ -157,6 +159,12 @@ class NoisyPairs(ParticleRows):
             job.warn(
                 f'after whitening the noise of neighbouring pixels still correlates by {left:.2f}: --target self takes '
                 'part of the noise for signal. Give frame halves (--target copies) or references'
+            )
+        if job.settings.recorrupts() and abs(outliers := spectra.excess_kurtosis(white)) > NOT_GAUSSIAN:
+            job.warn(
+                f'the noise in the corners of the boxes is not Gaussian (excess kurtosis {outliers:.2f}), as learning '
+                'from noise that is added and taken away assumes: compare with --self-supervision blind-spots. Hot '
+                'pixels, clipped grey values, or neighbours in the boxes?'
             )
         self.noise_error = float((2 / (len(sample) * spectra.corner_weight(self.box).sum())) ** 0.5)
         error = self.noise_variance * self.noise_error

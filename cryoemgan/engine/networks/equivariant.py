@@ -11,19 +11,15 @@ equal time. Out of training it answers with the mean over the particle and its m
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ..shapes import Tensor
-from . import register
+from . import angular, register
 from .components import FREQUENCIES, RADIAL, Components
 from .linear_estimate import LinearEstimate
 from .residual import discriminator
-
-ANGLES = 64
 
 
 @register('equivariant')
@@ -64,7 +60,7 @@ class Generator(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(width) for _ in range(blocks))
         self.last = _weights(all_frequencies, width, RADIAL, 0.0)
         for name, highest in (('wide', all_frequencies), ('narrow', frequencies)):
-            self.register_buffer(name, _series(highest))
+            self.register_buffer(name, angular.series(highest))
 
     def forward(self, images: Tensor) -> Tensor:
         c = self.components
@@ -84,21 +80,21 @@ class Generator(nn.Module):
 
     def _correction(self, seen: Tensor) -> Tensor:
         """[B, views, rank] -> [B, rank], in units of the components' sizes."""
-        x = _angles(_mix(self._by_frequency(seen), self.first), self.wide)
-        x = x + self.first_bias.to(x.dtype)
-        for weights, bias in zip(self.hidden, self.biases):
-            f = _frequencies(functional.gelu(x), self.narrow)
-            # One number an image, whatever its angle.
-            power = f.float().square().sum((0, 1, 3)) / self.width
-            f = f * torch.rsqrt(power + 1e-6).to(f.dtype)[:, None]
-            x = x + _angles(_mix(f, weights), self.narrow).mul(2).add(bias.to(x.dtype))
-        x = _mix(_frequencies(functional.gelu(x), self.wide), self.last)
-        return self.components.taken(x.permute(2, 0, 1, 3).float())
+        (first,), (last,) = angular.real_matrices(self.first), angular.real_matrices(self.last)
+        wide_analysis, narrow_analysis = (s.T / angular.ANGLES for s in (self.wide, self.narrow))
+        x = angular.values(torch.bmm(first, self._by_frequency(seen)), self.wide)
+        x = x + self.first_bias.to(x.dtype)[:, None]
+        for weights, bias in zip(angular.real_matrices(*self.hidden), self.biases):
+            f = angular.coefficients(functional.gelu(x), narrow_analysis)
+            f = torch.bmm(weights, angular.levelled(f, self.width))
+            x = angular.add_values(x + bias.to(x.dtype)[:, None], f, self.narrow, 2.0)
+        x = torch.bmm(last, angular.coefficients(functional.gelu(x), wide_analysis))
+        return self.components.taken(x.flatten(0, 1).T.float())
 
     def _by_frequency(self, seen: Tensor) -> Tensor:
-        """[B, views, rank] -> [FREQUENCIES, 2 (cosine, sine), B, views * RADIAL]."""
+        """[B, views, rank] -> [FREQUENCIES, 2 (cosine, sine) * views * RADIAL, B]."""
         x = self.components.placed(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])
-        return x.permute(2, 3, 0, 1, 4).flatten(3)
+        return x.permute(2, 3, 1, 4, 0).reshape(FREQUENCIES, -1, len(seen))
 
     @torch.no_grad()
     def initialise(self, noisy: Tensor, clean: Tensor) -> None:
@@ -120,12 +116,13 @@ class Generator(nn.Module):
         c = self.components
         chosen = torch.linspace(0, len(clean) - 1, self.width).round().long()
         template = c.analyse(clean[chosen]) - c.analyse(c.mean_image())
-        re, im = self._by_frequency((template * weight)[:, None]).unbind(1)
-        pattern = torch.cat([re, -im], 1).view(FREQUENCIES, 2, self.width, RADIAL)
-        size = pattern.square().sum((0, 1, 3), keepdim=True).sqrt().clamp_min(1e-9)
+        x = self._by_frequency((template * weight)[:, None])
+        re, im = x.view(FREQUENCIES, 2, RADIAL, self.width).unbind(1)
+        pattern = torch.stack([re, -im], 1)
+        size = pattern.square().sum((0, 1, 2), keepdim=True).sqrt().clamp_min(1e-9)
         pattern *= self.width**-0.5 * self.first.norm() / size
         self.first.zero_()
-        self.first[:, :RADIAL] = pattern.permute(0, 3, 1, 2).flatten(2)
+        self.first[:, :RADIAL] = pattern.transpose(1, 2).flatten(2)
 
 
 class CtfGenerator(Generator):
@@ -167,28 +164,3 @@ class CtfGenerator(Generator):
 def _weights(highest: int, inputs: int, outputs: int, scale: float) -> nn.Parameter:
     """Complex matrices of the frequencies 0..highest: [highest + 1, inputs, 2 outputs], real parts first."""
     return nn.Parameter(scale * torch.randn(highest + 1, inputs, 2 * outputs))
-
-
-def _mix(x: Tensor, weights: Tensor) -> Tensor:
-    """x [frequencies, 2 (cosine, sine), B, inputs] times the complex matrix of its frequency: [.., 2, B, outputs]."""
-    frequencies, _, count, _ = x.shape
-    products = torch.bmm(x.reshape(frequencies, 2 * count, -1), weights).view(frequencies, 2, count, 2, -1)
-    re, im = products.unbind(1)
-    return torch.stack([re[:, :, 0] - im[:, :, 1], re[:, :, 1] + im[:, :, 0]], 1)
-
-
-def _angles(x: Tensor, series: Tensor) -> Tensor:
-    """[frequencies, 2, B, width] -> its Fourier series at all angles [ANGLES, B, width]."""
-    return torch.matmul(series, x.flatten(2).flatten(0, 1)).view(ANGLES, *x.shape[2:])
-
-
-def _frequencies(x: Tensor, series: Tensor) -> Tensor:
-    """[ANGLES, B, width] -> [frequencies, 2 (cosine, sine), B, width]."""
-    return torch.matmul(series.T / ANGLES, x.flatten(1)).view(-1, 2, *x.shape[1:])
-
-
-def _series(highest: int) -> Tensor:
-    """cos(m angle), sin(m angle) side by side, times sqrt 2 but for m = 0: [ANGLES, 2 (highest + 1)]."""
-    m, angle = torch.arange(highest + 1), 2 * math.pi * torch.arange(ANGLES) / ANGLES
-    norm = torch.where(m == 0, 1.0, 2**0.5)
-    return torch.stack([norm * f(angle[:, None] * m) for f in (torch.cos, torch.sin)], -1).flatten(1)

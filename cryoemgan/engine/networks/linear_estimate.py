@@ -134,9 +134,7 @@ class LinearEstimate(nn.Module):
     def _estimate(self, matched: Tensor, group: Tensor) -> Tensor:
         c = self._components[0]
         # [B, F, 2, RADIAL] by the matrix of its group and frequency.
-        places = c.placed(matched)
-        found = torch.einsum('bfps,bfrs->bfpr', places, self.matrices[group])
-        return c.taken(found)
+        return c.taken(c.placed(matched) @ self.matrices.index_select(0, group).mT)
 
     # Before training
 

@@ -6,10 +6,15 @@ done where they lie.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 
 from ..shapes import Rows, Tensor
+
+# The bit of a code of moves that exchanges x and y.
+EXCHANGED = 4
 
 
 def draw_moves(rng: np.random.Generator, count: int, turns: bool, shift: int) -> Rows:
@@ -21,8 +26,6 @@ def draw_moves(rng: np.random.Generator, count: int, turns: bool, shift: int) ->
 def move(images: Tensor, moves: Tensor) -> Tensor:
     """Images in one of the 8 quarter turns and mirrors, and shifted around the edges of the box.
 
-    A pair given the same moves stays registered.
-
     Parameters
     ----------
     images : Tensor
@@ -31,23 +34,45 @@ def move(images: Tensor, moves: Tensor) -> Tensor:
         int64 [n, 3], on their device: (code, dy, dx). Bit 0 of the code mirrors x, bit 1 mirrors y, bit 2 then
         exchanges x and y; the shift comes last, in px.
     """
-    n, channels, box, _ = images.shape
-    code, dy, dx = moves.unbind(1)
-    swapped, mirrored = (code & 4 > 0), (code & 1 > 0, code & 2 > 0)
-    images = torch.where(swapped[:, None, None, None], images.transpose(-1, -2), images)
-    # In an image whose axes are exchanged, x is mirrored along the rows.
-    rows = _sources(box, dy, torch.where(swapped, *mirrored))
-    columns = _sources(box, dx, torch.where(swapped, *mirrored[::-1]))
-    first = torch.arange(n * channels, device=images.device).view(n, channels, 1) * box
-    lines = images.reshape(-1, box).index_select(0, (first + rows[:, None]).flatten())
-    return lines.view(n, channels, box, box).gather(3, columns[:, None, None].expand(-1, channels, box, -1))
+    return take(images, sources(moves, images.shape[-1]))
 
 
-def _sources(box: int, shift: Tensor, mirrored: Tensor) -> Tensor:
-    """int64 [n, box]: from which index each index of an axis takes its value."""
-    index = (torch.arange(box, device=shift.device) - shift[:, None]) % box
+def sources(moves: Tensor, box: int) -> Tensor:
+    """int64 [n, box * box]: from which pixel each pixel takes its value, for moves as `move` takes them.
+
+    A pair that takes from the same pixels stays registered.
+    """
+    which, steps = _tables(box, moves.device)
+    line = which.index_select(0, moves[:, 0]) + moves[:, 1:] % box
+    rows, columns = steps.index_select(0, line.flatten()).view(-1, 2, box).unbind(1)
+    return (rows[:, :, None] + columns[:, None]).flatten(1)
+
+
+def take(images: Tensor, pixels: Tensor) -> Tensor:
+    """Images [n, C, N, N], their pixels taken from `sources`."""
+    channels = images.shape[1]
+    return images.flatten(2).gather(2, pixels[:, None].expand(-1, channels, -1)).view(images.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(box: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `sources` of all moves are made of.
+
+    First: int64 [8, 2], for each code, where in the second those of rows and of columns begin, by shifts. Second: int64
+    [4 box, box], from which place in an image each index of an axis takes its value: along the columns or the rows of
+    the image, mirrored or not, for each shift.
+    """
+    index = (torch.arange(box) - torch.arange(box)[:, None]) % box
     # About N//2: for even N the first pixel stays in place, its mirror image lies outside (imaging/flips.py).
-    return torch.where(mirrored[:, None], (2 * (box // 2) - index) % box, index)
+    along = torch.cat([index, (2 * (box // 2) - index) % box])
+    # In an image whose axes are exchanged, rows follow x.
+    first = [
+        [box * (2 + (code >> 1 & 1)), box * (code & 1)]
+        if code < EXCHANGED
+        else [box * (code & 1), box * (2 + (code >> 1 & 1))]
+        for code in range(2 * EXCHANGED)
+    ]
+    return torch.tensor(first, device=device), torch.cat([along, box * along]).to(device)
 
 
 def exchange_noise(noisy: Tensor, pure: Tensor, partner: Tensor, chosen: Tensor, moves: Tensor) -> Tensor:

@@ -144,7 +144,8 @@ class Batches:
         level = noise_level(progress, self.how.noise_curriculum)
         dice = Dice.throw(self.seed, self.number, self.size, self.rows, self.how, self.device)
         pairs = self._shown(level, dice)
-        noisy, clean = augmentation.move(pairs.noisy, dice.moves), augmentation.move(pairs.clean, dice.moves)
+        pixels = augmentation.sources(dice.moves, self.pairs.box)
+        noisy, clean = augmentation.take(pairs.noisy, pixels), augmentation.take(pairs.clean, pixels)
         if self.pairs.shows_ctf and self.how.shift:
             # A CTF turns with its particle, and stays where the particle is shifted.
             turns = dice.moves * dice.moves.new_tensor([1, 0, 0])
@@ -181,7 +182,7 @@ class Batches:
             return taken.pairs
         assert self.fresh is not None
         pure = self.fresh.without_noise(taken.positions, clean)
-        noisy = pure + level * (noisy - pure)
+        noisy = torch.lerp(pure, noisy, level)
         if self.how.exchange_noise:
             count = len(noisy)
             chosen = dice.exchanged[:count] & self._has_partner

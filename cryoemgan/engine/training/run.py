@@ -6,11 +6,10 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from .. import costs, networks
@@ -41,6 +40,9 @@ from .recorrupted_pairs import RecorruptedPairs
 from .shares import Share
 from .step import Training
 from .validation import open_validation
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Pairs that a network may look at before training: enough for its components.
 LOOK_COUNT, LOOK_BYTES = 4000, 2**29

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -28,6 +27,9 @@ from . import losses
 from .batches import Batch, Batches
 from .sync_batch_norm import share_batch_norm
 from .terms import Terms
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Devices whose Adam is one kernel. (The meta device, on which a step is tested not to wait, has none.)
 FUSED = ('cpu', 'cuda')
@@ -82,6 +84,20 @@ def cosine(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
+def _let_learn(weights: list[Tensor], learn: bool) -> None:
+    for w in weights:
+        w.requires_grad_(learn)
+
+
+def _clip(gradients: list[Tensor], limit: float | None) -> Tensor:
+    """The norm of all gradients before they are made no longer than ``limit``: torch's `clip_grad_norm_`, whose
+    bookkeeping takes longer than the work."""
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if limit:
+        torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp_(max=1.0))
+    return norm
+
+
 def statistics_of(network: nn.Module) -> list[Tensor]:
     """Buffers that change in training, those of batch norm."""
     return [b for m in network.modules() if isinstance(m, _BatchNorm) for b in m.buffers()]
@@ -122,6 +138,15 @@ class Training:
         self.generator, self.discriminator = networks.generator, networks.discriminator
         self.rule = losses.adversary(adversary.gan, adversary.alpha, adversary.beta)
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if optimisation.ema else self.generator
+        # To look for them takes longer than a step of some networks launches.
+        self._weights: dict[str, list[Tensor]] = {
+            side: list(network.parameters())
+            for side, network in (
+                ('average', self.average),
+                ('generator', self.generator),
+                ('discriminator', self.discriminator),
+            )
+        }
         # Other buffers are constants, some of them as large as a batch.
         self._statistics = statistics_of(self.average), statistics_of(self.generator)
         objective = GeneratorObjective(self.generator, self.discriminator, self.rule, adversary)
@@ -154,14 +179,15 @@ class Training:
                 with torch.no_grad(), self.fabric.autocast():
                     denoised = self.generator(batch.noisy).float()
                 terms = self._discriminate(batch.clean, denoised, self._points(step, batch))
-                self._descend('discriminator', self.optimise_d, self.discriminator, terms)
-            self.discriminator.requires_grad_(False)
+                self._descend('discriminator', self.optimise_d, terms)
+            _let_learn(self._weights['discriminator'], False)
         for _ in range(self.adversary.generator_steps):
             batch = self.batches.next(progress)
             terms = self._generate(batch.noisy, batch.clean, batch.counted, self._total(batch.counted))
-            self._descend('generator', self.optimise_g, self.generator, terms)
+            self._descend('generator', self.optimise_g, terms)
             self._update_average()
-        self.discriminator.requires_grad_(True)
+        if self.rule is not None:
+            _let_learn(self._weights['discriminator'], True)
         self.iteration += 1
 
     # Its pieces
@@ -177,8 +203,9 @@ class Training:
                 group['lr'] = factor * rate
         if self.networks.stages > 1:
             self._grow(progress)
-        self.generator.train()
-        self.discriminator.train()
+        for network in (self.generator, self.discriminator):
+            if not network.training:
+                network.train()
 
     def _grow(self, progress: float) -> None:
         # Growing takes the first half of the run: equal time for each resolution, half of it fading in. With a
@@ -205,14 +232,13 @@ class Training:
         torch.distributed.all_reduce(total)
         return total / self.fabric.world_size
 
-    def _descend(
-        self, side: str, optimiser: torch.optim.Optimizer, network: nn.Module, terms: dict[str, Tensor]
-    ) -> None:
+    def _descend(self, side: str, optimiser: torch.optim.Optimizer, terms: dict[str, Tensor]) -> None:
         """A step down the loss, unless one of its terms or the gradient is not finite."""
-        optimiser.zero_grad(set_to_none=True)
+        weights = self._weights[side]
+        for w in weights:
+            w.grad = None
         self.fabric.backward(terms['loss'])
-        limit = self.optimisation.clip or math.inf
-        gradient = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
+        gradient = _clip([w.grad for w in weights if w.grad is not None], self.optimisation.clip)
         bad = self.terms.add(side, {**terms, f'gradient_{side}': gradient}, self.iteration + 1)
         if optimiser.defaults['fused']:
             # It reads this on the device and leaves its step out, as it does for torch's gradient scaler.
@@ -226,7 +252,7 @@ class Training:
         # Young averages forget fast, or the first weights would stay in them.
         steps = (self.iteration - self.average_since) * self.adversary.generator_steps
         decay = min(self.optimisation.ema, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
+        torch._foreach_lerp_(self._weights['average'], self._weights['generator'], 1 - decay)
         if self._statistics[0]:
             torch._foreach_copy_(self._statistics[0], self._statistics[1])
 

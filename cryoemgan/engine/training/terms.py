@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from ..errors import WorkError
 from ..shapes import Json, Tensor
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # In the order in which they lie in a tensor.
 NAMES = {

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from ..data.sampling import chunks, evenly_spread
@@ -21,6 +20,9 @@ from .interfaces import TrainingPairs
 from .loading import read
 from .losses import Rule
 from .recorruption import recorrupted
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # What is measured at each evaluation: enough for a mean within 1 %, and little beside a training interval.
 LARGEST_COUNT, LARGEST_BYTES = 2000, 2**28

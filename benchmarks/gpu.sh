@@ -10,5 +10,5 @@ mkdir -p "$OUT"
 "$PYTHON" -c 'import torch, lightning_fabric, safetensors, scipy, mrcfile, gemmi, torch_ctf
 print("torch", torch.__version__, "cuda", torch.version.cuda, "device",
       torch.cuda.get_device_name() if torch.cuda.is_available() else "none")'
-"$PYTHON" -m pytest -q -m gpu cryoemgan/engine/tests/test_gpu.py || [ $? -eq 5 ]
+"$PYTHON" -m pytest -q -m gpu cryoemgan/engine/tests/test_gpu.py cryoemgan/engine/tests/test_on_devices.py || [ $? -eq 5 ]
 "$PYTHON" -m benchmarks.studies.gpu --json "$OUT/gpu.json" "$@"

@@ -14,6 +14,7 @@ from ..files import flush_to_disk
 from ..job import Job
 from ..random_fields import RandomRows
 from ..shapes import Flags, Images, Rows, Tensor
+from ..streams import Portions
 from .asked import Asked, reserve
 from .map_prior import Context, ImagePosterior, MapPrior
 from .sources import Pairs
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 EMPTY_FRACTION = 0.1
-CHUNK = 64
+# Images asked about at a time, on a processor and on a GPU.
+CHUNK = {'cpu': 64, 'cuda': 1024}
 SCORES = 5  # of ImagePosterior.scores
 
 
@@ -66,29 +68,36 @@ class GuidedPairs:
         """Ask the guide about every wanted particle and every empty image; written to disk as they come. Each process
         asks about its share and knows all in the end. identity: what the answers depend on; one process alone goes on
         where an interrupted run of the same was."""
+        portions = Portions(job.warn)
         if fabric.world_size > 1:
-            present, scores = self._share(job, fabric)
+            present, scores = self._share(job, fabric, portions)
         else:
-            count = len(self.wanted)
+            count, chunk = len(self.wanted), CHUNK[self.guide.device.type]
             with Asked(self.path, count, self.pairs.box, 1 + SCORES, identity, job.settings.resume) as asked:
                 if asked.done:
                     job.say(f'{asked.done} of {count} images had been compared with the map: going on behind them')
                 with job.progress(count, 'asking the bank', asked.done) as bar:
                     while asked.done < count:
-                        rows = np.arange(asked.done, min(asked.done + CHUNK, count))
-                        opinions, *found = self._opinions_of(rows)
+                        rows = np.arange(asked.done, min(asked.done + chunk, count))
+                        opinions, *found = self._opinions_of(rows, portions)
                         asked.add(rows, opinions, np.concatenate([found[0][:, None], found[1]], axis=1))
                         bar.update(len(rows))
             present, scores = (torch.from_numpy(asked.values[:, of]).float() for of in (0, slice(1, None)))
         self.recall({'present': present, 'scores': scores})
 
-    def _opinions_of(self, rows: Rows) -> tuple[Images, Images, Images]:
+    def _opinions_of(self, rows: Rows, portions: Portions) -> tuple[Images, Images, Images]:
         """(mean and s.d. [n, 2, N, N], presence [n], scores [n, SCORES]) of wanted images."""
-        found, s = self._ask(self.wanted[rows]), self.pairs.scale
-        channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
-        return channels[:, :2].cpu().numpy(), found.present.cpu().numpy(), found.scores()
+        s = self.pairs.scale
 
-    def _share(self, job: Job, fabric: Fabric) -> list[Tensor]:
+        def ask(part: slice) -> tuple[Images, Images, Images]:
+            found = self._ask(self.wanted[rows[part]])
+            channels = found.channels(1 / s.unit_scale, -s.unit_offset / s.unit_scale)
+            return channels[:, :2].cpu().numpy(), found.present.cpu().numpy(), found.scores()
+
+        opinions, present, scores = (np.concatenate(parts) for parts in zip(*portions(ask, len(rows))))
+        return opinions, present, scores
+
+    def _share(self, job: Job, fabric: Fabric, portions: Portions) -> list[Tensor]:
         """(presence, scores) of all, each process having asked about its share."""
         count, n = len(self.wanted), self.pairs.box
         if fabric.is_global_zero:
@@ -98,9 +107,10 @@ class GuidedPairs:
         opinions = np.lib.format.open_memmap(self.path, 'r+')
         present, scores = torch.zeros(count), torch.zeros(count, SCORES)
         share = np.array_split(np.arange(count), fabric.world_size)[fabric.global_rank]
+        chunk = CHUNK[self.guide.device.type]
         with job.progress(len(share), 'asking the bank') as bar:
-            for rows in np.array_split(share, range(CHUNK, len(share), CHUNK)):
-                opinions[rows], *found = self._opinions_of(rows)
+            for rows in np.array_split(share, range(chunk, len(share), chunk)):
+                opinions[rows], *found = self._opinions_of(rows, portions)
                 present[rows], scores[rows] = map(torch.from_numpy, found)
                 bar.update(len(rows))
         opinions.flush()

@@ -67,15 +67,15 @@ def test_a_guided_training_that_is_stopped_while_it_asks(tmp_path, monkeypatch, 
     command = ['train', '--particles', str(particles), '--references', str(references), '--network', 'guided',
                '--bank-size', '20', '--candidates', '8', '--cross-fit', 'none', '--iterations', '2', '--evaluations',
                '1', '--batch-size', '4', '--threads', '1', '--precision', 'float32']  # fmt: skip
-    monkeypatch.setattr(guided_pairs, 'CHUNK', 8)
+    monkeypatch.setitem(guided_pairs.CHUNK, 'cpu', 8)
     assert main([*command, '--output', str(tmp_path / 'w')]) == 0
     opinions_of, left = GuidedPairs._opinions_of, [3]
 
-    def dying(self, rows):
+    def dying(self, rows, portions):
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        return opinions_of(self, rows)
+        return opinions_of(self, rows, portions)
 
     monkeypatch.setattr(GuidedPairs, '_opinions_of', dying)
     assert main([*command, '--output', str(tmp_path / 'o')]) == 1

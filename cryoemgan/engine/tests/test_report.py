@@ -96,6 +96,7 @@ def test_the_page_needs_nothing_else(report):
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert page.count('src="data:image/png') >= 4
     verdict = json.loads((report / 'report.json').read_text())['verdict']
+    assert any('never saw the map' in sentence for sentence in verdict['sentences'])
     assert page.index(verdict['colour'].upper()) < page.index('What to do next') < page.index('id="steps"')
     # The scores of the gallery are those of the tables.
     shown = json.loads(re.search(r'const g = (\{.*?\}), root', page, re.S)[1])

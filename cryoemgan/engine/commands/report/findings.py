@@ -87,6 +87,7 @@ def _verdict(project: Json, networks: list[Json], selection: Json | None) -> Jso
         }
     guided = next(n for n in networks if n['name'] == road.GUIDED)
     sentences = [f'The network {n["words"]}: {n["colour"].upper()}. {_trust(n)}' for n in networks]
+    sentences += _opinion(networks)
     headline = USE[guided['colour']]
     if selection:
         headline = f'{selection["kept"]:,} of {selection["particles"]:,} particles kept. {headline}'
@@ -94,6 +95,19 @@ def _verdict(project: Json, networks: list[Json], selection: Json | None) -> Jso
     if guided['colour'] != 'red' and any(n['colour'] == 'red' for n in networks):
         sentences.append('Use the images of the network guided by the map; the other one may need more training.')
     return {'colour': guided['colour'], 'headline': headline, 'sentences': sentences}
+
+
+def _opinion(networks: list[Json]) -> list[str]:
+    """What the network that never saw the map adds, where there is one."""
+    colours = {light['colour'] for n in networks for light in n['lights'] if light['name'] == 'opinion'}
+    if not colours:
+        return []
+    if colours == {'green'}:
+        return ['A third network, which never saw the map, finds nothing in the particles that the map lacks.']
+    return [
+        'A third network, which never saw the map, is nearer to the particles than the map explains: they may hold '
+        'something that is not in the map. Compare its class averages with projections of the map.'
+    ]
 
 
 def _trust(network: Json) -> str:

@@ -2,14 +2,15 @@
 
 import os
 
-from pwem.objects import SetOfParticles
+from pwem.objects import SetOfAverages, SetOfParticles
 
 from ..constants import PURPOSE
 from ..engine.settings.road import DENOISED as DENOISED_IN
-from ..engine.settings.road import GUIDED, REFERENCES, SELECTION, TITLES, TRAINED, TRAINING
+from ..engine.settings.road import GUIDED, OPINION, REFERENCES, SELECTION, TITLES, TRAINED, TRAINING
 from ..objects import DenoiserModel
 from ..results import Result
 from .base import CryoEMGANProtBase, describe_alignment_error
+from .class_averages import OUTPUT, define_averages
 from .map_input import has_half_sets, own_half_maps, write_map
 from .sorted_sets import KEPT, REJECTED, part_of, scores_in
 
@@ -32,7 +33,7 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
     _label = 'denoise and sort'
     _possibleOutputs = {
         KEPT: SetOfParticles, REJECTED: SetOfParticles, DENOISED: SetOfParticles,
-        **dict.fromkeys(MODELS.values(), DenoiserModel),
+        **dict.fromkeys(MODELS.values(), DenoiserModel), OUTPUT: SetOfAverages,
     }  # fmt: skip
     _verb = 'report'
     _from_inputs = ('refinement', 'particles', 'volume', 'half1', 'half2', 'mask')
@@ -72,6 +73,8 @@ class CryoEMGANProtReport(CryoEMGANProtBase):
             if os.path.exists(os.path.join(folder, 'card.json')):
                 self._defineOutputs(**{name: DenoiserModel.fromFolder(folder)})
                 self._defineSourceRelation(self.inputParticles, getattr(self, name))
+
+        define_averages(self, self.getRunDir(OPINION))
 
     def _define_sets(self, table):
         """Kept, rejected and denoised particles."""

@@ -3,15 +3,14 @@
 import os
 from enum import Enum
 
-from pwem.objects import Particle, SetOfAverages, SetOfParticles
-from pyworkflow.object import Float
+from pwem.objects import SetOfAverages, SetOfParticles
 
 from ..engine import costs
 from ..engine.settings.train import LENGTHS, preset_values
 from ..figures.style import read_columns
 from ..objects import DenoiserModel
-from ..results import put_attribute
 from .base import CryoEMGANProtBase
+from .class_averages import define_averages
 from .map_input import has_half_sets, write_map
 from .model_choice import describe_replaced
 from .pair_checks import check_noise_images, check_noisy, check_pairs, check_references
@@ -22,9 +21,6 @@ PARTNERS = {
     'self': 'no other data ([Pang2021], with templates by expectation maximisation [Scheres2005], or [Batson2019])',
     'copies': 'second noisy copies of them [Lehtinen2018]',
 }
-
-
-SHOWN_BY = '_cryoemganShownBy'
 
 
 class outputs(Enum):
@@ -61,7 +57,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
         model = DenoiserModel.fromFolder(self.getModelDir())
         self._defineOutputs(**{outputs.outputModel.name: model})
         self._defineSourceRelation(self.inputParticles, model)
-        self._define_averages(model)
+        define_averages(self, self.getRunDir())
         for pointer in self._partner().values():
             self._defineSourceRelation(pointer, model)
         if self.fromModel:
@@ -70,20 +66,6 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             self._defineSourceRelation(pointer, model)
         if self._noise() is not None:
             self._defineSourceRelation(self.inputNoiseParticles, model)
-
-    def _define_averages(self, model):
-        """What the particles have in common, where a map-free network learned that."""
-        shown = self.readAverages()
-        if not shown:
-            return
-        averages = self._createSetOfAverages()
-        averages.setSamplingRate(model.getPixelSize())
-        for k, (_, particles) in enumerate(shown, 1):
-            average = Particle(location=(k, self.getAverages()))
-            put_attribute(average, SHOWN_BY, Float, particles)
-            averages.append(average)
-        self._defineOutputs(**{outputs.outputAverages.name: averages})
-        self._defineSourceRelation(self.inputParticles, averages)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -231,17 +213,6 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
     def getModelDir(self):
         """Folder of the trained model, relative to the project."""
         return self.getRunDir('model')
-
-    def getAverages(self):
-        """The stack of the class averages of a map-free network, relative to the project."""
-        return self.getRunDir('averages.mrcs')
-
-    def readAverages(self):
-        """[(fold model, number of particles that show it)] of the class averages; empty where there are none."""
-        if not os.path.exists(self.getAverages()):
-            return []
-        columns = read_columns(self.getRunDir('averages.csv'), text=('fold_model',))
-        return list(zip(columns['fold_model'], columns['particles']))
 
     def _map_pointers(self):
         """Pointers to the maps beside the references."""

@@ -35,4 +35,6 @@ class TestReport(ProjectTest):
         viewer.setProtocol(run)
         shown = viewer._getVisualizeDict()
         assert os.path.getsize(shown['showPage']('showPage')[0].path) > 50_000
+        assert run.outputAverages.getSamplingRate() == self.particles.outputParticles.getSamplingRate()
+        shown['showAverages']('showAverages')[0].save(self.getOutputPath('averages.png'))
         shown['showCurves']('showCurves')[0].save(self.getOutputPath('curves.png'))

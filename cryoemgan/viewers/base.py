@@ -9,10 +9,13 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 
 from .. import figures
 from ..engine.data.scores import SCORES
+from ..protocols.class_averages import STACK, read_averages
 from .windows import FigureView, GalleryView
 
 # First choice of what a gallery is sorted by.
 AS_THEY_ARE = 'order of the table'
+# Class averages in a window.
+AVERAGES_SHOWN = 40
 
 
 def labels_of(table):
@@ -73,6 +76,21 @@ class RunViewer(ProtocolViewer):
         if found is not None:
             self._add_eye(form, name, label, "Scipion's viewer of sets.",
                           lambda: [MDView(found, self.protocol, self.getProject().port)])  # fmt: skip
+
+    def _add_averages(self, form, folder):
+        """An eye for the class averages that a map-free training left in a folder, if there are any."""
+        shown = [f'{model}: {particles:.0f}' for model, particles in read_averages(folder)][:AVERAGES_SHOWN]
+        if shown:
+            # Those of each fold model begin with those that most particles show.
+            self._add_file(
+                form,
+                'showAverages',
+                'Class averages of the particles',
+                'What the particles have in common, learned from them alone, and about how many show it; the same from '
+                'the other side or turned counts as one. The set of all is an output of this run.',
+                os.path.join(folder, STACK),
+                lambda stack: figures.averages(stack, shown),
+            )
 
     def _add_gallery(self, form, sets, metrics=None):
         """An eye for the same particles in several sets ({title: STAR file}) side by side; those that are there."""

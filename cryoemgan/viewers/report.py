@@ -4,7 +4,7 @@ import os
 
 from .. import figures
 from ..engine.settings.road import DENOISED as DENOISED_IN
-from ..engine.settings.road import GUIDED, NETWORKS, REFERENCES, TRAINED, TRAINING
+from ..engine.settings.road import GUIDED, NETWORKS, OPINION, REFERENCES, TRAINED, TRAINING
 from ..protocols.report import DENOISED, CryoEMGANProtReport
 from ..protocols.sorted_sets import KEPT, REJECTED
 from .base import RunViewer
@@ -44,6 +44,7 @@ class ReportViewer(RunViewer):
             figures.training_curves,
             watched=True,
         )
+        self._add_averages(form, run_dir(OPINION))
         self._add_set(form, 'showKept', 'Kept particles as a table', KEPT)
         self._add_set(form, 'showRejected', 'Rejected particles as a table', REJECTED)
         self._add_set(form, 'showDenoised', 'Denoised particles as a table', DENOISED)

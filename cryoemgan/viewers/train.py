@@ -10,9 +10,6 @@ from ..protocols.train import CryoEMGANProtTrain
 from .base import RunViewer
 from .windows import FigureView
 
-# Class averages in a window.
-SHOWN = 40
-
 
 class TrainViewer(RunViewer):
     """Losses and validation metrics of a training, what it shows so far, and the pairs it learns from."""
@@ -43,18 +40,7 @@ class TrainViewer(RunViewer):
                 'Drawn again while the run goes on.',
                 lambda: self._preview_views(models),
             )
-        averages = self.protocol.readAverages()
-        if averages:
-            # Those of each fold model come with those that most particles show first.
-            self._add_file(
-                form,
-                'showAverages',
-                'Class averages of the particles',
-                'What the particles have in common, learned from them alone, and about how many show it; the same from '
-                'the other side or turned counts as one. The set of all is an output of this run.',
-                self.protocol.getAverages(),
-                lambda stack: figures.averages(stack, [f'{model}: {shown:.0f}' for model, shown in averages][:SHOWN]),
-            )
+        self._add_averages(form, self.protocol.getRunDir())
         self._add_gallery(form, {'particle': extra('particles.star'), 'reference': extra('references.star')})
 
     def _preview_views(self, models):

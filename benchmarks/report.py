@@ -136,8 +136,21 @@ def _content(experiment: Experiment, rows: list[Row]) -> dict:
         'errors': errors,
         'together': together,
         'common': len(common),
+        'against': _against_cwf(rows, methods),
+        'stated': [r for r in rows if r['cut'] and r['frc_half']],
         'seconds': {m: by_set(rows, 'cpu_seconds', method=m) for m in methods},
         'failed': [r for r in rows if r['failed']],
         'seeds': sorted({r['seed'] for r in rows}, key=int),
         'said': {key: sorted({r[key] for r in rows}) for key in ('date', 'commit', 'machine')},
     }
+
+
+def _against_cwf(rows: list[Row], methods: list[str]) -> dict[str, tuple[float, float, int]]:
+    """{method: (median, worst, number of sets) of its error over that of the covariance Wiener filter}."""
+    cwf, found = by_set(rows, 'error', method='cwf'), {}
+    for method in methods:
+        of = by_set(rows, 'error', method=method)
+        ratios = [of[name] / cwf[name] for name in of if name in cwf]
+        if ratios and method != 'cwf':
+            found[method] = statistics.median(ratios), max(ratios), len(ratios)
+    return found

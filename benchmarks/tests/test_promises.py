@@ -1,0 +1,35 @@
+"""What README and documents promise of every set, in the tables of results: against the truth that the sets have."""
+
+import pytest
+
+from benchmarks import report
+
+TABLES = ('suite', 'relion', 'guided')
+ROWS = [
+    pytest.param(row, id=f'{name}-{row["set"]}-{row["method"]}-{row["seed"]}')
+    for name in TABLES
+    if (report.RESULTS / f'{name}.csv').exists()
+    for row in report.read(name)
+    if row['cut'] and row['method'] != 'guided-uncut'
+]
+
+
+@pytest.mark.parametrize('name', TABLES[:2])
+def test_the_preset_is_nowhere_worse_than_the_covariance_wiener_filter(name):
+    rows = report.read(name)
+    assert report.value(rows, 'error', {'method': 'recommended', 'against': 'cwf'}, 'worst') <= 1
+
+
+@pytest.mark.parametrize('row', ROWS)
+def test_the_stated_cut_is_where_the_frc_with_the_truth_is_one_half(row):
+    assert float(row['cut']) == pytest.approx(float(row['frc_half']), rel=0.1)
+
+
+@pytest.mark.parametrize('row', [p for p in ROWS if p.values[0]['gain']])
+def test_the_amplitude_is_that_of_the_truth(row):
+    assert float(row['gain']) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize('row', [p for p in ROWS if p.values[0]['expected_ratio']])
+def test_the_expected_error_is_the_error(row):
+    assert float(row['expected_ratio']) == pytest.approx(1, abs=0.15)

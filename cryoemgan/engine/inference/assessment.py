@@ -186,8 +186,12 @@ def sample(pairs: Any, members: Sequence[Any], most: int = LARGEST_COUNT) -> Row
     """Positions int64 [n] of pairs that some fold model kept out of training, spread over them; no more than fit in
     memory."""
     positions = np.unique(np.concatenate([m.validation for m in members]))
-    most = min(most, max(8, LARGEST_BYTES // (4 * (9 + len(members)) * pairs.box**2)))
-    return positions[evenly_spread(len(positions), most)]
+    return positions[evenly_spread(len(positions), in_memory(pairs, members, most))]
+
+
+def in_memory(pairs: Any, members: Sequence[Any], most: int = LARGEST_COUNT) -> int:
+    """Particles, up to ``most``, whose answers fit in memory."""
+    return min(most, max(8, LARGEST_BYTES // (4 * (9 + len(members)) * pairs.box**2)))
 
 
 def cut_low(images: Images, cut: float | None, pixel_size: float) -> Images:

@@ -8,7 +8,8 @@ the particles: the numbers are a little worse than the denoiser.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from .assessment import (
     blind_weights,
     correlation,
     cut_low,
+    in_memory,
     of_guided,
     sample,
 )
@@ -34,7 +36,31 @@ from .model import Model
 # Relative standard error of the expected error that is not worth telling.
 WELL_KNOWN = 0.1
 
-Chunk: TypeAlias = tuple[Images, Images, Images, Floats, Images, Images | None]
+
+@dataclass(frozen=True)
+class Chunk:
+    """Particles denoised by fold models that do not know them.
+
+    output, its input noisy, an independent copy other: [n, N, N] each. variance: of that copy's noise [n]. answers:
+    all, [k, n, N, N]. sd: of the posterior of a guided model [n, N, N], or None.
+    """
+
+    output: Images
+    noisy: Images
+    other: Images
+    variance: Floats
+    answers: Images
+    sd: Images | None
+
+    def cut(self, cut: float | None, pixel_size: float) -> Chunk:
+        """The same with outputs and answers cut."""
+        output, answers = (cut_low(x, cut, pixel_size) for x in (self.output, self.answers))
+        return replace(self, output=output, answers=answers)
+
+    def scaled(self, slope: float) -> Chunk:
+        """The same with outputs and answers of another amplitude."""
+        sd = None if self.sd is None else slope * self.sd
+        return replace(self, output=slope * self.output, answers=slope * self.answers, sd=sd)
 
 
 def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
@@ -43,48 +69,52 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     copy."""
     positions = sample(pairs, members)
     # Of few particles each is asked about several times, with other noise added; second copies there is one of.
-    draws = 1 if pairs.kind == 'copies' else max(1, LARGEST_COUNT // len(positions))
+    draws = 1 if pairs.kind == 'copies' else max(1, in_memory(pairs, members) // len(positions))
     seed = members[0].settings.seed
     chunks = [chunk for draw in range(draws) for chunk in _chunks(model, pairs, positions, seed, draw)]
-    curve = _frc(chunks)
-    cut = resolution(curve, FRC_LIMIT, pairs.pixel_size, pairs.box)
-    chunks = [
-        (cut_low(output, cut, pairs.pixel_size), noisy, other, variance, cut_low(found, cut, pairs.pixel_size), own)
-        for output, noisy, other, variance, found, own in chunks
-    ]
+    cut = resolution(_frc(chunks), FRC_LIMIT, pairs.pixel_size, pairs.box)
+    chunks = [c.cut(cut, pairs.pixel_size) for c in chunks]
     slope = _slope(chunks)
-    errors, signals, spreads, between = [], [], [], CopiesCollapseCheck()
-    for output, _, other, variance, found, own in chunks:
-        errors.append(_variances(slope * output - other) - variance)
-        signals.append(_variances(other) - variance)
-        own = None if own is None else slope * own
-        spreads.append(np.square(uncertainty.spread(slope * found, own), dtype=np.float64).mean((1, 2)))
-        between.add(slope * output, other)
-    error, signal, predicted = (np.concatenate(x) for x in (errors, signals, spreads))
-    # The variance of the signal is the largest part of this sum, and known from far more particles.
-    known, own_error = pairs.signal_variance()
-    mean = max(float((error - signal).mean() + known), 0.0)
-    standard_error = float(np.hypot(own_error, (error - signal).std() / len(positions) ** 0.5))
-    gain, offset = (model.card['grey'][name] for name in ('gain', 'offset'))
-    level, wanted = (np.mean([x.mean() for x in images]) for images in zip(*((c[0], c[2]) for c in chunks)))
     return {
-        'grey': {'gain': slope * gain, 'offset': float(slope * (offset - level) + wanted)},
+        'grey': _grey(model.card['grey'], chunks, slope),
         'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
-        'uncertainty': {
-            'scale': float((mean / predicted.mean()) ** 0.5) if mean > 0 and predicted.mean() > 0 else 1.0,
-            'correlation': correlation(error, np.sqrt(predicted)),
-            'measure': 'members' if len(model.members) > 1 else 'turn',
-            'particles': len(positions),
-            'known_to': standard_error / (2 * mean) if mean > 0 else 1.0,
-        },
-        'shown': between.measured(float(mean)),
+        **_errors((c.scaled(slope) for c in chunks), len(model.members), len(positions), *pairs.signal_variance()),
         **of_guided(model, pairs, positions, blind_weights(model, pairs, positions), LARGEST_COUNT),
     }
 
 
+def _grey(grey: Json, chunks: Sequence[Chunk], slope: float) -> Json:
+    """The grey scale of a card, with which outputs have the amplitude and the mean of the signal."""
+    output, wanted = (
+        float(np.mean([x.mean() for x in images])) for images in zip(*((c.output, c.other) for c in chunks))
+    )
+    return {'gain': slope * grey['gain'], 'offset': float(slope * (grey['offset'] - output) + wanted)}
+
+
+def _errors(chunks: Iterable[Chunk], members: int, particles: int, signal: float, uncertain: float) -> dict[str, Json]:
+    """uncertainty and shown. signal, uncertain: variance of the signal of the whole set, and its standard error."""
+    errors, own, spreads, between = [], [], [], CopiesCollapseCheck()
+    for c in chunks:
+        errors.append(_variances(c.output - c.other) - c.variance)
+        own.append(_variances(c.other) - c.variance)
+        spreads.append(np.square(uncertainty.spread(c.answers, c.sd), dtype=np.float64).mean((1, 2)))
+        between.add(c.output, c.other)
+    error, known, predicted = (np.concatenate(x) for x in (errors, own, spreads))
+    # The variance of the signal is the largest part of this sum, and better known from the set than from these.
+    mean = max(float((error - known).mean()) + signal, 0.0)
+    standard_error = float(np.hypot(uncertain, (error - known).std() / particles**0.5))
+    told = {
+        'scale': float((mean / predicted.mean()) ** 0.5) if mean > 0 and predicted.mean() > 0 else 1.0,
+        'correlation': correlation(error, np.sqrt(predicted)),
+        'measure': 'members' if members > 1 else 'turn',
+        'particles': particles,
+        'known_to': standard_error / (2 * mean) if mean > 0 else 1.0,
+    }
+    return {'uncertainty': told, 'shown': between.measured(mean)}
+
+
 def _chunks(model: Model, pairs: Any, positions: Rows, seed: int, draw: int) -> Iterator[Chunk]:
-    """Yield (denoised by blind members, its input, an independent copy [n, N, N] each, variance of the copy's noise
-    [n], all answers [k, n, N, N], s.d. by the map prior [n, N, N] of a guided model)."""
+    """Chunks of these particles, with one draw of the noise that makes them copies."""
     weights = blind_weights(model, pairs, positions)
     context = Context.of(pairs.particles, pairs.rows, pairs.box)
     for start in range(0, len(positions), CHUNK):
@@ -94,16 +124,16 @@ def _chunks(model: Model, pairs: Any, positions: Rows, seed: int, draw: int) -> 
         known = model.ask_all(noisy, context.part(positions[here]))
         found, own = uncertainty.answers(model, noisy, opinions=known), uncertainty.posterior_sd(model, known)
         output = np.einsum('nm,mnyx->nyx', weights[here], found[: weights.shape[1]])
-        yield output, noisy, other, variance, found, own
+        yield Chunk(output, noisy, other, variance, found, own)
 
 
 def _slope(chunks: Iterable[Chunk]) -> float:
     """Factor that takes outputs to the amplitude of the signal; 1 when they show nothing."""
     power = common = 0.0
-    for output, _, other, *_ in chunks:
-        output = output - output.mean(axis=(1, 2), keepdims=True)
+    for c in chunks:
+        output = c.output - c.output.mean(axis=(1, 2), keepdims=True)
         power += float(np.square(output, dtype=np.float64).sum())
-        common += float(np.vdot(output.astype(np.float64), other))
+        common += float(np.vdot(output.astype(np.float64), c.other))
     return float(np.clip(common / power, 1 / LARGEST_SLOPE, LARGEST_SLOPE)) if common > 0 and power > 0 else 1.0
 
 
@@ -115,10 +145,10 @@ def _variances(images: Images) -> Floats:
 def _frc(chunks: Iterable[Chunk]) -> Floats:
     """FRC of the output with the signal, by rings, over all chunks."""
     mixed = output = signal = np.zeros(())
-    for image, noisy, other, *_ in chunks:
-        mixed = mixed + len(image) * ring_covariance(image, other)
-        output = output + len(image) * ring_covariance(image, image)
-        signal = signal + len(image) * ring_covariance(noisy, other)
+    for c in chunks:
+        mixed = mixed + len(c.output) * ring_covariance(c.output, c.other)
+        output = output + len(c.output) * ring_covariance(c.output, c.output)
+        signal = signal + len(c.output) * ring_covariance(c.noisy, c.other)
     return frc_from_copies(mixed, output, signal)
 
 

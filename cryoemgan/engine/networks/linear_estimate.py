@@ -29,8 +29,9 @@ from ..shapes import Tensor
 from .components import FREQUENCIES, RADIAL, SAMPLES, Components
 
 GROUPS, GROUP_SIZE = 48, 20
-# Where a reference holds less of the CTF than this (squared), what lies behind it is not known.
-LEAST_POWER = 1e-3
+# Where a reference holds less of the CTF than this (squared), what lies behind it is not known; of its mean grey, which
+# is far larger than any other coefficient, far less is enough.
+LEAST_POWER, LEAST_MEAN = 1e-3, 1e-9
 HOLDS = ('none', 'phase-flip', 'full', 'premultiplied')
 
 
@@ -165,7 +166,9 @@ class LinearEstimate(nn.Module):
         if self.gives == 'none':
             return references
         held = shown_of(half_plane(noisy[:, 1]), self.gives)[:, None]
-        spectra = torch.fft.rfft2(references) * held / (held.square() + LEAST_POWER)
+        least = torch.full(held.shape[-2:], LEAST_POWER**2 if self.gives == 'premultiplied' else LEAST_POWER)
+        least[0, 0] = LEAST_MEAN
+        spectra = torch.fft.rfft2(references) * held / (held.square() + least)
         return torch.fft.irfft2(spectra, s=references.shape[-2:])
 
     def _fit_image_model(self, particles: Tensor, references: Tensor, transfer: Tensor | None) -> None:

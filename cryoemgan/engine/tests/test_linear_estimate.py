@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ..imaging.ctf import ctf_rfft
+from ..imaging.ctf import ctf_rfft, seen
 from ..imaging.ctf_table import half_plane, plane_of_ctf
 from ..imaging.flips import flipped
 from ..networks import equivariant
@@ -116,16 +116,20 @@ def test_a_filter_that_does_not_know_the_ctf_is_far_worse(scene):
     assert error(images_of(fitted(noisy, clean, 'full', 'none'), noisy), clean) < 0.9 * error(plain, clean)
 
 
-@pytest.mark.parametrize('holds', ['phase-flip', 'full'])
+@pytest.mark.parametrize('holds', ['phase-flip', 'full', 'premultiplied'])
 def test_references_with_ctf_are_given_with_ctf(scene, holds):
-    """What is known without the CTF, multiplied by it, is the estimate of a reference that holds it."""
+    """What is known without the CTF, multiplied by it, is the estimate of a reference that holds it, in its grey."""
     clean, ctf, noisy = scene
-    held = ctf if holds == 'full' else ctf.abs()
-    references = through(clean, held)
-    estimate = fitted(noisy, references, 'full', holds)
+    held = seen(ctf, holds)
+    references = through(clean, held) + 7
+    particles_hold = 'full'
+    if holds == 'premultiplied':
+        particles_hold, noisy = holds, torch.cat([through(noisy[:, :1], ctf), noisy[:, 1:]], 1)
+    estimate = fitted(noisy, references, particles_hold, holds)
     found = estimate.through_ctf(images_of(estimate, noisy), noisy)
-    expected = through(images_of(fitted(noisy, clean, 'full', 'none'), noisy), held)
+    expected = through(images_of(fitted(noisy, clean, particles_hold, 'none'), noisy), held)
     assert error(found, references) < 1.03 * error(expected, references)
+    assert abs(float(found.mean() - references.mean())) < 0.05 * float(references.std())
 
 
 def test_premultiplied_particles_say_the_same(scene):

@@ -12,7 +12,7 @@ L1, L2 = dict(COMMON, p=1), COMMON
 BETA, WGAN = dict(L1, gan='beta', generator_steps=2), dict(L1, gan='wgan-gp', generator_steps=2)
 FULL_NOISE = dict(noise_curriculum=0.0, exchange_noise=0.0)
 # Training with wrong references turns these off by itself.
-WRONG = dict(contaminate='references', contaminate_fraction=0.3)
+WRONG = dict(contaminate='references', contaminate_fraction=0.3, no_leave_out_wrong=True)
 
 
 def rule(alpha, beta):

@@ -87,7 +87,7 @@ def train(args, data, network, kind, part, left_out, seed):
         'train', args.work / 'runs' / name, particles=data / 'noisy_1.star',
         references=references(data, kind, part, args.work), seed=seed, cross_fit='none', minutes=args.cpu / 60,
         evaluations=4, validation_fraction=VALIDATION / TRAINING, keep=1, leave_out_wrong=left_out,
-        min_agreement=0, **NETWORKS[network], **spoil,
+        no_leave_out_wrong=not left_out, min_agreement=0, **NETWORKS[network], **spoil,
     )  # fmt: skip
     torch.set_num_threads(1)
     model, noisy = Model.load(args.work / 'runs' / name / 'model'), images(data / 'noisy_2.star')

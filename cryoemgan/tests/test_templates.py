@@ -16,11 +16,12 @@ from pyworkflow.template import TemplateList
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
-# Template: what runs after the imports, in order.
+# Template: what runs after the imports (of particles, and but for map_free of a map), in order.
 CHAINS = {
     'denoise': ['Project', 'Train', 'Denoise', 'Audit'],
     'sort': ['Project', 'Train', 'Denoise', 'Audit', 'Select'],
     'facility': ['Project', 'Denoise', 'Audit'],
+    'map_free': ['Train', 'Denoise'],
 }
 
 
@@ -94,14 +95,17 @@ class TestTemplates(ProjectTest):
     def check(self, name, chosen):
         """The workflow: values, pointers, one root, and each run scheduled once by Scipion's walk."""
         runs = list(self.proj.loadProtocols(chosen.createTemplateFile()).values())
-        assert [type(r).__name__.removeprefix('CryoEMGANProt') for r in runs[2:]] == CHAINS[name]
-        particles, volume = runs[:2]
+        imports = len(runs) - len(CHAINS[name])
+        assert [type(r).__name__.removeprefix('CryoEMGANProt') for r in runs[imports:]] == CHAINS[name]
+        particles = runs[0]
         assert (particles.samplingRate.get(), particles.voltage.get()) == (4.5, 200)
         assert particles.starFile.get() == str(self.files['star'])
-        assert volume.half2map.get() == str(self.files['half2'])
-        assert volume.samplingRate.getPointer().getObjValue() is particles
-        assert list(map(int, volume.getPrerequisites())) == [particles.getObjId()]
-        by_name = dict(zip(CHAINS[name], runs[2:]))
+        for volume in runs[1:imports]:
+            assert volume.half2map.get() == str(self.files['half2'])
+            assert volume.samplingRate.getPointer().getObjValue() is particles
+            assert list(map(int, volume.getPrerequisites())) == [particles.getObjId()]
+        assert imports == (1 if name == 'map_free' else 2)
+        by_name = dict(zip(CHAINS[name], runs[imports:]))
         for step, run in by_name.items():
             assert run.inputParticles.getObjValue() is (by_name['Denoise'] if step == 'Select' else particles)
         if name == 'facility':
@@ -109,7 +113,9 @@ class TestTemplates(ProjectTest):
             assert by_name['Audit'].inputModel.getObjValue() is by_name['Denoise']
         else:
             values = by_name['Train']._form_values()
-            assert (values['network'], values['minutes'], values['target']) == ('guided', 2.5, 'references')
+            # Map-free leaves the network to the preset.
+            network, target = (None, 'self') if name == 'map_free' else ('guided', 'references')
+            assert (values.get('network'), values['minutes'], values['target']) == (network, 2.5, target)
             assert by_name['Train'].numberOfThreads.get() == 3
         ids = {r.getObjId() for r in runs}
         started = [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from ..metrics.frc import resolution
 from ..metrics.resemblance import ring_covariance
@@ -21,7 +22,6 @@ from ..shapes import Floats, Images, Json, Rows
 from . import uncertainty
 from .assessment import (
     CHUNK,
-    FRC_LIMIT,
     LARGEST_COUNT,
     LARGEST_SLOPE,
     blind_weights,
@@ -33,6 +33,11 @@ from .assessment import (
 )
 from .model import Model
 
+# Where the FRC with the signal falls below this, the output is cut. A ring is shown at the amplitude that the particles
+# tell of it: cut where half is told (0.5), the output lost more than it kept at a low SNR, where all rings lie below.
+LEAST_FRC = 0.143
+# Rings, of which the mean counts: a single one may dip by chance.
+TOGETHER = 3
 # Relative standard error of the expected error that is not worth telling.
 WELL_KNOWN = 0.1
 
@@ -72,12 +77,12 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     draws = 1 if pairs.kind == 'copies' else max(1, in_memory(pairs, members) // len(positions))
     seed = members[0].settings.seed
     chunks = [chunk for draw in range(draws) for chunk in _chunks(model, pairs, positions, seed, draw)]
-    cut = resolution(_frc(chunks), FRC_LIMIT, pairs.pixel_size, pairs.box)
+    cut = resolution(_smooth(_frc(chunks)), LEAST_FRC, pairs.pixel_size, pairs.box)
     chunks = [c.cut(cut, pairs.pixel_size) for c in chunks]
     slope = _slope(chunks)
     return {
         'grey': _grey(model.card['grey'], chunks, slope),
-        'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
+        'resolution': {'frc_limit': LEAST_FRC, 'cut': cut},
         **_errors((c.scaled(slope) for c in chunks), len(model.members), len(positions), *pairs.signal_variance()),
         **of_guided(model, pairs, positions, blind_weights(model, pairs, positions), LARGEST_COUNT),
     }
@@ -142,6 +147,13 @@ def _variances(images: Images) -> Floats:
     return found
 
 
+def _smooth(curve: Floats) -> Floats:
+    """A curve by rings, each with its neighbours."""
+    found: Floats = curve.copy()
+    found[1:] = uniform_filter1d(curve[1:], TOGETHER, mode='nearest')
+    return found
+
+
 def _frc(chunks: Iterable[Chunk]) -> Floats:
     """FRC of the output with the signal, by rings, over all chunks."""
     mixed = output = signal = np.zeros(())
@@ -192,7 +204,7 @@ def sentence(measured: Json) -> str:
     where = f'down to {cut:.1f} A' if cut else 'nowhere'
     return (
         f'on {found["particles"]} particles kept out of training the output agrees with independent noisy images '
-        f'{where} (estimated FRC with the signal {FRC_LIMIT}); estimated error {measured["shown"]["error"]:.2f} of the '
+        f'{where} (estimated FRC with the signal {LEAST_FRC}); estimated error {measured["shown"]["error"]:.2f} of the '
         f'variance between particles; the expected error of an image is {found["scale"]:.2f} times the disagreement of '
         f'the answers{known}'
     )

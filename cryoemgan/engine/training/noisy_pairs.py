@@ -160,7 +160,8 @@ class NoisyPairs(ParticleRows):
                 f'after whitening the noise of neighbouring pixels still correlates by {left:.2f}: --target self takes '
                 'part of the noise for signal. Give frame halves (--target copies) or references'
             )
-        if job.settings.recorrupts() and abs(outliers := spectra.excess_kurtosis(white)) > NOT_GAUSSIAN:
+        recorrupts = isinstance(job.settings, Train) and job.settings.recorrupts()
+        if recorrupts and abs(outliers := spectra.excess_kurtosis(white)) > NOT_GAUSSIAN:
             job.warn(
                 f'the noise in the corners of the boxes is not Gaussian (excess kurtosis {outliers:.2f}), as learning '
                 'from noise that is added and taken away assumes: compare with --self-supervision blind-spots. Hot '
@@ -200,8 +201,8 @@ class NoisyPairs(ParticleRows):
         sums = np.zeros(3)
         for images, _ in self._chunks():
             sums += images.size, images.sum(dtype=np.float64), np.square(images, dtype=np.float64).sum()
-        mean = sums[1] / sums[0]
-        return mean, max(sums[2] / sums[0] - mean**2, 1e-30) ** 0.5
+        mean, square = (float(x / sums[0]) for x in sums[1:])
+        return mean, max(square - mean**2, 1e-30) ** 0.5
 
 
 class Copies(NoisyPairs):

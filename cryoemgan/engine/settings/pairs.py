@@ -156,7 +156,8 @@ class Checks:
         None,
         'Leave out training pairs whose particle agrees with its reference no better than with references of other '
         'particles: wrong angles, junk, or a reference of something else. None is left out unless there are more of '
-        'them than a set of right pairs under the same noise would have.',
+        'them than a set of right pairs under the same noise would have. A refinement turns junk until it agrees with '
+        'its reference, and such junk is not found here: sort by the fit first.',
         label='Leave out wrong pairs',
     )
     invert_contrast: bool = option(

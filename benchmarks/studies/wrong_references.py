@@ -5,7 +5,7 @@
 The set, the clock and the trainings of ``family``: five-state RNA polymerase, 64 px, SNR 0.1, ``--cpu`` seconds of CPU
 time on one thread. A part of the references is replaced by Gaussian noise, or exchanged among particles. power: of the
 output over that of the truth between a quarter and a half of Nyquist's frequency (1 = as sharp as the truth). Finished
-cells are kept in WORK. Writes benchmarks/results/wrong_references.csv.
+cells are kept in WORK. Writes benchmarks/results/wrong_references.csv and .md.
 """
 
 import argparse
@@ -34,6 +34,16 @@ NETWORKS = {
     'residual l1 + wgan-gp': WGAN,
 }
 NOISE, EXCHANGED = 'noise', 'exchanged'
+FINDINGS = '## What the table says'
+HEADER = """# Wrong references
+
+    python -m benchmarks.studies.wrong_references --data ../shared/data --work WORK
+
+Five-state RNA polymerase, 64 px, SNR 0.1, white noise, 2,850 training pairs, {cpu} CPU seconds of training on one
+thread. Wrong references are Gaussian noise, or those of other particles. Error: after gain and offset, over the truth's
+variance; factor: of it, against right references. power: of the output over the truth's, from a quarter to a half of
+Nyquist's frequency. Means over seeds.
+"""
 # (kind of wrong references, part of them): networks, and how many seeds each has.
 CELLS = {
     (NOISE, 0.0): ({'equivariant l2': 3, 'residual l1': 3, 'residual l1 + (.5,.5)': 3, 'equivariant l1': 1,
@@ -122,10 +132,38 @@ def main():
     for cell in cells():
         rows.append(train(args, data, *cell))
         print(' '.join(f'{k}={v:.4g}' if isinstance(v, float) else f'{k}={v}' for k, v in rows[-1].items()), flush=True)
-        with (RESULTS / 'wrong_references.csv').open('w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
-            writer.writeheader()
-            writer.writerows({k: f'{v:.4g}' if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+        write(rows, args.cpu)
+
+
+def write(rows, cpu):
+    """benchmarks/results/wrong_references.csv and .md; what people wrote below the table stays."""
+    with (RESULTS / 'wrong_references.csv').open('w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows({k: f'{v:.4g}' if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+    path = RESULTS / 'wrong_references.md'
+    _, title, findings = path.read_text(encoding='utf-8').partition(FINDINGS) if path.exists() else ('', FINDINGS, '')
+    path.write_text(f'{HEADER.format(cpu=f"{cpu:g}")}\n{table(rows)}\n\n{title}{findings}', encoding='utf-8')
+
+
+def table(rows):
+    """Markdown: means over seeds, and the factor of the error against right references of the same seeds."""
+    key = ('network', 'kind', 'part', 'wrong_pairs')
+    clean = {(r['network'], r['seed']): r['error'] for r in rows if not r['part']}
+    lines = ['| network | wrong references | wrong pairs | seeds | error | factor | power | FRC 0.5, A |',
+             '|---|---|---|---|---|---|---|---|']  # fmt: skip
+    groups = dict.fromkeys(tuple(r[k] for k in key) for r in rows)
+    for group in sorted(groups, key=lambda g: (list(NETWORKS).index(g[0]), g[1], g[2], g[3])):
+        mine = [r for r in rows if tuple(r[k] for k in key) == group]
+        known = [r for r in mine if (r['network'], r['seed']) in clean]
+        error, power_, resolution = (np.mean([r[k] for r in mine]) for k in ('error', 'power', 'frc_half'))
+        factor = sum(r['error'] for r in known) / sum(clean[r['network'], r['seed']] for r in known)
+        network, kind, part, pairs = group
+        wrong = f'{part:.0%} {kind}' if part else 'none'
+        cells = (network, wrong, pairs if part else '', len(mine), f'{error:.4f}', f'{factor:.2f}' if part else '',
+                 f'{power_:.2f}', f'{resolution:.1f}')  # fmt: skip
+        lines.append(f'| {" | ".join(map(str, cells))} |')
+    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

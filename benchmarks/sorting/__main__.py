@@ -85,7 +85,7 @@ def _measured(folder: Path, name: str, seed: int) -> list[dict[str, Any]]:
     kinds, paid = planted.kinds_of(folder / 'set'), scores.milliseconds(folder)
     rows = []
     for score, numbers in values.items():
-        shares = measures.flagged(kinds, numbers) if score == 'fit' else {}
+        shares = measures.flagged(kinds, numbers) if score in scores.P_VALUES else {}
         for kind, found in measures.measured(kinds, numbers).items():
             rows.append({
                 'set': name, 'use': recipe.use, 'seed': seed, 'score': score, 'kind': kind, **found,

@@ -93,8 +93,15 @@ def _of_set(rows: list[Row]) -> dict[str, Any]:
         'tables': tables,
         'minor': {s: 1 - (mean(s, planted.MINOR, 'left_at_5') or 0) for s in names},
         'ms': {s: mean(s, measures.ALL, 'ms') for s in names},
-        'alarms': {percent: mean('fit', planted.MAJOR, f'below_{percent}') for percent in (5, 1)},
-        'flagged': {k: mean('fit', k, 'below_5') for k in (*planted.JUNK, planted.MINOR)},
+        'p_values': [
+            {
+                'score': score,
+                'alarms': {percent: mean(score, planted.MAJOR, f'below_{percent}') for percent in (5, 1)},
+                'flagged': {k: mean(score, k, 'below_5') for k in (*planted.JUNK, planted.MINOR)},
+            }
+            for score in scores.P_VALUES
+            if mean(score, planted.MAJOR, 'below_5') is not None
+        ],
     }
 
 

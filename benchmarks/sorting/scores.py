@@ -20,6 +20,7 @@ from ..clocks import command, cost
 from . import prior, relion
 
 OURS, RELION, PEER = 'ours', 'RELION', 'peer'
+P_VALUES = ('pose-fit', 'fit')
 COARSE = 20.0  # A, of the variance
 
 
@@ -43,6 +44,7 @@ SCORES = {
     'pose-disagreement': Score(
         OURS, 'prior', 'cryoemganPoseDisagreement', -1, 'angle between the pose found and the refinement'
     ),
+    'pose-fit': Score(OURS, 'project', 'cryoemganPoseFit', 1, 'p-value at the pose of the refinement'),
     'pair-correlation': Score(OURS, 'project', 'cryoemganCorrelation', 1, 'low-passed particle with its reference'),
     'log-likelihood': Score(RELION, 'relion', 'rlnLogLikeliContribution', 1, '_rlnLogLikeliContribution'),
     'peak-probability': Score(RELION, 'relion', 'rlnMaxValueProbDistribution', 1, '_rlnMaxValueProbDistribution'),

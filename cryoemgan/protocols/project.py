@@ -26,8 +26,9 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
     """Projects the refined map at every particle's own angles, shifts and CTF.
 
     The output has one clean reference image for each particle: what the particle would look like without noise if the
-    map were right. Pairs of particle and reference train the denoiser. Each reference carries its correlation with
-    the particle (cryoemganCorrelation); sort by it to find junk.
+    map were right. Pairs of particle and reference train the denoiser. Each reference carries how well the particle
+    fits it at its pose (cryoemganPoseFit; 5 % of good particles are below 0.05), what is wrong where it does not
+    (cryoemganReason), and their correlation (cryoemganCorrelation). Sort by the pose fit to find junk.
     """
 
     _label = 'project references'

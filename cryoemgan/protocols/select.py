@@ -15,8 +15,8 @@ KEPT_DENOISED, REJECTED_DENOISED = 'outputDenoised', 'outputRejectedDenoised'
 class CryoEMGANProtSelect(CryoEMGANProtBase):
     """Removes junk: selects particles by the scores that the denoiser gave them, as original particles.
 
-    Set limits on one or more scores: fit to the map, evidence, correlation with the reference, uncertainty, pose
-    disagreement. Without any limit, the proposed limit of the first score that the particles have is used. The two
+    Set limits on one or more scores: pose fit, fit to the map, evidence, correlation with the reference, uncertainty,
+    pose disagreement. Without any limit, the proposed limit of the first score that the particles have is used. The two
     outputs are the kept and the rejected particles, with their original images. The summary says how many good
     particles a limit is expected to cost, where that is known.
     """
@@ -47,9 +47,9 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
             'useReferences',
             params.BooleanParam,
             default=False,
-            label='Use the correlation with references?',
-            help='Yes: also select by the correlation of each particle with its reference, an attribute of the output '
-            'of "project references".',
+            label='Use the scores of references?',
+            help='Yes: also select by how well each particle fits its reference (pose fit, correlation), attributes of '
+            'the output of "project references".',
         )
         self._add_particles(
             form,
@@ -66,9 +66,8 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
             label='An empty field sets no limit. If all are empty, the proposed limit of the first score is used.',
         )
         for score in SCORES:
-            self._add_settings(
-                form, score.name, **({'condition': 'useReferences'} if score.name == 'correlation' else {})
-            )
+            of_references = score.name in ('pose_fit', 'correlation')
+            self._add_settings(form, score.name, **({'condition': 'useReferences'} if of_references else {}))
         self._add_settings(form, 'denoised', 'bad_images')
         form.addParallelSection(threads=1, mpi=0)
 

@@ -2,9 +2,9 @@
 
 import os
 
-from pyworkflow.object import Float
+from pyworkflow.object import Float, String
 
-from ..engine.data.scores import SCORES
+from ..engine.data.scores import REASON, SCORES
 from ..engine.data.table import ParticleTable
 from ..results import put_attribute
 
@@ -15,7 +15,7 @@ KEPT, REJECTED = 'outputParticles', 'outputRejected'
 def part_of(protocol, suffix, particles, table, scores=None):
     """The items of a set whose ids a table of the engine holds, in a new set; None when there is no such table.
 
-    scores: {column: {id: value}} to add as attributes.
+    scores: {column: {id: value}} to add as attributes, numbers or words.
     """
     if not os.path.exists(table):
         return None
@@ -26,7 +26,8 @@ def part_of(protocol, suffix, particles, table, scores=None):
     def choose(item, row):
         item._appendItem = item.getObjId() in ids
         for label, values in (scores or {}).items():
-            put_attribute(item, '_' + label, Float, values.get(item.getObjId(), 0.0))
+            nothing, kind = ('', String) if label == REASON else (0.0, Float)
+            put_attribute(item, '_' + label, kind, values.get(item.getObjId(), nothing))
 
     part.copyItems(particles, updateItemCallback=choose, doClone=False)
     part.setObjLabel(f'{os.path.basename(table).split(".")[0].split("_")[0]} by {protocol.getRunName()}')
@@ -34,10 +35,12 @@ def part_of(protocol, suffix, particles, table, scores=None):
 
 
 def scores_in(*tables):
-    """{column: {id: score}} of those tables that are there."""
+    """{column: {id: score or reason}} of those tables that are there."""
     found = {}
     for path in filter(os.path.exists, tables):
         table = ParticleTable.read(path)
         ids = table.ints('rlnImageId').tolist()
         found |= {s.label: dict(zip(ids, table.floats(s.label))) for s in SCORES if table.has(s.label)}
+        if table.has(REASON):
+            found[REASON] = dict(zip(ids, table.strings(REASON)))
     return found

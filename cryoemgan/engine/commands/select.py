@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ... import figures
 from ..data.matching import match, rows_of_all
 from ..data.particles import open_particles
-from ..data.scores import BY_NAME, SCORES, Score
+from ..data.scores import BY_NAME, REASON, SCORES, Score
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..files import atomic
@@ -25,7 +26,8 @@ NOT_ORIGINAL = ('denoise', 'filter')
 
 @dataclass
 class SelectInputs:
-    """Checked input: both tables, the source's row of each particle, all scores, the limits, what they reject."""
+    """Checked input: both tables, the source's row of each particle, all scores, the limits, what they reject, and the
+    reasons that project gave (None where it gave none)."""
 
     particles: ParticleTable
     source: ParticleTable
@@ -33,6 +35,7 @@ class SelectInputs:
     values: dict[str, Floats]
     limits: list[Limit]
     rejected: Flags
+    reasons: np.ndarray | None = None
 
 
 def load_inputs(settings: Select, job: Job) -> SelectInputs:
@@ -42,22 +45,26 @@ def load_inputs(settings: Select, job: Job) -> SelectInputs:
     if source.provenance.get('verb') in NOT_ORIGINAL:
         raise InputError(f'{source.path} holds denoised particles; give the set that was denoised as --source')
     values = {s.name: particles.floats(s.label) for s in SCORES if particles.has(s.label)}
+    reasons = np.asarray(particles.strings(REASON)) if particles.has(REASON) else None
     for path in settings.scores:
-        values |= _further(particles, ParticleTable.read(job.input(path)))
+        table = ParticleTable.read(job.input(path))
+        order = _order_in(particles, table)
+        values |= {s.name: table.floats(s.label)[order] for s in SCORES if table.has(s.label)}
+        reasons = np.asarray(table.strings(REASON))[order] if table.has(REASON) else reasons
     limits = _limits(settings, particles, values)
     rejected = np.any([limit.rejects(values[limit.score.name]) for limit in limits], axis=0)
     if rejected.all():
         each = '; '.join(f'{x.score.name} goes from {_range(values[x.score.name])}' for x in limits)
         raise InputError(f'these limits reject every particle ({each})')
-    return SelectInputs(particles, source, _rows_in(source, particles), values, limits, rejected)
+    return SelectInputs(particles, source, _rows_in(source, particles), values, limits, rejected, reasons)
 
 
 def _range(values: Floats) -> str:
     return f'{values.min():.4g} to {values.max():.4g}'
 
 
-def _further(particles: ParticleTable, table: ParticleTable) -> dict[str, Floats]:
-    """Scores of another table, in the order of the particles; InputError when some particles have none."""
+def _order_in(particles: ParticleTable, table: ParticleTable) -> Rows:
+    """Row of each particle in another table; InputError when some particles have none."""
     rows, others = match(particles, table)
     if len(rows) < len(particles):
         missing = np.setdiff1d(np.arange(len(particles)), rows)
@@ -67,7 +74,7 @@ def _further(particles: ParticleTable, table: ParticleTable) -> dict[str, Floats
         )
     order = np.empty(len(particles), np.int64)
     order[rows] = others
-    return {s.name: table.floats(s.label)[order] for s in SCORES if table.has(s.label)}
+    return order
 
 
 def _rows_in(source: ParticleTable, particles: ParticleTable) -> Rows:
@@ -90,7 +97,7 @@ def _limits(settings: Select, particles: ParticleTable, values: dict[str, Floats
             f'sorted by {", ".join(values)}'
         )
     if not asked:
-        asked = {next(iter(values)): PROPOSED}
+        asked = {next(s.name for s in SCORES if s.name in values): PROPOSED}
     threshold = particles.provenance.get('evidence_threshold')
     known = float(threshold) if threshold else None
     return [choose_limit(BY_NAME[name], text, values[name], known) for name, text in asked.items()]
@@ -135,9 +142,10 @@ def _write_csv(job: Job, p: SelectInputs) -> None:
     names, columns = p.particles.names_of(np.arange(len(p.particles))), list(p.values)
     with atomic(job.output('selection.csv')) as partial, partial.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
-        writer.writerow(['particle', 'kept', *columns])
+        writer.writerow(['particle', 'kept', *columns, *(['reason'] if p.reasons is not None else [])])
         for row, name in enumerate(names):
-            writer.writerow([name, int(not p.rejected[row]), *(f'{p.values[c][row]:.6g}' for c in columns)])
+            reason = [] if p.reasons is None else [p.reasons[row]]
+            writer.writerow([name, int(not p.rejected[row]), *(f'{p.values[c][row]:.6g}' for c in columns), *reason])
 
 
 def _results(p: SelectInputs) -> Json:
@@ -148,13 +156,17 @@ def _results(p: SelectInputs) -> Json:
     sentence = f'{count - out} of {count} particles kept, {out} ({out / count:.1%}) rejected'
     if known is not None:
         sentence += f'; expected to cost {"at most " * (len(losses) > 1)}{known:.1%} of the good particles'
-    good = good_particles(p.values['fit']) if 'fit' in p.values else None
-    if good is not None:
-        sentence += f'. About {good:.0%} of the particles show what the map shows, by their fit'
+    reasons = {} if p.reasons is None else Counter(p.reasons[p.rejected].tolist())
+    if reasons:
+        sentence += f'. Of the rejected ones: {", ".join(f"{name} {number}" for name, number in reasons.items())}'
+    known_p = next((s for s in SCORES if s.p_value and s.name in p.values), None)
+    good = good_particles(p.values[known_p.name]) if known_p else None
+    if known_p and good is not None:
+        sentence += f'. About {good:.0%} of the particles show what the map shows, by their {known_p.title.lower()}'
     return {
         'particles': count, 'kept': count - out, 'rejected': out, 'sentence': sentence, 'expected_loss': known,
         'good_particles': good, 'scores': list(p.values), 'limits': [_described(p, limit) for limit in p.limits],
-        'half_sets': _half_sets(p),
+        'half_sets': _half_sets(p), 'reasons': dict(reasons),
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ class Score:
     label : column of the table.
     title : for pictures and forms; ``axis``: what its numbers are, with the unit.
     low_is_bad : whether particles with low values are those to leave out.
+    p_value : whether it is the part of good particles that are worse still.
     """
 
     name: str
@@ -28,14 +29,31 @@ class Score:
     title: str
     axis: str
     low_is_bad: bool
+    p_value: bool = False
 
     def badness(self, values: Floats) -> Floats:
         """Values float64 [n], turned so that high ones are bad."""
         return -values if self.low_is_bad else values
 
 
+# In the order in which one is proposed, the best first: docs/sorting.rst.
 SCORES = (
-    Score('fit', 'cryoemganFit', 'Fit to the map', "fraction of the map's own particles that fit no better", True),
+    Score(
+        'pose_fit',
+        'cryoemganPoseFit',
+        'Pose fit',
+        'fraction of good particles that fit no better',
+        True,
+        p_value=True,
+    ),
+    Score(
+        'fit',
+        'cryoemganFit',
+        'Fit to the map',
+        "fraction of the map's own particles that fit no better",
+        True,
+        p_value=True,
+    ),
     Score(
         'evidence', 'cryoemganEvidence', 'Evidence', 'log Bayes factor: projection of the map against empty image', True
     ),
@@ -49,6 +67,8 @@ SCORES = (
         False,
     ),
 )
+# Column that says what is wrong with particles whose pose fit is low.
+REASON = 'cryoemganReason'
 BY_NAME = {score.name: score for score in SCORES}
 
 

@@ -97,8 +97,12 @@ def test_scores_of_another_table_by_identity(sets, tmp_path):
     folder, good = sets
     references = ParticleTable.read(folder / 'source.star').subset(np.arange(GOOD + JUNK)[::-1])
     references.set('cryoemganCorrelation', np.where(good, 0.3, 0.1)[::-1])
+    references.set('cryoemganPoseFit', np.where(good, 0.5, 0.01)[::-1])
+    references.set('cryoemganReason', np.where(good, 'fits', 'empty')[::-1])
     references.write(tmp_path / 'references.star')
-    out, _ = select(folder, tmp_path, scores=[str(tmp_path / 'references.star')], correlation='0.2', denoised=True)
+    scored = [str(tmp_path / 'references.star')]
+    assert select(folder, tmp_path / 'fit', scores=scored)[1]['reasons'] == {'empty': JUNK}
+    out, _ = select(folder, tmp_path, scores=scored, correlation='0.2', denoised=True)
     assert list(rows_of(out / 'kept.star')) == list(np.flatnonzero(good))
     assert good[rows_of(out / 'kept_denoised.star')].all()
 

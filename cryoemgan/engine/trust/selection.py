@@ -1,9 +1,9 @@
 """Where to cut a set of particles by its scores, and how many good particles that is expected to cost.
 
-Two scores are calibrated. The fit is a p-value: the part of the map's own particles that fit no better, so that a
-limit of 0.05 costs 5 % of them. The evidence has one known point, the threshold that 95 % of the particles the model
-was made for exceed. For the other scores only the particles themselves can say what is far out: more than three
-(robust) standard deviations on the bad side of the median.
+Three scores are calibrated. The pose fit and the fit are p-values: the part of good particles that fit no better, so
+that a limit of 0.05 costs 5 % of them. The evidence has one known point, the threshold that 95 % of the particles
+the model was made for exceed. For the other scores only the particles themselves can say what is far out: more than
+three (robust) standard deviations on the bad side of the median.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..metrics.robust import robust_spread
 from ..settings.select import parse_limit
 from ..shapes import Flags, Floats
 
-# Proposed limit of the fit, the part of the model's own particles below its evidence threshold, robust s.d. of others.
+# Proposed limit of p-values, the part of the model's own particles below its evidence threshold, robust s.d. of others.
 FIT, BELOW_THRESHOLD, FAR = 0.05, 0.05, 3.0
 # Above this fit nearly all particles are the map's: junk has fits close to 0.
 WELL = 0.5
@@ -86,7 +86,7 @@ def _worst_part(score: Score, values: Floats, part: float) -> float:
 
 
 def _proposed(score: Score, values: Floats, threshold: float | None) -> tuple[float, str]:
-    if score.name == 'fit':
+    if score.p_value:
         return FIT, 'proposed'
     if score.name == 'evidence' and threshold is not None:
         return threshold, 'proposed: what 95% of the particles that the model was made for exceed'
@@ -96,7 +96,7 @@ def _proposed(score: Score, values: Floats, threshold: float | None) -> tuple[fl
 
 
 def _loss(score: Score, value: float, threshold: float | None) -> float | None:
-    if score.name == 'fit':
+    if score.p_value:
         return min(max(value, 0.0), 1.0)
     if score.name == 'evidence' and threshold is not None and abs(value - threshold) < 1e-6:
         return BELOW_THRESHOLD

@@ -12,6 +12,7 @@ from .... import figures
 from ... import costs
 from ...data.image_state import CtfState
 from ...data.particles import open_particles
+from ...data.scores import BY_NAME, REASON
 from ...data.stack_writer import ResumableStack
 from ...data.table import ParticleTable
 from ...errors import InputError
@@ -23,10 +24,11 @@ from ...processes import gather_team, own_device
 from ...settings.project import Project
 from ...shapes import CtfParameters, Floats, Json, Matrices, Rows, Shifts, Volume
 from ...training.pairs import AGREEMENT
+from ...trust import pose_fit
 from ...trust.pair_check import Verdict
 from ..filling import fill
 from . import class_maps, comparison, half_maps, states
-from .references import Renderer, prepared_map, stream
+from .references import COLUMNS, Renderer, prepared_map, stream
 
 STACK, TABLE = 'references.mrcs', 'references.star'
 
@@ -161,19 +163,25 @@ def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
     renderer, team = Renderer(settings, p, lowpass), gather_team(settings)
     # References are compared as the particles are.
     mode = p.held if p.ctf else CtfState.NONE
-    compared = comparison.compare(settings, job, p, renderer, mode) if team.rank == 0 else None
+    sample = comparison.Sample.of(settings, p, renderer, mode)
+    model = pose_fit.PairModel.of(sample.references, sample.particles)
+    compared = comparison.compare(settings, job, p, renderer, mode, sample) if team.rank == 0 else None
     pixel_size = float(np.median(p.pixel_sizes))
     stack = ResumableStack(
         job.output(STACK), count, p.plan.box, pixel_size, p.table.describe,
-        columns=1, left_out=len(job.left_out), resume=settings.resume,
+        columns=COLUMNS, left_out=len(job.left_out), resume=settings.resume,
     )  # fmt: skip
     images, size = p.table.images(), settings.batch_size
-    fill(stack, job, 'projecting', lambda starts: stream(renderer, images, p, mode, starts, size, job.warn), size, team)
+    fill(
+        stack, job, 'projecting',
+        lambda starts: stream(renderer, images, p, mode, model, starts, size, job.warn), size, team,
+    )  # fmt: skip
     if compared is None:
         return {}
     found, verdict = compared
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
     references.set(AGREEMENT, stack.values[:, 0])
+    fits = _judge(job, references, stack.values[:, 1:], model, sample)
     references.set_provenance(**_provenance(settings, p, lowpass, verdict))
     _write_maps(settings, job, p, lowpass)
     references.write(job.output(TABLE))
@@ -195,8 +203,30 @@ def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
         'half_map_resolution': p.resolution,
         'lowpass': lowpass,
         'correlation': found.as_dict(),
+        'pose_fit': fits,
         'alternatives': verdict.as_dict(),
     }
+
+
+def _judge(
+    job: Job, references: ParticleTable, numbers: Floats, model: pose_fit.PairModel, sample: comparison.Sample
+) -> str:
+    """What the pose fits say, written into the table where they say anything."""
+    label, found = BY_NAME['pose_fit'].label, pose_fit.pose_fit(numbers)
+    power = found and model.power_against_nothing(sample.references, found.shortage)
+    if found is None or power is None:
+        return f'fewer than {pose_fit.FEWEST} particles: too few to know what right ones are like'
+    if power < pose_fit.LEAST_POWER:
+        said = (
+            f'the particles are too noisy to tell which of them show the map: of images of noise only {power:.0%} '
+            f'would be flagged. {label} is therefore not written'
+        )
+    else:
+        references.set(label, found.p_values)
+        references.set(REASON, found.reasons)
+        said = pose_fit.words(found)
+    job.say(said)
+    return said
 
 
 def _write_maps(settings: Project, job: Job, p: ProjectInputs, lowpass: float | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,17 +73,30 @@ class Templates:
         return torch.from_numpy(frequency > (zero * sizes)[:, None, None]).to(self._p.device)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Some particles and their references float32 [n, box, box] in the particles' CTF state, and their rows."""
+
+    rows: Rows
+    references: Images
+    particles: Images
+
+    @classmethod
+    def of(cls, settings: Project, p: ProjectInputs, renderer: Renderer, mode: CtfState) -> Sample:
+        """Spread over the set."""
+        rows = pair_agreement.sample_rows(len(p.table), max(p.table.box, p.plan.box))
+        particles = resample.resample(p.table.images().read(rows), p.plan.box)
+        return cls(rows, _references(settings, renderer, rows, mode), particles)
+
+
 def compare(
-    settings: Project, job: Job, p: ProjectInputs, renderer: Renderer, mode: CtfState
+    settings: Project, job: Job, p: ProjectInputs, renderer: Renderer, mode: CtfState, sample: Sample
 ) -> tuple[pair_agreement.Agreement, pair_check.Verdict]:
-    """(Agreement of the references with a sample of particles, Verdict on the pairs); warns of what must not pass
+    """(Agreement of the references with a Sample of particles, Verdict on the pairs); warns of what must not pass
     unseen. mode: CTF state of the particles."""
     table, pixel_size = p.table, float(np.median(p.pixel_sizes))
-    rows = pair_agreement.sample_rows(len(table), max(table.box, p.plan.box))
-    particles = resample.resample(table.images().read(rows), p.plan.box)
-    found = pair_agreement.measure_agreement(
-        _references(settings, renderer, rows, mode), particles, pixel_size, settings.seed
-    )
+    rows, particles = sample.rows, sample.particles
+    found = pair_agreement.measure_agreement(sample.references, particles, pixel_size, settings.seed)
     job.say(
         f'correlation with the particles: {found.mean:.3f} (s.d. {found.sd:.3f}, {found.count} particles, '
         f"{found.resolution:.0f} A); with another particle's reference: {found.shuffled_mean:.3f}"

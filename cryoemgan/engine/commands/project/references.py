@@ -14,12 +14,16 @@ from ...imaging import maps, resample
 from ...imaging.forward_model import ForwardModel
 from ...metrics import pair_agreement
 from ...settings.project import Project
-from ...shapes import Images, Matrices, Rows, Shifts, Tensor, Volume
+from ...shapes import Floats, Images, Matrices, Rows, Shifts, Tensor, Volume
 from ...streams import Portions, in_stages
+from ...trust.pose_fit import NUMBERS, PairModel
 from ..filling import Parts
 
 if TYPE_CHECKING:
     from . import ProjectInputs
+
+# Numbers that are found of each particle: its correlation, and those of its pose fit.
+COLUMNS = 1 + NUMBERS
 
 
 class Renderer:
@@ -70,15 +74,17 @@ def stream(
     images: StackReader,
     p: ProjectInputs,
     mode: str,
+    model: PairModel,
     starts: Sequence[int],
     batch_size: int,
     say: Callable[[str], object],
 ) -> Iterator[Parts]:
-    """[(references float32[n, box, box], correlation with their particles [n, 1]), ...] of each batch, in order: one,
-    or several where memory ran out. Reading, projecting and comparing go on at the same time.
+    """[(references float32[n, box, box], correlation with their particles and the numbers of their pose fit [n,
+    COLUMNS]), ...] of each batch, in order: one, or several where memory ran out. Reading, projecting and comparing go
+    on at the same time.
 
-    images: of the particles. mode: CTF state in which they are compared. starts: first particle of each batch. say:
-    told when memory runs out and batches become smaller.
+    images: of the particles. mode: CTF state in which they are compared; model: how references show in them then.
+    starts: first particle of each batch. say: told when memory runs out and batches become smaller.
     """
     portions, pixel_size = Portions(say), float(np.median(p.pixel_sizes))
 
@@ -98,9 +104,12 @@ def stream(
 
     def compare(parts: list[Any]) -> Parts:
         found = [([finish() for finish in shown], particles) for shown, particles in parts]
-        return [
-            (shown[0], pair_agreement.correlations(shown[-1], particles, pixel_size)[:, None])
-            for shown, particles in found
-        ]
+        return [(shown[0], _compared(shown[-1], particles, pixel_size, model)) for shown, particles in found]
 
     return in_stages(starts, read, project, compare)
+
+
+def _compared(references: Images, particles: Images, pixel_size: float, model: PairModel) -> Floats:
+    """float64 [n, COLUMNS]"""
+    correlation = pair_agreement.correlations(references, particles, pixel_size)
+    return np.column_stack([correlation, model.measure(references, particles)])

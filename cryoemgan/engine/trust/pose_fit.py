@@ -1,0 +1,167 @@
+"""Does each particle show its own reference, as strong as most do, and nothing else?
+
+Two numbers say it, at the pose of the refinement, without any search. shortage: how much less of the reference the
+particle holds than it should, by the filter that is matched to the noise, in its own s.d. residual: power beyond noise
+that the reference leaves, in s.d., in the rings where there is signal. What is no particle, another molecule, or at a
+wrong angle lacks the reference; what is crowded has it, and more.
+
+What right particles have is learnt from the set itself, which holds wrong ones too: shortage as two normals, of which
+the less strange one is the right particles (one, where two explain the set no better); residual as a normal among
+those, and anything else. The p-values of the two together (Fisher) are the pose fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.sampling import evenly_spread
+from ..imaging.rings import multiplicity, on_grid, ring_index, ring_means
+from ..shapes import Floats, Images
+from .mixtures import Normal, right_ones, typical_among
+
+CONTRAST = 0.1  # s.d. of the particles' contrast
+ROUNDS = 3
+# Signal against noise: in rings with less a particle's own noise is measured, in those with more its residual.
+QUIET, LOUD = 0.05, 0.1
+FEWEST_COEFFICIENTS = 200
+# Radii of the particle and of the rim of the box, as parts of the box.
+CENTRE, RIM = 0.3, 0.38
+FEWEST, MOST = 50, 20_000  # particles that tell what right ones are like
+LEAST_POWER = 0.5  # a test that flags fewer empty images (at FLAG) than this tells nothing
+FLAG = 0.05
+FITS, EMPTY, OTHER, CROWDED, STATE = REASONS = ('fits', 'empty', 'not-this-map', 'crowded', 'another-state')
+# Contrast (part of the typical one), s.d. of residual power, and p-value of all of it, at which reasons part.
+FAINT, SHARP, CLEAN = 0.57, 1.5, 0.1
+NUMBERS = 5
+
+
+@dataclass(frozen=True)
+class PairModel:
+    """How references show in particles. gain: particle grey for each reference grey; noise: float64 [R], power of a
+    coefficient of noise in each ring; signal: float64 [R], that of the references against it."""
+
+    gain: float
+    noise: Floats
+    signal: Floats
+
+    @classmethod
+    def of(cls, references: Images, particles: Images) -> PairModel:
+        """From some pairs float32 [n, N, N]."""
+        x, y = (np.fft.rfft2(images) for images in (references, particles))
+        noise, gain = _floored(ring_means((np.abs(y) ** 2).mean(0))), 0.0
+        for _ in range(ROUNDS):
+            weight = _weight(noise, x.shape[-2])
+            power = float((weight * np.abs(x) ** 2).sum())
+            gain = float((weight * (y * x.conj()).real).sum()) / max(power, 1e-30)
+            noise = _floored(ring_means((np.abs(y - gain * x) ** 2).mean(0)))
+        return cls(gain, noise, gain**2 * ring_means((np.abs(x) ** 2).mean(0)) / noise)
+
+    def measure(self, references: Images, particles: Images) -> Floats:
+        """float64 [n, NUMBERS] of pairs: shortage, residual, contrast, and the residual power for a pixel in the centre
+        and at the rim."""
+        box = references.shape[-1]
+        weight = _weight(self.noise, box)
+        x, y = (np.fft.rfft2(images) for images in (references, particles))
+        signal = on_grid(self.signal, box)
+        y = y / np.sqrt(self._level(y, weight, signal))[:, None, None]
+        matched = self.gain * (weight * (y * x.conj()).real).sum((1, 2))
+        expected = np.maximum(self.gain**2 * (weight * np.abs(x) ** 2).sum((1, 2)), 1e-12)
+        v = CONTRAST**2
+        shown = self.gain * (1 + v * (matched - expected) / (1 + v * expected))
+        left = (y - shown[:, None, None] * x) * np.where((signal > LOUD) & (weight > 0), 1, 0)
+        freedom = max(float((multiplicity(box) * ((signal > LOUD) & (weight > 0))).sum()), 1.0)
+        residual = ((weight * np.abs(left) ** 2).sum((1, 2)) - freedom) / np.sqrt(2 * freedom)
+        pixels = np.fft.irfft2(left / np.sqrt(on_grid(self.noise, box)), s=(box, box)) ** 2
+        axis = np.arange(box) - box // 2
+        away = np.hypot(axis[:, None], axis) / box
+        return np.column_stack([
+            (expected - matched) / np.sqrt(expected + v * expected**2), residual, matched / expected,
+            pixels[:, away < CENTRE].mean(1), pixels[:, away > RIM].mean(1),
+        ])  # fmt: skip
+
+    def power_against_nothing(self, references: Images, shortage: Normal) -> float:
+        """Part of images of noise alone that the p-value of the shortage flags."""
+        weight = _weight(self.noise, references.shape[-1])
+        expected = self.gain**2 * (weight * np.abs(np.fft.rfft2(references)) ** 2).sum((1, 2))
+        v = CONTRAST**2
+        limit = shortage.mean + 1.645 * shortage.sd
+        rest = Normal(0.0, 1.0)
+        away = (limit * np.sqrt(expected + v * expected**2) - expected) / np.sqrt(np.maximum(expected, 1e-12))
+        return float(rest.above(away).mean())
+
+    def _level(self, y: Images, weight: Floats, signal: Floats) -> Floats:
+        """Each particle's noise power [n] relative to the set's, from rings without signal."""
+        quiet = (signal < QUIET) & (weight > 0)
+        count = float((multiplicity(y.shape[-2]) * quiet).sum())
+        if count < FEWEST_COEFFICIENTS:
+            return np.ones(len(y))
+        found: Floats = np.clip((weight * quiet * np.abs(y) ** 2).sum((1, 2)) / count, 0.25, 4)
+        return found
+
+
+@dataclass(frozen=True)
+class PoseFit:
+    """p-values float64 [n], and what is wrong with each particle, one of ``REASONS`` [n]; right: share of the set that
+    is like right particles; shortage: of those."""
+
+    p_values: Floats
+    reasons: np.ndarray
+    right: float
+    shortage: Normal
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """{reason: particles}, of those that do not fit."""
+        return {reason: int((self.reasons == reason).sum()) for reason in REASONS[1:]}
+
+
+def pose_fit(numbers: Floats) -> PoseFit | None:
+    """PoseFit of particles by what `PairModel.measure` found, [n, NUMBERS]; None when they are too few."""
+    if len(numbers) < FEWEST:
+        return None
+    some = numbers[evenly_spread(len(numbers), MOST)]
+    shortage, weights, right = right_ones(some[:, 0])
+    typical = [shortage, *(typical_among(some[:, k], weights) for k in range(1, NUMBERS))]
+    short, left = (typical[k].above(numbers[:, k]) for k in (0, 1))
+    both = np.maximum(short * left, 1e-300)
+    p_values: Floats = both * (1 - np.log(both))
+    return PoseFit(p_values, _reasons(numbers, typical, p_values, left), right, shortage)
+
+
+def _reasons(numbers: Floats, typical: list[Normal], p_values: Floats, left: Floats) -> np.ndarray:
+    contrast = numbers[:, 2] / max(typical[2].mean, 1e-12)
+    centre, rim = ((numbers[:, k] - typical[k].mean) / typical[k].sd for k in (3, 4))
+    faint = contrast < FAINT
+    crowded = (rim > SHARP) & (rim > centre) & ~faint
+    return np.select(
+        [p_values >= FLAG, crowded, faint & (left > CLEAN), (centre > SHARP) | faint],
+        [FITS, CROWDED, EMPTY, OTHER],
+        STATE,
+    )
+
+
+def words(found: PoseFit) -> str:
+    """What the pose fits of a set say, for a summary."""
+    doubtful, count = int((found.p_values < FLAG).sum()), len(found.p_values)
+    parts = ', '.join(f'{reason} {number}' for reason, number in found.counts.items() if number)
+    return (
+        f'{doubtful} of {count} particles ({doubtful / count:.1%}) have a pose fit (cryoemganPoseFit) below {FLAG:g}; '
+        f'of good particles {FLAG:.0%} would' + (f'. By reason (cryoemganReason): {parts}' if parts else '')
+    )
+
+
+def _floored(noise: Floats) -> Floats:
+    """A noise spectrum without its mean and without zeros."""
+    found = noise.copy()
+    found[0] = found[1]
+    return np.maximum(found, 1e-6 * max(float(found.max()), 1e-30))
+
+
+def _weight(noise: Floats, box: int) -> Floats:
+    """1 / noise of each coefficient, counted as often as it stands in the whole plane; 0 for the mean and corners."""
+    ring = ring_index(box)
+    inside = (ring > 0) & (ring < len(noise))
+    found: Floats = np.where(inside, multiplicity(box) / on_grid(noise, box), 0.0)
+    return found

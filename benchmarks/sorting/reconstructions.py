@@ -22,7 +22,7 @@ from cryoemgan.engine.trust.selection import choose_limit
 from ..runner import provenance
 from . import measures, planted, relion, scores
 
-EVERYTHING, NO_JUNK, MATCHED, PROPOSED = 'everything', 'no junk', 'matched', 'proposed'
+EVERYTHING, NO_JUNK, MATCHED, PROPOSED = 'everything', 'no-junk', 'matched', 'proposed'
 HALF, TRUTH = 0.143, 0.5
 
 

@@ -65,7 +65,7 @@ class PairModel:
         weight = _weight(self.noise, box)
         x, y = (np.fft.rfft2(images) for images in (references, particles))
         signal = on_grid(self.signal, box)
-        y = y / np.sqrt(self._level(y, weight, signal))[:, None, None]
+        y = y / np.sqrt(self._level(np.abs(y) ** 2, weight, signal))[:, None, None]
         matched = self.gain * (weight * (y * x.conj()).real).sum((1, 2))
         expected = np.maximum(self.gain**2 * (weight * np.abs(x) ** 2).sum((1, 2)), 1e-12)
         v = CONTRAST**2
@@ -91,13 +91,13 @@ class PairModel:
         away = (limit * np.sqrt(expected + v * expected**2) - expected) / np.sqrt(np.maximum(expected, 1e-12))
         return float(rest.above(away).mean())
 
-    def _level(self, y: Images, weight: Floats, signal: Floats) -> Floats:
-        """Each particle's noise power [n] relative to the set's, from rings without signal."""
+    def _level(self, power: Floats, weight: Floats, signal: Floats) -> Floats:
+        """Each particle's noise [n] relative to the set's, from rings without signal. power: of its coefficients."""
         quiet = (signal < QUIET) & (weight > 0)
-        count = float((multiplicity(y.shape[-2]) * quiet).sum())
+        count = float((multiplicity(power.shape[-2]) * quiet).sum())
         if count < FEWEST_COEFFICIENTS:
-            return np.ones(len(y))
-        found: Floats = np.clip((weight * quiet * np.abs(y) ** 2).sum((1, 2)) / count, 0.25, 4)
+            return np.ones(len(power))
+        found: Floats = np.clip((weight * quiet * power).sum((1, 2)) / count, 0.25, 4)
         return found
 
 

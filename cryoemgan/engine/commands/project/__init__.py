@@ -213,9 +213,9 @@ def _judge(
 ) -> str:
     """What the pose fits say, written into the table where they say anything."""
     label, found = BY_NAME['pose_fit'].label, pose_fit.pose_fit(numbers)
-    power = found and model.power_against_nothing(sample.references, found.shortage)
-    if found is None or power is None:
+    if found is None:
         return f'fewer than {pose_fit.FEWEST} particles: too few to know what right ones are like'
+    power = model.power_against_nothing(sample.references, found.shortage)
     if power < pose_fit.LEAST_POWER:
         said = (
             f'the particles are too noisy to tell which of them show the map: of images of noise only {power:.0%} '

@@ -112,4 +112,24 @@ def test_column_of_agreement_finds_the_misaligned(tmp_path, blobs, particles):
     np.testing.assert_array_equal(np.flatnonzero(outlying(found, 4.0)), bad)
 
 
+def test_pose_fit_finds_the_misaligned_where_particles_are_enough(tmp_path, blobs):
+    many, bad = write_particles(tmp_path, blobs, count=3 * COUNT, noise=2.0), [4, 17, 60]
+
+    def spoil(table):
+        tilt, psi = table.floats('rlnAngleTilt'), table.floats('rlnAnglePsi')
+        tilt[bad], psi[bad] = (tilt[bad] + 90) % 180, psi[bad] + 120
+        table.set('rlnAngleTilt', tilt)
+        table.set('rlnAnglePsi', psi)
+
+    edited(many, spoil)
+    path = write_map(tmp_path / 'map.mrc', blobs.volume(BOX, PIXEL))
+    summary = project(tmp_path, many, path, '--ctf', 'none')[1]
+    table = ParticleTable.read(tmp_path / 'out' / 'references.star')
+    found = table.floats('cryoemganPoseFit')
+    assert set(np.argsort(found)[:3]) == set(bad)
+    assert (found < 0.05).mean() < 0.15
+    assert (np.asarray(table.strings('cryoemganReason'))[bad] != 'fits').all()
+    assert 'cryoemganPoseFit' in summary['pose_fit']
+
+
 # Half maps

@@ -65,7 +65,7 @@ class PairModel:
         weight = _weight(self.noise, box)
         x, y = (np.fft.rfft2(images) for images in (references, particles))
         signal = on_grid(self.signal, box)
-        y = y / np.sqrt(self._level(np.abs(y) ** 2, weight, signal))[:, None, None]
+        y = y / np.sqrt(self._level(y.real**2 + y.imag**2, weight, signal))[:, None, None]
         matched = self.gain * (weight * (y * x.conj()).real).sum((1, 2))
         expected = np.maximum(self.gain**2 * (weight * np.abs(x) ** 2).sum((1, 2)), 1e-12)
         v = CONTRAST**2

@@ -23,6 +23,7 @@ def main(words: list[str] | None = None) -> None:
     run = commands.add_parser('run', help='compute the missing sets and seeds')
     noise = commands.add_parser('noise', help='what selection makes of nothing but noise, on sets that were run')
     maps = commands.add_parser('maps', help='what each selection makes of the map, of sets that were run')
+    maps.add_argument('--scores', nargs='+', choices=list(scores.SCORES), help='which scores select; default all')
     for what, tables in ((run, 'sorting'), (noise, 'sorting_noise'), (maps, 'sorting_maps')):
         what.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
         what.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
@@ -38,7 +39,10 @@ def main(words: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for name in args.sets:
         for seed in args.seeds:
-            rows += CELLS[args.command](args.work.resolve(), name, seed, args.finished)
+            if args.command == 'maps':
+                rows += maps_cell(args.work.resolve(), name, seed, args.finished, args.scores)
+            else:
+                rows += (cell if args.command == 'run' else noise_cell)(args.work.resolve(), name, seed, args.finished)
     path = args.csv or args.work / ('sorting.csv' if args.command == 'run' else f'sorting_{args.command}.csv')
     page.write(path, rows)
     print(f'{len(rows)} rows: {path}')
@@ -53,13 +57,15 @@ def noise_cell(work: Path, name: str, seed: int, finished: bool = False) -> list
     return [{**about, **row} for row in from_noise.measure(folder, seed)]
 
 
-def maps_cell(work: Path, name: str, seed: int, finished: bool = False) -> list[dict[str, Any]]:
+def maps_cell(
+    work: Path, name: str, seed: int, finished: bool = False, only: list[str] | None = None
+) -> list[dict[str, Any]]:
     """Rows (a score and a limit each) of the maps of selections of a set that was run; none where it was not."""
     folder = work / f'{name}_{seed}'
     if not (folder / 'rows.json').exists():
         return []
     about = {'set': name, 'use': planted.RECIPES[name].use, 'seed': seed}
-    return [{**about, **row} for row in reconstructions.measure(folder, finished)]
+    return [{**about, **row} for row in reconstructions.measure(folder, finished, only)]
 
 
 def cell(work: Path, name: str, seed: int, finished: bool = False) -> list[dict[str, Any]]:
@@ -96,9 +102,6 @@ def _measured(folder: Path, name: str, seed: int) -> list[dict[str, Any]]:
                 rows.append({'set': name, 'use': recipe.use, 'seed': seed, 'score': score, 'kind': kind, **found,
                              **provenance()})  # fmt: skip
     return rows
-
-
-CELLS = {'run': cell, 'noise': noise_cell, 'maps': maps_cell}
 
 
 if __name__ == '__main__':

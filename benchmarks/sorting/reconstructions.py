@@ -26,13 +26,13 @@ EVERYTHING, NO_JUNK, MATCHED, PROPOSED = 'everything', 'no-junk', 'matched', 'pr
 HALF, TRUTH = 0.143, 0.5
 
 
-def measure(folder: Path, finished: bool = False) -> list[dict[str, Any]]:
+def measure(folder: Path, finished: bool = False, only: list[str] | None = None) -> list[dict[str, Any]]:
     """Rows {score, limit, good, junk, half_fsc, half_resolution, truth_fsc, truth_resolution}; kept in maps/rows.json
     of the folder of a measured set.
 
     good, junk: parts of the major state and of the junk that are kept. half_fsc, truth_fsc: mean over all shells of the
     FSC between the half maps, and of their mean with the truth; the resolutions (A) where they fall below 0.143 and
-    0.5. finished: only what is there.
+    0.5. finished: only what is there. only: scores; None: all.
     """
     place = folder / 'maps'
     place.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def measure(folder: Path, finished: bool = False) -> list[dict[str, Any]]:
     table, kinds = ParticleTable.read(folder / 'relion' / 'refined.star'), planted.kinds_of(folder / 'set')
     truth = read_map(folder / 'set' / 'major.mrc')
     for score, limit, chosen in _selections(folder, kinds):
-        if (score, limit) in done:
+        if (score, limit) in done or (only and limit and score not in only):
             continue
         rows.append({
             'score': score, 'limit': limit, 'good': float(chosen[kinds == planted.MAJOR].mean()),

@@ -92,6 +92,9 @@ def _measured(folder: Path, name: str, seed: int) -> list[dict[str, Any]]:
     rows = []
     for score, numbers in values.items():
         shares = measures.flagged(kinds, numbers) if score in scores.P_VALUES else {}
+        if score == 'pose-fit':
+            for kind, parts in measures.with_reasons(kinds, scores.reasons(folder)).items():
+                shares[kind] |= parts
         for kind, found in measures.measured(kinds, numbers).items():
             rows.append({
                 'set': name, 'use': recipe.use, 'seed': seed, 'score': score, 'kind': kind, **found,

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from cryoemgan.engine.shapes import Floats
+from cryoemgan.engine.trust.pose_fit import REASONS
 
 from .planted import JUNK, MAJOR, MINOR
 
@@ -44,6 +45,14 @@ def flagged(kinds: np.ndarray, p_values: Floats) -> dict[str, dict[str, float]]:
     """{kind: parts of it with a p-value below 0.05 and below 0.01}: of the major state these are false alarms."""
     return {
         kind: {f'below_{percent}': float((p_values[kinds == kind] < percent / 100).mean()) for percent in (5, 1)}
+        for kind in np.unique(kinds).tolist()
+    }
+
+
+def with_reasons(kinds: np.ndarray, reasons: np.ndarray) -> dict[str, dict[str, float]]:
+    """{kind: {reason: part of it that has this reason}}, a reason as the name of a column."""
+    return {
+        kind: {reason.replace('-', '_'): float((reasons[kinds == kind] == reason).mean()) for reason in REASONS[1:]}
         for kind in np.unique(kinds).tolist()
     }
 

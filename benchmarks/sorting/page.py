@@ -14,7 +14,8 @@ from . import measures, planted, scores
 
 TABLE, NOISE = RESULTS / 'sorting.csv', RESULTS / 'sorting_noise.csv'
 COLUMNS = (
-    'set', 'use', 'seed', 'score', 'kind', 'auc', 'lost_at_95', 'left_at_5', 'below_5', 'below_1', 'ms',
+    'set', 'use', 'seed', 'score', 'kind', 'auc', 'lost_at_95', 'left_at_5', 'below_5', 'below_1', 'empty',
+    'not_this_map', 'crowded', 'another_state', 'ms',
     'kept', 'correlation', 'chance', 'passed', 'images', 'limit', 'good', 'junk', 'half_fsc', 'half_resolution',
     'truth_fsc', 'truth_resolution', 'date', 'commit', 'machine',
 )  # fmt: skip

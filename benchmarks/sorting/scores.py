@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cryoemgan.engine.data.matching import match
+from cryoemgan.engine.data.scores import REASON
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.files import read_json, write_json
 from cryoemgan.engine.imaging.maps import lowpass, soft_circle
@@ -92,6 +93,16 @@ def _of(trained: Path, folder: Path) -> dict[str, Floats]:
         np.savez(kept, **found)
     with np.load(kept) as file:
         return dict(file)
+
+
+def reasons(folder: Path) -> np.ndarray:
+    """What the program says is wrong with each particle of a set, in their order."""
+    refined = ParticleTable.read(folder / 'relion' / 'refined.star')
+    table = ParticleTable.read(folder / 'project' / 'references.star')
+    mine, theirs = match(refined, table)
+    found = np.empty(len(refined), object)
+    found[mine] = np.asarray(table.strings(REASON))[theirs]
+    return found
 
 
 def milliseconds(folder: Path) -> dict[str, float]:

@@ -75,14 +75,17 @@ def _two(values: Floats, start: float, spread: float) -> tuple[Normal, float, Fl
 
 def typical_among(values: Floats, weights: Floats) -> Normal:
     """Normal of the values [n] of right particles; among those that are taken for right ones with the probabilities
-    ``weights`` some may be anything else, anywhere between the least and the largest value."""
+    ``weights`` some may be anything else, anywhere between the least and the largest value: where that explains the
+    values better (as in `right_ones`), for such a flat part also takes the tails of a normal."""
     low, high = float(values.min()), float(values.max())
-    found, share = Normal.of(values, weights), 0.9
+    alone = found = Normal.of(values, weights)
     if high - low < 1e-9:
-        return found
+        return alone
+    share, flat = 0.9, 1 / (high - low)
     for _ in range(ITERATIONS):
         a = share * found.density(values)
-        inside = weights * a / (a + (1 - share) / (high - low))
+        inside = weights * a / (a + (1 - share) * flat)
         share = float(inside.sum() / weights.sum())
         found = Normal.of(values, inside, 1e-3 * (high - low))
-    return found
+    better = np.log(share * found.density(values) + (1 - share) * flat) - np.log(alone.density(values) + 1e-300)
+    return found if float((weights * better).sum()) > np.log(len(values)) else alone

@@ -43,6 +43,7 @@ class FourierPlane:
         half = (kx > 0) | (ky >= 0)
         self.index = torch.nonzero((half & (squared <= self.radius**2)).flatten())[:, 0]
         self.kx, self.ky = kx.flatten()[self.index], ky.flatten()[self.index]
+        self._column, self._row = ((k + self.radius).long() for k in (self.kx, self.ky))
         self.r = torch.hypot(self.kx, self.ky)
         self.theta = torch.atan2(self.ky, self.kx)
         # Moves the origin from pixel (0, 0) to N//2.
@@ -73,8 +74,10 @@ class FourierPlane:
 
     def ramps(self, shifts: Tensor) -> Tensor:
         """complex64[..., P]: factors that move an image by ``shifts`` [..., 2], (x, y) in pixels."""
-        turns = (shifts[..., :1] * self.kx + shifts[..., 1:] * self.ky) / self.box
-        return torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
+        # One factor for each row and column: far fewer sines than coefficients.
+        k = torch.arange(-self.radius, self.radius + 1, device=shifts.device) * (-2 * math.pi / self.box)
+        columns, rows = (torch.polar(torch.ones_like(t), t) for t in (shifts[..., i, None] * k for i in (0, 1)))
+        return columns[..., self._column].mul_(rows[..., self._row])
 
     def rings(self, power: Tensor) -> Tensor:
         """Sums [..., R] over rings of width 1 (ring j: |k| rounds to j) of values [..., P]."""

@@ -193,20 +193,27 @@ def _every(
     score, free = n.new_full(n.shape, -math.inf), n.new_full(n.shape, -math.inf)
     which = torch.zeros(n.shape, dtype=torch.int64, device=n.device)
     width = max(64, BLOCK // (count * search.turns))
+    moved = [turning.of_particles(b[:, s]) for s in range(moves)]
     for start in range(0, size, width):
         rows = slice(start, min(start + width, size))
         pose = _log_pose(prior, poses, rows, search.turns)
         for s in range(moves):
-            c = turning(b[:, s], rows)
-            # The ratio grows with c wherever c is not far below zero: the best turn has the largest c.
-            plain = log_ratio(c.amax(0), n[:, rows], search.contrast) + prior.log_shift[s]
-            posed = plain
+            even, odd = turning.halves(moved[s], rows)
+            posed = None
             if pose is not None:
+                c = torch.cat([even + odd, even - odd])
                 posed = (log_ratio(c, n[:, rows], search.contrast) + pose).amax(0) + prior.log_shift[s]
-            better = posed > score[:, rows]
-            which[:, rows] = torch.where(better, s, which[:, rows])
-            score[:, rows] = torch.maximum(posed, score[:, rows])
-            free[:, rows] = torch.maximum(plain, free[:, rows])
+            # The ratio grows with c wherever c is not far below zero: the best turn has the largest c. Of two turns
+            # half a turn apart that is even + |odd|.
+            c = even.add_(odd.abs_()).amax(0)
+            plain = log_ratio(c, n[:, rows], search.contrast) + prior.log_shift[s]
+            best = plain if posed is None else posed
+            which[:, rows] = torch.where(best > score[:, rows], s, which[:, rows])
+            score[:, rows] = torch.maximum(best, score[:, rows])
+            if posed is not None:
+                free[:, rows] = torch.maximum(plain, free[:, rows])
+    if prior.matrices is None or not prior.degrees or poses is None:
+        free = score.clone()
     if own is not None:
         masked = torch.nonzero(own >= 0)[:, 0]
         score[masked, own[masked]] = free[masked, own[masked]] = -math.inf

@@ -9,7 +9,10 @@ import torch
 
 from ..__main__ import run
 from ..commands.project.references import Renderer
+from ..data.stack_writer import ResumableStack
+from ..data.stacks import StackReader
 from ..data.table import ParticleTable
+from ..inference.ensemble import Ensemble
 from ..inference.model import Model
 from ..settings.denoise import Denoise
 from ..settings.project import Project
@@ -78,10 +81,10 @@ def test_portions_halve_for_good_and_lose_nothing():
         portions(lambda rows: 1 // 0, 4)
 
 
-def images(folder, data, command):
+def images(folder, data, command, batch_size=8):
     """Images that a command makes of the toys."""
     particles, volume, model = map(str, data)
-    given = dict(output=str(folder), particles=particles, threads=1, batch_size=8)
+    given = dict(output=str(folder), particles=particles, threads=1, batch_size=batch_size)
     if command == 'denoise':
         run('denoise', Denoise(model=model, cut='none', precision='float32', **given))
     else:
@@ -104,3 +107,32 @@ def test_a_command_that_runs_out_of_memory_goes_on_with_less(tmp_path, data, cap
     found = images(tmp_path / 'little', data, command)
     assert 'out of memory with 4 images at a time: going on with 2' in capsys.readouterr().out
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_reading_computing_and_writing_take_the_time_of_the_slowest(tmp_path, data, monkeypatch):
+    """Each of them slowed down to the same pace: one after the other they would take three times as long."""
+    spans = []
+
+    def slow(owner, name, begun_before=False):
+        work = getattr(owner, name)
+
+        def slowly(self, *given):
+            start = time.monotonic()
+            found = work(self, *given)
+            # Some are looked at before the stream.
+            if begun_before and threading.current_thread() is threading.main_thread():
+                return found
+            time.sleep(0.08)
+            spans.append((start, time.monotonic()))
+            return found
+
+        monkeypatch.setattr(owner, name, slowly)
+
+    slow(StackReader, 'read', begun_before=True)
+    slow(Ensemble, '_begun', begun_before=True)
+    slow(ResumableStack, 'append')
+    images(tmp_path / 'slow', data, 'denoise', batch_size=2)
+    monkeypatch.undo()
+    starts, ends = map(np.array, zip(*spans))
+    assert len(spans) == 3 * 12
+    assert ends.max() - starts.min() < 0.7 * (ends - starts).sum()

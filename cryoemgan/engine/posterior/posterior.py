@@ -130,7 +130,7 @@ def _ranked(
     how many carry weight [B]: those whose log weight is ``within`` of the best one's, at least 1, at most ``most``)."""
     vectors = reduced.synthesise(reduced.turned(reduced.coefficients[found.template], found.angle))
     seen, y = as_seen(reduced.plane, vectors, found.shift, particles)
-    c, n = torch.einsum('blp,bp->bl', seen, y), seen.square().sum(-1)
+    c, n = torch.einsum('blp,bp->bl', seen, y), torch.linalg.vector_norm(seen, dim=-1).square()
     weight = (log_ratio(c, n, search.contrast) + found.log_pose) / search.temperature + found.log_prior
     weight, order = weight.sort(1, descending=True)
     return order, (weight > weight[:, :1] - within).sum(1).clamp(1, min(most, weight.shape[1]))
@@ -165,7 +165,7 @@ def _weigh(
     vectors = torch.view_as_real(vectors)
     transfer, y = particles.transfer[:, :, None], torch.view_as_real(particles.y)
     seen = (vectors * transfer[:, None]).flatten(2)
-    c, n = torch.einsum('blp,bp->bl', seen, y.flatten(1)), seen.square().sum(-1)
+    c, n = torch.einsum('blp,bp->bl', seen, y.flatten(1)), torch.linalg.vector_norm(seen, dim=-1).square()
     ratio = log_ratio(c, n, search.contrast)
     evidence = torch.logsumexp(ratio + found.log_pose + found.log_prior, 1)
     # The pose prior may be narrower than the bank's grid, too: it is weakened with the likelihood.

@@ -69,10 +69,13 @@ def _slope(
     turned = reduced.turned(coefficients, angle)
     vectors = reduced.synthesise(torch.stack([turned, -1j * reduced.order * turned], 2))
     if moving:
-        vectors = vectors * plane.ramps(shift)[:, :, None]
         k = torch.stack([plane.kx, plane.ky]) * (-2j * math.pi / plane.box)
-        vectors = torch.cat([vectors, vectors[:, :, :1] * k], 2)
-    seen = torch.view_as_real(vectors * particles.transfer[:, None, None]).flatten(3)
+        seen = vectors.new_empty(*vectors.shape[:2], 4, vectors.shape[3])
+        torch.mul(vectors, (plane.ramps(shift) * particles.transfer[:, None])[:, :, None], out=seen[:, :, :2])
+        torch.mul(seen[:, :, :1], k, out=seen[:, :, 2:])
+    else:
+        seen = vectors * particles.transfer[:, None, None]
+    seen = torch.view_as_real(seen).flatten(3)
     y = torch.view_as_real(particles.y).flatten(1)
     product = torch.einsum('blqp,bp->blq', seen, y)
     gram = seen @ seen.transpose(2, 3)

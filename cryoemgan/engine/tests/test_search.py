@@ -49,7 +49,9 @@ def test_angle_and_shift_between_the_grid_are_found(templates, bank):
     clean = bank.plane.images(bank.basis.synthesise(turned) * bank.plane.ramps(shift))
     image, sd = noisy(clean, 3.0)
     guide = guide_of(bank, sd, shift_range=3.0, shift_sd=1.5)
-    found = guide._infer(bank.plane.vectors(image), torch.ones(1, len(bank.plane)), Context(1.0), None)
+    y, context = bank.plane.vectors(image), Context(1.0)
+    particles = guide._particles(y, torch.ones(1, len(bank.plane)), context)
+    found = infer(bank, particles, guide._prior(context, y), guide.search)
     torch.testing.assert_close(found.shifts, shift, atol=0.15, rtol=0)
     spin = found.matrices[0] @ bank.matrices[7].T
     assert float(torch.atan2(spin[1, 0], spin[0, 0])) == pytest.approx(0.06, abs=0.03)

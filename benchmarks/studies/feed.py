@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cryoemgan.engine import networks
 from cryoemgan.engine.data.table import ParticleTable
@@ -45,6 +46,19 @@ from cryoemgan.engine.training.shares import Share
 from cryoemgan.engine.training.step import Training
 
 CPU = torch.device('cpu')
+
+
+class Dispatched(TorchDispatchMode):
+    """Counts the operations that torch dispatches, views among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = self.views = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.all += 1
+        self.views += function.is_view
+        return function(*args, **(kwargs or {}))
 
 
 class OneProcess:
@@ -159,8 +173,8 @@ def prepared(
     return rate(work, seconds)
 
 
-def step(pairs: ReferencePairs, iterations: int = 50) -> float:
-    """Host seconds a step of the preset ``recommended`` without its arithmetic."""
+def step(pairs: ReferencePairs, iterations: int = 50) -> tuple[float, Dispatched]:
+    """Host seconds a step of the preset ``recommended`` without its arithmetic, and what it dispatches."""
     part = parts_of(preset_values('recommended'))
     pairs.show_ctf()
     fresh = FreshPairs(pairs, np.arange(len(pairs)), 1)
@@ -174,7 +188,10 @@ def step(pairs: ReferencePairs, iterations: int = 50) -> float:
     start = time.process_time()
     for k in range(iterations):
         training.iterate(k / iterations)
-    return (time.process_time() - start) / iterations
+    seconds = (time.process_time() - start) / iterations
+    with Dispatched() as dispatched:
+        training.iterate(0.5)
+    return seconds, dispatched
 
 
 def measure(folder: Path, box: int, count: int, seconds: float) -> dict[str, float]:
@@ -214,8 +231,8 @@ def main() -> None:
     found = {box: measure(given.work, box, given.count, given.seconds) for box in given.boxes}
     for name in found[given.boxes[0]]:
         print(f'{name}: ' + ', '.join(f'{box} px {found[box][name]:,.4g}' for box in given.boxes), flush=True)
-    seconds = step(open_set(given.work, 200, 32))
-    print(f'host seconds a step: {seconds:.4f}')
+    seconds, dispatched = step(open_set(given.work, 200, 32))
+    print(f'host seconds a step: {seconds:.4f}; operations: {dispatched.all}, of which views: {dispatched.views}')
     if given.json:
         given.json.write_text(json.dumps({**found, 'host seconds a step': seconds}, indent=1))
 

@@ -7,11 +7,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from ..data.sampling import evenly_spread
@@ -23,6 +22,9 @@ from ..shapes import Floats, Images
 from . import learned_library
 from .library import TemplateLibrary
 from .sources import shift_reach
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Raised when templates that an earlier version left would not do for this one.
 FORMAT = 2

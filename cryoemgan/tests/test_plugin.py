@@ -101,7 +101,7 @@ p = pw.Config.getDomain().getProtocols()['CryoEMGANProtTrain']
 print(json.dumps([plugin._pluginInstance.getName(), os.path.exists(p.getPluginLogoPath()), p.getClassPackageName(),
                   sorted(t.getObjId() for t in plugin._pluginInstance.getTemplates())]))
 """
-    templates = ['cryoemgan-denoise', 'cryoemgan-facility', 'cryoemgan-sort']
+    templates = ['cryoemgan-denoise', 'cryoemgan-facility', 'cryoemgan-map_free', 'cryoemgan-sort']
     assert in_clean_process(code) == ['cryoemgan', True, 'cryoemgan', templates]
 
 

@@ -73,10 +73,10 @@ def test_pure_gan_runs_without_a_pull_to_the_references(tmp_path, data, monkeypa
     loss = []
     descend = Training._descend
 
-    def spy(self, side, optimiser, network, terms):
+    def spy(self, side, optimiser, terms):
         if side == 'generator':
             loss.append((float(terms['loss'].detach()), float(terms['adversary'].detach())))
-        descend(self, side, optimiser, network, terms)
+        descend(self, side, optimiser, terms)
 
     monkeypatch.setattr(Training, '_descend', spy)
     train(tmp_path / 'p', data, gan='beta', reconstruction_weight=0.0, iterations=2, evaluations=1)

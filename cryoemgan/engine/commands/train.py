@@ -80,7 +80,8 @@ def _fold_task(
 ) -> FoldTask:
     """The FoldTask of a part: its settings, identity and checkpoint. kept: bool [len(pairs)], which pairs are right."""
     part = parts[k]
-    training, validation = (x[kept[x]] for x in (part.training, part.validation))
+    # A few pairs may all look wrong by chance; without any there is nothing to train or to stop by.
+    training, validation = (x[kept[x]] if kept[x].any() else x for x in (part.training, part.validation))
     place = f'members/{part.name}/' if len(parts) > 1 else ''
     own = replace(s, seed=(s.seed + SEED_STEP * k) % 2**32, minutes=s.minutes and s.minutes / len(parts))
     identity = checkpoints.identity(s, pairs, part.training)

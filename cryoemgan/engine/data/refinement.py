@@ -27,7 +27,8 @@ class Refinement:
     ----------
     mask : of the refinement, else of a post-processing of it.
     resolution : as the refinement says it, A. fsc : (frequency in 1/A, correlation), float64 [k] each, or None.
-    has_ctf : whether the particles have a CTF (known once their table is read).
+    has_ctf, premultiplied : whether the particles have a CTF, and were multiplied by it (known once their table is
+        read).
     said : sentences on what was found where.
     """
 
@@ -39,6 +40,7 @@ class Refinement:
     resolution: float | None = None
     fsc: tuple[Floats, Floats] | None = None
     has_ctf: bool = True
+    premultiplied: bool = False
     said: list[str] = field(default_factory=list)
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from cryoemgan.engine.__main__ import main
+from cryoemgan.engine.commands.report.steps import Runner
 from cryoemgan.engine.data.refinement import find_refinement
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.settings.road import AUDIT
+from cryoemgan.engine.settings.road import AUDIT, OPINION
 
 from .steps_here import steps_here
 
@@ -141,6 +142,24 @@ def test_wrong_pairs_stop_the_road(job, tmp_path, capsys):
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert 'RED: Particles and map do not belong together' in page
     assert not (tmp_path / 'out' / '2_train_trained').exists()
+
+
+def test_particles_that_no_map_free_network_takes_get_all_but_the_second_opinion(job, tmp_path, capsys, monkeypatch):
+    run = Runner.run
+
+    def refuse(self, step):
+        if step.folder == OPINION:
+            raise InputError('step 3_second_opinion: no signal above the noise')
+        return run(self, step)
+
+    monkeypatch.setattr(Runner, 'run', refuse)
+    assert main(command(job, tmp_path / 'out')) == 0
+    assert 'the audits have no second opinion: step 3_second_opinion: no signal' in capsys.readouterr().out
+    audit = json.loads((tmp_path / 'out' / AUDIT['guided'] / 'summary.json').read_text())
+    assert audit['second_opinion'] is None
+    found = json.loads((tmp_path / 'out' / 'report.json').read_text())
+    assert not any('never saw the map' in sentence for sentence in found['verdict']['sentences'])
+    assert any('--target self' in sentence for sentence in found['next'])
 
 
 def test_files_of_a_refinement_are_found(tmp_path, shared_data, monkeypatch):

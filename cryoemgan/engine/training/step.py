@@ -89,15 +89,6 @@ def _let_learn(weights: list[Tensor], learn: bool) -> None:
         w.requires_grad_(learn)
 
 
-def _clip(gradients: list[Tensor], limit: float | None) -> Tensor:
-    """The norm of all gradients before they are made no longer than ``limit``: torch's `clip_grad_norm_`, whose
-    bookkeeping takes longer than the work."""
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    if limit:
-        torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp_(max=1.0))
-    return norm
-
-
 def statistics_of(network: nn.Module) -> list[Tensor]:
     """Buffers that change in training, those of batch norm."""
     return [b for m in network.modules() if isinstance(m, _BatchNorm) for b in m.buffers()]
@@ -238,7 +229,7 @@ class Training:
         for w in weights:
             w.grad = None
         self.fabric.backward(terms['loss'])
-        gradient = _clip([w.grad for w in weights if w.grad is not None], self.optimisation.clip)
+        gradient = torch.nn.utils.clip_grad_norm_(weights, self.optimisation.clip or math.inf)
         bad = self.terms.add(side, {**terms, f'gradient_{side}': gradient}, self.iteration + 1)
         if optimiser.defaults['fused']:
             # It reads this on the device and leaves its step out, as it does for torch's gradient scaler.

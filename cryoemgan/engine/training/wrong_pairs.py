@@ -22,7 +22,7 @@ from ..imaging.steerable import FourierPlane
 from ..job import Job
 from ..random_streams import generator
 from ..settings.train import Train
-from ..shapes import Flags, Floats, Rows, Tensor
+from ..shapes import CtfParameters, Flags, Floats, Rows, Tensor
 from .interfaces import TrainingPairs
 from .loading import read
 from .pairs import ReferencePairs
@@ -50,10 +50,8 @@ class Found:
 
 @dataclass(frozen=True)
 class _Model:
-    """plane: on which images are compared. gain: float32 [P], of references in particles, by frequency; noise: [P],
-    power of the noise."""
+    """gain: float32 [P], of references in particles, by frequency; noise: [P], power of the noise."""
 
-    plane: FourierPlane
     gain: Tensor
     noise: Tensor
 
@@ -90,40 +88,55 @@ def find(pairs: ReferencePairs, seed: int, tell: Callable[[int], object] = lambd
     rng = generator(seed, 'wrong pairs')
     chosen = np.sort(rng.choice(positions, min(OTHERS, len(positions)), replace=False))
     sample = evenly_spread(len(positions), SAMPLE)
-    plane = FourierPlane(min(pairs.box, LARGEST_BOX))
-    others = _vectors(pairs, chosen, plane)[1]
-    model = _model(pairs, sample, plane)
+    vectors = _Reader.of(pairs)
+    others, model = vectors(chosen)[1], _model(vectors, sample)
     values = []
     for rows in chunks(len(positions), CHUNK):
         some = positions[rows]
-        values.append(_p_values(model, *_vectors(pairs, some, plane), others, some, chosen))
+        values.append(_p_values(model, *vectors(some), others, some, chosen))
         tell(len(some))
-    return _mixture(np.concatenate(values), lambda part: _simulated(pairs, model, sample, others, chosen, part, seed))
+    return _mixture(np.concatenate(values), lambda part: _simulated(vectors, model, sample, others, chosen, part, seed))
 
 
-def _vectors(pairs: ReferencePairs, positions: Rows, plane: FourierPlane) -> tuple[Tensor, Tensor, Tensor]:
-    """(particles, references complex64 [n, P], what the particles have that the references lack, float32 [n, P])."""
-    found = read(pairs, positions)
-    noisy, clean = (plane.vectors(resampled(x[:, 0], plane.box)) for x in (found.noisy, found.clean))
-    noisy[:, 0] = clean[:, 0] = 0
-    return noisy, clean, _transfer(pairs, positions, plane)
+@dataclass(frozen=True)
+class _Reader:
+    """Pairs as they are compared: on a plane. ctf: of all particles of the table, None where it does not matter."""
+
+    pairs: ReferencePairs
+    plane: FourierPlane
+    ctf: CtfParameters | None
+
+    @classmethod
+    def of(cls, pairs: ReferencePairs) -> _Reader:
+        held, given = pairs.image_model
+        # Once for the whole set: a large table takes seconds to parse.
+        ctf = None if held == given else pairs.particles.ctf()
+        return cls(pairs, FourierPlane(min(pairs.box, LARGEST_BOX)), ctf)
+
+    def __call__(self, positions: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """(particles, references complex64 [n, P], what the particles have that the references lack [n, P])."""
+        found = read(self.pairs, positions)
+        noisy, clean = (self.plane.vectors(resampled(x[:, 0], self.plane.box)) for x in (found.noisy, found.clean))
+        noisy[:, 0] = clean[:, 0] = 0
+        return noisy, clean, self._transfer(positions)
+
+    def _transfer(self, positions: Rows) -> Tensor:
+        pairs, plane = self.pairs, self.plane
+        if self.ctf is None:
+            return torch.ones(len(positions), len(plane))
+        held, given = pairs.image_model
+        ctf = {name: values[pairs.rows[positions]] for name, values in self.ctf.items()}
+        whole = ctf_rfft(plane.box, pairs.pixel_size * pairs.box / plane.box, ctf)
+        shown = seen(whole, held) if given == 'none' else whole.sign()
+        return shown.flatten(1)[:, plane.index]
 
 
-def _transfer(pairs: ReferencePairs, positions: Rows, plane: FourierPlane) -> Tensor:
-    held, given = pairs.image_model
-    if held == given:
-        return torch.ones(len(positions), len(plane))
-    ctf = {name: values[pairs.rows[positions]] for name, values in pairs.particles.ctf().items()}
-    whole = ctf_rfft(plane.box, pairs.pixel_size * pairs.box / plane.box, ctf)
-    shown = seen(whole, held) if given == 'none' else whole.sign()
-    return shown.flatten(1)[:, plane.index]
-
-
-def _model(pairs: ReferencePairs, sample: Rows, plane: FourierPlane) -> _Model:
+def _model(vectors: _Reader, sample: Rows) -> _Model:
     """Gain and noise by rings, from pairs that are right for the most part."""
+    plane = vectors.plane
     sums = torch.zeros(3, plane.radius + 1)
     for rows in chunks(len(sample), CHUNK):
-        y, r, t = _vectors(pairs, sample[rows], plane)
+        y, r, t = vectors(sample[rows])
         shown = r * t
         for total, x in zip(sums, ((y * shown.conj()).real, shown.abs().square(), y.abs().square())):
             total += plane.rings(x.sum(0))
@@ -132,7 +145,7 @@ def _model(pairs: ReferencePairs, sample: Rows, plane: FourierPlane) -> _Model:
     count = len(sample) * plane.rings(torch.ones_like(plane.r))
     noise = (power - gain**2 * reference).clamp(min=1e-3 * float(power.max())) / count
     ring = plane.r.round().long()
-    return _Model(plane, gain[ring], noise[ring])
+    return _Model(gain[ring], noise[ring])
 
 
 def _p_values(model: _Model, y: Tensor, r: Tensor, t: Tensor, others: Tensor, positions: Rows, chosen: Rows) -> Floats:
@@ -152,15 +165,15 @@ def _p_values(model: _Model, y: Tensor, r: Tensor, t: Tensor, others: Tensor, po
 
 
 def _simulated(
-    pairs: ReferencePairs, model: _Model, sample: Rows, others: Tensor, chosen: Rows, part: float, seed: int
+    vectors: _Reader, model: _Model, sample: Rows, others: Tensor, chosen: Rows, part: float, seed: int
 ) -> Floats:
     """p-values of particles that show their references, if ``part`` of the real ones does not."""
     found = []
     rng = torch.Generator().manual_seed(seed)
-    right = _Model(model.plane, model.gain / (1 - part), model.noise)
+    right = _Model(model.gain / (1 - part), model.noise)
     for rows in chunks(len(sample), CHUNK):
         some = sample[rows]
-        _, r, t = _vectors(pairs, some, model.plane)
+        _, r, t = vectors(some)
         noise = torch.complex(*(torch.randn(r.shape, generator=rng) for _ in range(2)))
         y = right.gain * t * r + noise * (model.noise / 2).sqrt()
         found.append(_p_values(model, y, r, t, others, some, chosen))

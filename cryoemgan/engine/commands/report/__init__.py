@@ -23,7 +23,7 @@ from ...settings import Project
 from ...settings.base import check_value
 from ...settings.files import read_settings_file
 from ...settings.report import Report
-from ...settings.road import REFERENCES
+from ...settings.road import OPINION, REFERENCES
 from ...settings.train import Train
 from ...shapes import Json
 from .. import project
@@ -50,8 +50,8 @@ def load_inputs(settings: Report, job: Job) -> ReportInputs:
         refinement.said.append('the particles have no CTF in their table: the references have none either')
     for sentence in refinement.said:
         job.say(sentence)
-    if settings.second_opinion and of_particles(table) is CtfState.PREMULTIPLIED:
-        settings.second_opinion = False
+    refinement.premultiplied = of_particles(table) is CtfState.PREMULTIPLIED
+    if settings.second_opinion and refinement.premultiplied:
         job.warn(
             f'{table.path} holds particles that were multiplied by their CTF, which a map-free network does not take: '
             'the audits have no second opinion'
@@ -93,7 +93,14 @@ def run(settings: Report, job: Job, inputs: ReportInputs) -> Json:
     runner = Runner(settings, job)
     done: dict[str, Json] = {}
     for step in road.steps(settings, inputs.refinement, inputs.training, job.result, done):
-        done[step.folder] = runner.run(step)
+        try:
+            done[step.folder] = runner.run(step)
+        except InputError as e:
+            if step.folder != OPINION:
+                raise
+            # These particles are not for a network without a map; all else is.
+            job.warn(f'the audits have no second opinion: {e}')
+            continue
         if step.folder == REFERENCES and findings.pairs_are_wrong(done[step.folder]):
             job.warn('the particles do not agree with their map as they are: nothing was trained on them')
             break

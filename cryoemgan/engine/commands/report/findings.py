@@ -233,7 +233,7 @@ def _next(project: Json, networks: list[Json], selection: Json | None, settings:
         )
     lights = {light['name']: light for n in networks for light in n['lights'] if light['colour'] != 'green'}
     found += [f'{light["title"]} is {light["colour"]}: {light["sentence"]}' for light in lights.values()]
-    if settings.second_opinion:
+    if any(light['name'] == 'opinion' for n in networks for light in n['lights']):
         return found
     found.append(
         'To look for something that is not in the map (another state, a ligand), train a map-free network (cryoemgan '

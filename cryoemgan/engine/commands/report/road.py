@@ -58,18 +58,18 @@ def steps(s: Report, refinement: Refinement, training: Json, root: Path, done: d
     particles, references = str(refinement.particles), str(root / REFERENCES / 'references.star')
     pair = {'particles': particles, 'references': references}
     yield Step(REFERENCES, 'project', project_options(s, refinement))
-    networks = len(NETWORKS) + s.second_opinion
+    third = s.second_opinion and not refinement.premultiplied
+    networks = len(NETWORKS) + third
     length = {} if set(training) & LENGTHS else {'minutes': round(s.minutes / networks, 4)}
     for network in NETWORKS:
         options = {**training, **pair, **MADE_BY[network], **length, **_reading(s, 'train')}
         yield Step(TRAINING[network], 'train', options)
-    second = {}
-    if s.second_opinion:
+    if third:
         options = {k: v for k, v in training.items() if k in OF_ANY}
         yield Step(
             OPINION, 'train', {**options, 'particles': particles, 'target': 'self', **length, **_reading(s, 'train')}
         )
-        second = {'second_model': str(root / OPINION / 'model')}
+    second = {'second_model': str(root / OPINION / 'model')} if OPINION in done else {}
     models = {network: str(root / TRAINING[network] / 'model') for network in NETWORKS}
     for network in NETWORKS:
         options = {'particles': particles, 'model': models[network], **_reading(s, 'denoise')}

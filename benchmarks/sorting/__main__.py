@@ -24,6 +24,7 @@ def main(words: list[str] | None = None) -> None:
     noise = commands.add_parser('noise', help='what selection makes of nothing but noise, on sets that were run')
     maps = commands.add_parser('maps', help='what each selection makes of the map, of sets that were run')
     maps.add_argument('--scores', nargs='+', choices=list(scores.SCORES), help='which scores select; default all')
+    maps.add_argument('--refine', action='store_true', help='refine what is kept, and measure those maps too')
     for what, tables in ((run, 'sorting'), (noise, 'sorting_noise'), (maps, 'sorting_maps')):
         what.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
         what.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
@@ -40,7 +41,7 @@ def main(words: list[str] | None = None) -> None:
     for name in args.sets:
         for seed in args.seeds:
             if args.command == 'maps':
-                rows += maps_cell(args.work.resolve(), name, seed, args.finished, args.scores)
+                rows += maps_cell(args.work.resolve(), name, seed, args.finished, args.scores, args.refine)
             else:
                 rows += (cell if args.command == 'run' else noise_cell)(args.work.resolve(), name, seed, args.finished)
     path = args.csv or args.work / ('sorting.csv' if args.command == 'run' else f'sorting_{args.command}.csv')
@@ -58,14 +59,14 @@ def noise_cell(work: Path, name: str, seed: int, finished: bool = False) -> list
 
 
 def maps_cell(
-    work: Path, name: str, seed: int, finished: bool = False, only: list[str] | None = None
+    work: Path, name: str, seed: int, finished: bool = False, only: list[str] | None = None, refine: bool = False
 ) -> list[dict[str, Any]]:
     """Rows (a score and a limit each) of the maps of selections of a set that was run; none where it was not."""
     folder = work / f'{name}_{seed}'
     if not (folder / 'rows.json').exists():
         return []
     about = {'set': name, 'use': planted.RECIPES[name].use, 'seed': seed}
-    return [{**about, **row} for row in reconstructions.measure(folder, finished, only)]
+    return [{**about, **row} for row in reconstructions.measure(folder, finished, only, refine)]
 
 
 def cell(work: Path, name: str, seed: int, finished: bool = False) -> list[dict[str, Any]]:

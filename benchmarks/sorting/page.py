@@ -17,7 +17,8 @@ COLUMNS = (
     'set', 'use', 'seed', 'score', 'kind', 'auc', 'lost_at_95', 'left_at_5', 'below_5', 'below_1', 'empty',
     'not_this_map', 'crowded', 'another_state', 'ms',
     'kept', 'correlation', 'chance', 'passed', 'images', 'limit', 'good', 'junk', 'half_fsc', 'half_resolution',
-    'truth_fsc', 'truth_resolution', 'date', 'commit', 'machine',
+    'truth_fsc', 'truth_resolution', 'refined_half_fsc', 'refined_half_resolution', 'refined_truth_fsc',
+    'refined_truth_resolution', 'date', 'commit', 'machine',
 )  # fmt: skip
 # Measures of junk, and what they say.
 MEASURES = {

@@ -1,7 +1,8 @@
 """Maps before and after each selection: what ``relion_reconstruct`` makes of what is kept, at the same poses.
 
 Each score selects twice: at a limit that costs 5 % of the major state (known here), and at the limit that the program
-proposes itself. Beside them stand all particles, and all without the junk.
+proposes itself. Beside them stand all particles, and all without the junk. With ``refine`` a refinement of nothing but
+what is kept follows (``relion_refine``, half sets apart), and its maps are measured too.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ EVERYTHING, NO_JUNK, MATCHED, PROPOSED = 'everything', 'no-junk', 'matched', 'pr
 HALF, TRUTH = 0.143, 0.5
 
 
-def measure(folder: Path, finished: bool = False, only: list[str] | None = None) -> list[dict[str, Any]]:
+def measure(
+    folder: Path, finished: bool = False, only: list[str] | None = None, refine: bool = False
+) -> list[dict[str, Any]]:
     """Rows {score, limit, good, junk, half_fsc, half_resolution, truth_fsc, truth_resolution}; kept in maps/rows.json
     of the folder of a measured set.
 
     good, junk: parts of the major state and of the junk that are kept. half_fsc, truth_fsc: mean over all shells of the
     FSC between the half maps, and of their mean with the truth; the resolutions (A) where they fall below 0.143 and
-    0.5. finished: only what is there. only: scores; None: all.
+    0.5. finished: only what is there. only: scores; None: all. refine: also {refined_...} of all particles, of those
+    without junk and of matched selections.
     """
     place = folder / 'maps'
     place.mkdir(exist_ok=True)
@@ -40,17 +44,25 @@ def measure(folder: Path, finished: bool = False, only: list[str] | None = None)
     rows: list[dict[str, Any]] = (read_json(kept) or {}).get('rows', []) if kept.exists() else []
     if finished:
         return rows
-    done = {(row['score'], row['limit']) for row in rows}
+    done = {(row['score'], row['limit']): row for row in rows}
     table, kinds = ParticleTable.read(folder / 'relion' / 'refined.star'), planted.kinds_of(folder / 'set')
     truth = read_map(folder / 'set' / 'major.mrc')
     for score, limit, chosen in _selections(folder, kinds):
-        if (score, limit) in done or (only and limit and score not in only):
+        row = done.get((score, limit))
+        wanted = refine and limit != PROPOSED and (row is None or 'refined_truth_fsc' not in row)
+        if (row is not None and not wanted) or (only and limit and score not in only):
             continue
-        rows.append({
-            'score': score, 'limit': limit, 'good': float(chosen[kinds == planted.MAJOR].mean()),
-            'junk': float(chosen[np.isin(kinds, planted.JUNK)].mean()),
-            **_quality(table.kept(np.flatnonzero(chosen)), truth.data, truth.pixel_size, place), **provenance(),
-        })  # fmt: skip
+        part = table.kept(np.flatnonzero(chosen))
+        found = _quality(part, truth.data, truth.pixel_size, place)
+        if row is None:
+            row = {
+                'score': score, 'limit': limit, 'good': float(chosen[kinds == planted.MAJOR].mean()),
+                'junk': float(chosen[np.isin(kinds, planted.JUNK)].mean()), **found, **provenance(),
+            }  # fmt: skip
+            rows.append(row)
+        if wanted:
+            again = _quality(relion.refine_again(part, place), truth.data, truth.pixel_size, place)
+            row.update({f'refined_{name}': value for name, value in again.items()})
         write_json(kept, {'rows': rows})
     return rows
 

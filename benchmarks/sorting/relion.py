@@ -44,20 +44,37 @@ def refine(data: Path, folder: Path) -> None:
 
     def refined(table: ParticleTable, half: int) -> ParticleTable:
         again = ['--ref', 'reference.mrc', '--ini_high', START, '--firstiter_cc']
-        for order, iterations in STEPS:
-            words = [*again, '--healpix_order', order, '--sigma_ang', LOCAL]
-            output = f'half{half}_order{order}'
-            paid = _relion_refine(folder, table, output, iterations, *words)
-            output += f'_it{iterations:03d}'
-            table = ParticleTable.read(folder / f'{output}_data.star')
-            again = ['--ref', f'{output}_class001.mrc', '--ctf_corrected_ref']
-        seconds.append(paid / iterations)
+        table, paid = _nearby(folder, table, half, again)
+        seconds.append(paid)
         return table
 
-    table = _by_halves(data, folder, refined)
+    table = _by_halves(ParticleTable.read(data / 'start.star'), folder, refined)
     for half in (1, 2):
         reconstruct(table.kept(np.flatnonzero(table.half_sets() == half)), folder / f'half{half}.mrc')
     write_json(folder / 'cost.json', {'iteration': sum(seconds) / len(table)})
+
+
+def refine_again(table: ParticleTable, folder: Path) -> ParticleTable:
+    """Particles of a table at the poses that a refinement of nothing but them finds: from their own half maps, which
+    are in the folder, low-passed, with the same local searches as in `refine`."""
+
+    def refined(part: ParticleTable, half: int) -> ParticleTable:
+        return _nearby(folder, part, half, ['--ref', f'half{half}.mrc', '--ini_high', START, '--ctf_corrected_ref'])[0]
+
+    return _by_halves(table, folder, refined)
+
+
+def _nearby(folder: Path, table: ParticleTable, half: int, again: list[object]) -> tuple[ParticleTable, float]:
+    """(table after the local searches of a half set, from ``again``: its reference; CPU seconds of an iteration)."""
+    paid = 0.0
+    for order, iterations in STEPS:
+        words = [*again, '--healpix_order', order, '--sigma_ang', LOCAL]
+        output = f'half{half}_order{order}'
+        paid = _relion_refine(folder, table, output, iterations, *words) / iterations
+        output += f'_it{iterations:03d}'
+        table = ParticleTable.read(folder / f'{output}_data.star')
+        again = ['--ref', f'{output}_class001.mrc', '--ctf_corrected_ref']
+    return table, paid
 
 
 def align(data: Path, other: Path, folder: Path) -> None:
@@ -76,14 +93,13 @@ def align(data: Path, other: Path, folder: Path) -> None:
             table = ParticleTable.read(folder / f'half{half}_{name}_it001_data.star')
         return table
 
-    _by_halves(data, folder, aligned)
+    _by_halves(ParticleTable.read(data / 'start.star'), folder, aligned)
 
 
 def _by_halves(
-    data: Path, folder: Path, refined: Callable[[ParticleTable, int], ParticleTable]
+    start: ParticleTable, folder: Path, refined: Callable[[ParticleTable, int], ParticleTable]
 ) -> ParticleTable:  # fmt: skip
-    """refined.star: each half set of start.star as ``refined`` gives it."""
-    start = ParticleTable.read(data / 'start.star')
+    """refined.star: each half set of a table as ``refined`` gives it."""
     halves = start.half_sets()
     found = {label: np.empty(len(start)) for label in (*POSES, *SCORES)}
     for half in (1, 2):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +11,13 @@ from cryoemgan.engine.data.matching import match
 from cryoemgan.engine.data.scores import REASON
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.files import read_json, write_json
-from cryoemgan.engine.imaging.maps import lowpass, soft_circle
-from cryoemgan.engine.metrics.resemblance import correlation
 from cryoemgan.engine.shapes import Floats
 
 from ..clocks import command, cost
-from . import prior, relion
+from . import peers, prior, relion
 
 OURS, RELION, PEER = 'ours', 'RELION', 'peer'
 P_VALUES = ('pose-fit', 'fit')
-COARSE = 20.0  # A, of the variance
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,8 @@ SCORES = {
     'log-likelihood': Score(RELION, 'relion', 'rlnLogLikeliContribution', 1, '_rlnLogLikeliContribution'),
     'peak-probability': Score(RELION, 'relion', 'rlnMaxValueProbDistribution', 1, '_rlnMaxValueProbDistribution'),
     'significant-samples': Score(RELION, 'relion', 'rlnNrOfSignificantSamples', -1, '_rlnNrOfSignificantSamples'),
-    'NCC': Score(PEER, 'NCC', '', 1, 'particle with its projection, all frequencies of the map (janas, CryoSieve)'),
+    'NCC': Score(PEER, 'NCC', '', 1, 'particle with its projection, all frequencies of the map (as CryoSieve)'),
+    'SCI': Score(PEER, 'SCI', '', 1, 'structural cross-correlation index of janas, with its own sigma and our mask'),
     'variance': Score(PEER, 'variance', '', 1, 'inside against outside the particle, at 20 A (as Xmipp screens)'),
 }
 
@@ -78,16 +74,15 @@ def _of(trained: Path, folder: Path) -> dict[str, Floats]:
         prior.judge(trained, folder)
         found, milliseconds = {}, {}
         for name, score in SCORES.items():
-            start = time.process_time()
-            values = SIMPLE[score.table](folder) if score.table in SIMPLE else _column(folder, refined, score)
+            if score.table in peers.PEERS:
+                values, seconds = peers.PEERS[score.table](folder)
+            else:
+                values, seconds = _column(folder, refined, score), np.nan
             if values is None:
                 continue
             found[name] = score.sign * values
-            spent = time.process_time() - start
-            if score.table == 'NCC':
-                # The projections are not free.
-                spent += cost(folder / 'project')['cpu']
-            seconds = spent if score.table in SIMPLE else _seconds(folder, score.table, len(values))
+            if score.table not in peers.PEERS:
+                seconds = _seconds(folder, score.table, len(values))
             milliseconds[name] = 1000 * seconds / len(values)
         write_json(folder / 'cost.json', {k: v for k, v in milliseconds.items() if np.isfinite(v)})
         np.savez(kept, **found)
@@ -129,30 +124,3 @@ def _seconds(folder: Path, table: str, count: int) -> float:
     if table == 'prior':
         return float((read_json(folder / prior.COST) or {})['cpu'])
     return cost(folder / table)['cpu']
-
-
-def _ncc(folder: Path) -> Floats:
-    """Normalised correlation of each particle with the projection of the map of its half set, under its CTF."""
-    refined = ParticleTable.read(folder / 'relion' / 'refined.star')
-    references = ParticleTable.read(folder / 'project' / 'references.star')
-    mine, theirs = match(refined, references)
-    values: Floats = np.empty(len(refined))
-    for part in np.array_split(np.arange(len(mine)), -(-len(mine) // 500)):
-        images, others = refined.images().read(mine[part]), references.images().read(theirs[part])
-        values[mine[part]] = correlation(images, others, soft_circle(refined.box))
-    return values
-
-
-def _variance(folder: Path) -> Floats:
-    """Variance inside the particle's circle over that outside, of the coarse image."""
-    table = ParticleTable.read(folder / 'relion' / 'refined.star')
-    axis = np.arange(table.box) - table.box // 2
-    inside = np.hypot(axis[:, None], axis) < 0.3 * table.box
-    found = []
-    for part in np.array_split(np.arange(len(table)), -(-len(table) // 500)):
-        images = lowpass(table.images().read(part), table.pixel_size, COARSE, axes=(-2, -1))
-        found.append(images[:, inside].var(1) / images[:, ~inside].var(1))
-    return np.concatenate(found)
-
-
-SIMPLE: dict[str, Callable[[Path], Floats]] = {'NCC': _ncc, 'variance': _variance}

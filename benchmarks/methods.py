@@ -11,6 +11,7 @@ import numpy as np
 
 from cryoemgan.engine.data.matching import match
 from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.engine.files import read_json
 from cryoemgan.engine.shapes import Images
 
 from . import score
@@ -50,7 +51,7 @@ def trained(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> 
     """``project``, ``train`` and ``denoise``: by default each particle by the network that never saw it.
 
     Options go to ``train``; those that begin with ``denoise_`` to ``denoise``. also_uncut: what the low-pass at the
-    stated resolution costs, too.
+    stated resolution costs, too, and where it should have been: a cut image itself cannot tell.
     """
     options = dict(options)
     also_uncut = options.pop('also_uncut', False)
@@ -70,8 +71,14 @@ def trained(data: Dataset, folder: Path, seed: int, options: dict[str, Any]) -> 
         found['expected_ratio'] = score.expected_ratio(relative, images, data.truth())
     if also_uncut:
         # Not counted: a user denoises once.
-        command('denoise', folder / 'uncut', particles=data.particles, model=folder / 'train' / 'model', cut='none')
-        found['uncut_error'] = score.error(_scored(data, folder / 'uncut' / 'denoised.star'), data.truth())
+        model = folder / 'train' / 'model'
+        command('denoise', folder / 'uncut', particles=data.particles, model=model, cut='none')
+        uncut, truth = _scored(data, folder / 'uncut' / 'denoised.star'), data.truth()
+        limit = (read_json(model / 'card.json') or {})['resolution']['frc_limit']
+        found |= {
+            'uncut_error': score.error(uncut, truth), 'frc_limit': limit,
+            'frc_cut': score.resolution(uncut, truth, table.pixel_size, limit),
+        }  # fmt: skip
     return Outcome(images, [folder / name for name in ('project', 'train', 'denoise')], found)
 
 

@@ -23,8 +23,9 @@ from . import datasets, methods
 HERE = Path(__file__).resolve().parent
 EXPERIMENTS, RESULTS = HERE / 'experiments', HERE / 'results'
 COLUMNS = (
-    'set', 'use', 'method', 'seed', 'error', 'raw_error', 'gain', 'frc_half', 'cut', 'uncut_error', 'expected_ratio',
-    'iterations', 'cpu_seconds', 'wall_seconds', 'failed', 'particles', 'date', 'commit', 'machine',
+    'set', 'use', 'method', 'seed', 'error', 'raw_error', 'gain', 'frc_half', 'cut', 'frc_cut', 'frc_limit',
+    'uncut_error', 'expected_ratio', 'iterations', 'cpu_seconds', 'wall_seconds', 'failed', 'particles', 'date',
+    'commit', 'machine',
 )  # fmt: skip
 
 

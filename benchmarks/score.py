@@ -36,10 +36,10 @@ def gain(images: Images, truth: Images) -> float:
     return float((x * y).mean() / max(float((x * x).mean()), 1e-30))
 
 
-def resolution(images: Images, truth: Images, pixel_size: float) -> float | None:
-    """A, where the mean FRC with the truth falls below 0.5; None when it is never above."""
+def resolution(images: Images, truth: Images, pixel_size: float, limit: float = FRC_LIMIT) -> float | None:
+    """A, where the mean FRC with the truth falls below a limit; None when it is never above."""
     curve = frc.ring_correlation(images, truth).mean(0)
-    return frc.resolution(curve, FRC_LIMIT, pixel_size, truth.shape[-1])
+    return frc.resolution(curve, limit, pixel_size, truth.shape[-1])
 
 
 def scores(images: Images, truth: Images, pixel_size: float) -> dict[str, float | None]:

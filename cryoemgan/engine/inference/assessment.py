@@ -24,6 +24,9 @@ from .support import Support
 # Correlation of an image with a noise-free one at which signal and error are equally strong on the scale of the
 # half-set FSC of 0.143 (Rosenthal and Henderson 2003).
 FRC_LIMIT = 0.5
+# Outputs have the amplitude that the particles tell of each ring. At a low SNR all of the signal may be in rings below
+# that limit: where cutting at the lower one leaves so much less of the error, it is cut there.
+LEAST_FRC, WORTHWHILE = 0.143, 0.02
 LARGEST_COUNT, LARGEST_BYTES, CHUNK = 300, 2**27, 32
 # Of a guided model: part of --minutes that judging it may take, fewest particles, questions to the library for each of
 # them and beside, and particles that tell what one costs.
@@ -44,10 +47,10 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     -------
     dict
         grey: gain and offset of the outputs, which give them the amplitude of the truth. resolution: {frc_limit, cut
-        (A) or None}, where the mean FRC of output and truth falls below FRC_LIMIT. uncertainty: {scale: error /
-        disagreement of the members, both r.m.s., correlation: of the two over particles, measure, particles}. shown:
-        what `CollapseCheck.measured` gives. signal: {gain, displacement (px), snr} of the particles. Of guided models
-        also noise_in: what `noise_response` gives.
+        (A) or None}, where the mean FRC of output and truth falls below frc_limit, FRC_LIMIT or LEAST_FRC. uncertainty:
+        {scale: error / disagreement of the members, both r.m.s., correlation: of the two over particles, measure,
+        particles}. shown: what `CollapseCheck.measured` gives. signal: {gain, displacement (px), snr} of the particles.
+        Of guided models also noise_in: what `noise_response` gives.
     """
     most = _affordable(model, pairs, members)
     positions = sample(pairs, members, most)
@@ -55,7 +58,7 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     replicates = Replicates(pairs, members[0].settings.seed)
     answers = list(_answers(model, replicates, positions, weights))
     grey = _support(model, replicates, answers)
-    cut = resolution(grey.support.frc(), FRC_LIMIT, pairs.pixel_size, pairs.box)
+    limit, cut = cut_and_limit(replicates, answers, grey)
     found = {
         **_errors(replicates, answers, grey, cut, pairs.pixel_size),
         **of_guided(model, pairs, positions, weights, most),
@@ -65,7 +68,7 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     return {
         **found,
         'grey': {'gain': grey.gain, 'offset': grey.offset},
-        'resolution': {'frc_limit': FRC_LIMIT, 'cut': cut},
+        'resolution': {'frc_limit': limit, 'cut': cut},
         'signal': {'gain': signal.gain, 'displacement': signal.displacement, 'snr': signal.snr},
     }
 
@@ -135,6 +138,21 @@ def _support(model: Model, replicates: Replicates, answers: Sequence[Answers]) -
         np.mean([x.mean() for x in v]) for v in zip(*((a.references, a.simulated) for a in answers))
     )
     return Grey(gain, float(signal.offset + signal.gain * mean_truth - gain * mean_output), support)
+
+
+def cut_and_limit(replicates: Replicates, answers: Sequence[Answers], grey: Grey) -> tuple[float, float | None]:
+    """(FRC below which outputs are cut, the resolution in A where that is)."""
+    pairs, curve = replicates.pairs, grey.support.frc()
+    cuts = {limit: resolution(curve, limit, pairs.pixel_size, pairs.box) for limit in (FRC_LIMIT, LEAST_FRC)}
+    errors = dict.fromkeys(cuts, 0.0)
+    for a in answers:
+        truth = replicates.truth(a.references)
+        for limit, cut in cuts.items():
+            images = grey.gain * cut_low(a.simulated, cut, pairs.pixel_size) + grey.offset
+            errors[limit] += float(np.square(_centred(images - truth), dtype=np.float64).sum())
+    clear = cuts[FRC_LIMIT] is not None and errors[LEAST_FRC] > (1 - WORTHWHILE) * errors[FRC_LIMIT]
+    limit = FRC_LIMIT if clear else LEAST_FRC
+    return limit, cuts[limit]
 
 
 def _errors(
@@ -208,11 +226,12 @@ def _context(pairs: Any) -> Context:
 def sentence(measured: Json) -> str:
     """What `assess` found, for the log."""
     cut, found = measured['resolution']['cut'], measured['uncertainty']
+    limit = measured['resolution']['frc_limit']
     where = f'down to {cut:.1f} A' if cut else 'nowhere'
     noise = f'; {noise_response.sentence(measured["noise_in"])}' if 'noise_in' in measured else ''
     return (
         f'on simulated replicates of {found["particles"]} particles kept out of training the output agrees with the '
-        f'truth {where} (FRC {FRC_LIMIT}); the error is {found["scale"]:.2f} times the disagreement of the answers '
+        f'truth {where} (FRC {limit}); the error is {found["scale"]:.2f} times the disagreement of the answers '
         f'(correlation {found["correlation"]:.2f}){noise}'
     )
 

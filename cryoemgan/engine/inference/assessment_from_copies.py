@@ -24,6 +24,7 @@ from .assessment import (
     CHUNK,
     LARGEST_COUNT,
     LARGEST_SLOPE,
+    LEAST_FRC,
     blind_weights,
     correlation,
     cut_low,
@@ -33,9 +34,6 @@ from .assessment import (
 )
 from .model import Model
 
-# Where the FRC with the signal falls below this, the output is cut. A ring is shown at the amplitude that the particles
-# tell of it: cut where half is told (0.5), the output lost more than it kept at a low SNR, where all rings lie below.
-LEAST_FRC = 0.143
 # Rings, of which the mean counts: a single one may dip by chance.
 TOGETHER = 3
 # Relative standard error of the expected error that is not worth telling.

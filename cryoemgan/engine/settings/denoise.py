@@ -68,8 +68,8 @@ class Denoise(Processes, Reading, Settings):
         'auto',
         'Resolution (A) at which the denoised images are softly cut off. Finer detail is what the network thinks '
         'likely, not what the particle shows.\n'
-        'auto: where the FRC with the references of particles kept out of training falls below 0.5 (stored in the'
-        ' model).\n'
+        'auto: where the FRC with the truth, on simulated copies of particles kept out of training, falls below 0.5; '
+        'below 0.143 where a cut at 0.5 would take signal away, as at a low SNR (stored in the model).\n'
         'none: no cut-off. Or a number.',
         label='Resolution cut-off',
     )

@@ -1,6 +1,7 @@
 """Cut, amplitude and expected error that a card states, against the truth, for pairs at wrong angles."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from ..__main__ import run
 from ..data.table import ParticleTable
 from ..imaging.maps import write_map
+from ..inference.assessment import Grey, cut_and_limit
 from ..inference.support import Support
 from ..metrics.frc import resolution, ring_correlation
 from ..settings.denoise import Denoise
@@ -51,6 +53,25 @@ def test_cut_is_where_the_frc_with_the_truth_is_one_half(denoised):
     truth, images, table, card = denoised
     wanted = resolution(ring_correlation(images, truth).mean(0), 0.5, table.pixel_size, BOX)
     assert card['resolution']['cut'] == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.mark.parametrize(('noise', 'limit'), [(0.3, 0.5), (2.5, 0.143)])
+def test_where_no_ring_reaches_one_half_the_signal_is_not_cut_away(noise, limit):
+    rng = np.random.default_rng(3)
+    axis = np.fft.fftfreq(BOX) * BOX
+    coarse = np.exp(-((np.hypot(axis[:, None], axis[: BOX // 2 + 1].clip(0)) / 6) ** 4))
+
+    def drawn():
+        return np.fft.irfft2(np.fft.rfft2(rng.standard_normal((60, BOX, BOX))) * coarse, s=(BOX, BOX))
+
+    truth = drawn()
+    # As a denoiser of regression type shows it: signal and what is left of the noise, with the amplitude of the signal.
+    simulated = (truth + noise * drawn()) / (1 + noise**2)
+    curve = ring_correlation(simulated, truth).mean(0)
+    replicates = SimpleNamespace(pairs=SimpleNamespace(pixel_size=4.0, box=BOX), truth=lambda references: references)
+    answers = [SimpleNamespace(simulated=simulated, references=truth)]
+    grey = Grey(1.0, 0.0, SimpleNamespace(frc=lambda: curve))
+    assert cut_and_limit(replicates, answers, grey) == (limit, resolution(curve, limit, 4.0, BOX))
 
 
 def test_amplitude_is_that_of_the_truth(denoised):

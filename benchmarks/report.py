@@ -137,7 +137,7 @@ def _content(experiment: Experiment, rows: list[Row]) -> dict:
         'together': together,
         'common': len(common),
         'against': _against_cwf(rows, methods),
-        'stated': [r for r in rows if r['cut'] and r['frc_half']],
+        'stated': [r for r in rows if r['cut'] and (r.get('frc_cut') or r['frc_half'])],
         'seconds': {m: by_set(rows, 'cpu_seconds', method=m) for m in methods},
         'failed': [r for r in rows if r['failed']],
         'seeds': sorted({r['seed'] for r in rows}, key=int),

@@ -33,6 +33,8 @@ LARGEST_COUNT, LARGEST_BYTES, CHUNK = 300, 2**27, 32
 ASSESSING, FEWEST_COUNT, QUESTIONS, OTHER_QUESTIONS, TIMED = 0.25, 40, 3, 440, 8
 # Particles without which no limit that 5 % of them miss is known.
 FEWEST_JUDGED = 100
+# Correlation of error and disagreement over images below which the latter says nothing of a single one.
+TELLING = 0.1
 # Amplitudes of outputs are not corrected by more than this factor: something else is wrong then.
 LARGEST_SLOPE = 2.0
 
@@ -48,9 +50,9 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     dict
         grey: gain and offset of the outputs, which give them the amplitude of the truth. resolution: {frc_limit, cut
         (A) or None}, where the mean FRC of output and truth falls below frc_limit, FRC_LIMIT or LEAST_FRC. uncertainty:
-        {scale: error / disagreement of the members, both r.m.s., correlation: of the two over particles, measure,
-        particles}. shown: what `CollapseCheck.measured` gives. signal: {gain, displacement (px), snr} of the particles.
-        Of guided models also noise_in: what `noise_response` gives.
+        {scale, floor: `uncertainty.calibrated`, ratio: error / disagreement of the members, both r.m.s., correlation:
+        of the two over particles, measure, particles}. shown: what `CollapseCheck.measured` gives. signal: {gain,
+        displacement (px), snr} of the particles. Of guided models also noise_in: what `noise_response` gives.
     """
     most = _affordable(model, pairs, members)
     positions = sample(pairs, members, most)
@@ -166,8 +168,12 @@ def _errors(
         shown.add(images, truth)
         errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
         spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
-    error, spread = np.sqrt(np.concatenate(errors)), np.sqrt(np.concatenate(spreads))
-    told = {'scale': _ratio(error, spread), 'correlation': correlation(error, spread), 'particles': len(error)}
+    error, spread = np.concatenate(errors), np.concatenate(spreads)
+    scale, floor = uncertainty.calibrated(error, spread)
+    told = {
+        'scale': scale, 'floor': floor, 'ratio': ratio(error, spread),
+        'correlation': correlation(np.sqrt(error), np.sqrt(spread)), 'particles': len(error),
+    }  # fmt: skip
     return {'uncertainty': told, 'shown': shown.measured()}
 
 
@@ -231,9 +237,16 @@ def sentence(measured: Json) -> str:
     noise = f'; {noise_response.sentence(measured["noise_in"])}' if 'noise_in' in measured else ''
     return (
         f'on simulated replicates of {found["particles"]} particles kept out of training the output agrees with the '
-        f'truth {where} (FRC {limit}); the error is {found["scale"]:.2f} times the disagreement of the answers '
-        f'(correlation {found["correlation"]:.2f}){noise}'
+        f'truth {where} (FRC {limit}); {disagreement(found)}{noise}'
     )
+
+
+def disagreement(found: Json) -> str:
+    """What the disagreement of answers says of the error (``uncertainty`` of a card), for the log."""
+    said = f'the error is {found["ratio"]:.2f} times the disagreement of the answers (correlation '
+    said += f'{found["correlation"]:.2f}'
+    blind = '' if found['correlation'] > TELLING else ': it does not tell which images are worse'
+    return f'{said}{blind})'
 
 
 def _unseen(model: Model, pairs: Any, positions: Rows) -> Flags:
@@ -251,9 +264,9 @@ def _centred(images: Images) -> Images:
     return images - images.mean(axis=(1, 2), keepdims=True)
 
 
-def _ratio(errors: Floats, spreads: Floats) -> float:
-    size = np.sqrt(np.mean(spreads**2))
-    return float(np.sqrt(np.mean(errors**2)) / size) if size > 0 else 1.0
+def ratio(errors: Floats, spreads: Floats) -> float:
+    """Root mean square error over spread, of their squares float64 [n]."""
+    return float(np.sqrt(errors.mean() / spreads.mean())) if spreads.mean() > 0 and errors.mean() > 0 else 1.0
 
 
 def correlation(errors: Floats, spreads: Floats) -> float:

@@ -28,8 +28,10 @@ from .assessment import (
     blind_weights,
     correlation,
     cut_low,
+    disagreement,
     in_memory,
     of_guided,
+    ratio,
     sample,
 )
 from .model import Model
@@ -106,8 +108,11 @@ def _errors(chunks: Iterable[Chunk], members: int, particles: int, signal: float
     # The variance of the signal is the largest part of this sum, and better known from the set than from these.
     mean = max(float((error - known).mean()) + signal, 0.0)
     standard_error = float(np.hypot(uncertain, (error - known).std() / particles**0.5))
+    scale, floor = uncertainty.calibrated(error, predicted, mean)
     told = {
-        'scale': float((mean / predicted.mean()) ** 0.5) if mean > 0 and predicted.mean() > 0 else 1.0,
+        'scale': scale,
+        'floor': floor,
+        'ratio': ratio(np.full(1, mean), predicted),
         'correlation': correlation(error, np.sqrt(predicted)),
         'measure': 'members' if members > 1 else 'turn',
         'particles': particles,
@@ -203,6 +208,5 @@ def sentence(measured: Json) -> str:
     return (
         f'on {found["particles"]} particles kept out of training the output agrees with independent noisy images '
         f'{where} (estimated FRC with the signal {LEAST_FRC}); estimated error {measured["shown"]["error"]:.2f} of the '
-        f'variance between particles; the expected error of an image is {found["scale"]:.2f} times the disagreement of '
-        f'the answers{known}'
+        f'variance between particles; {disagreement(found)}{known}'
     )

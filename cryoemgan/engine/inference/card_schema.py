@@ -113,7 +113,7 @@ CARD = Record(
         'cross_fit': Record(optional={'mode': Text(longest=100), 'own_half_map': Flag()}),
         'whitening': Record({'gains': Array(Number(1e-6, 1e6), 1, LARGEST_BOX)}),
         'resolution': Record(optional={'cut': Maybe(Number(0, 1e4)), 'frc_limit': SHARE}),
-        'uncertainty': Record(optional={'scale': Number(0, 1e6)}),
+        'uncertainty': Record(optional={'scale': Number(0, 1e6), 'floor': Number(0, LARGEST)}),
         'shown': Maybe(
             Record({'variance': Number(0, LARGEST), 'error': Number(0, LARGEST)}, {'best_at': Maybe(Number(0, 1))})
         ),

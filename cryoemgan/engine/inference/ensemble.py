@@ -62,7 +62,8 @@ class Ensemble:
         self.cut = cut if cut and cut > 2 * plan.pixel_size else None
         self.with_errors = with_errors
         self.context = Context.of(table, like, plan.model_box) if table is not None and model.takes_context else None
-        self.scale = model.card.get('uncertainty', {}).get('scale', 1.0)
+        told = model.card.get('uncertainty', {})
+        self.scale, self.floor = told.get('scale', 1.0), told.get('floor', 0.0)
 
     def stream(
         self, images: StackReader, starts: Iterable[int], say: Callable[[str], object] = lambda sentence: None
@@ -107,7 +108,7 @@ class Ensemble:
         images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
         own = uncertainty.posterior_sd(self.model, known)
         own = own if own is None else resample(own, self.plan.box)
-        spreads = self.scale * uncertainty.spread(found, own)
+        spreads = np.hypot(self.floor, self.scale * uncertainty.spread(found, own))
         errors = uncertainty.relative(spreads, images)
         return Denoised(noisy, images, errors, spreads, self._scores(known, weights))
 

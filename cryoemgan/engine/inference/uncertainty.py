@@ -64,6 +64,22 @@ def spread(found: Images, own: Images | None = None) -> Images:
     return np.sqrt(np.maximum(variance, 0))
 
 
+def calibrated(errors: Floats, spreads: Floats, mean: float | None = None) -> tuple[float, float]:
+    """(scale, floor): the expected error is the root of floor^2 + (scale * spread)^2.
+
+    errors, spreads: float64 [n], mean squared error of each of some images (it may be noisy) and mean square of its
+    spread. mean: of the errors, where it is better known. By least squares, neither of the two below 0: where spreads
+    do not tell which images are worse, all are expected to be as wrong as they are on the average.
+    """
+    mean, level = float(errors.mean()) if mean is None else mean, float(spreads.mean())
+    if mean <= 0 or level <= 0:
+        return 1.0, 0.0
+    away = spreads - level
+    slope = float(away @ errors) / max(float(away @ away), 1e-12 * level**2)
+    slope = float(np.clip(slope, 0, mean / level))
+    return slope**0.5, max(mean - slope * level, 0.0) ** 0.5
+
+
 def posterior_sd(model: Model, opinions: Mapping[str, Knowledge] | None) -> Images | None:
     """S.d. of the pixels of each particle by the banks of a guided model, in particle grey: float32 [n, N, N], root
     mean square over members; None for a blind model. opinions: {member: ImagePosterior}."""

@@ -9,6 +9,7 @@ import pytest
 from ..__main__ import run
 from ..data.table import ParticleTable
 from ..imaging.maps import write_map
+from ..inference import uncertainty
 from ..inference.assessment import Grey, cut_and_limit
 from ..inference.support import Support
 from ..metrics.frc import resolution, ring_correlation
@@ -72,6 +73,17 @@ def test_where_no_ring_reaches_one_half_the_signal_is_not_cut_away(noise, limit)
     answers = [SimpleNamespace(simulated=simulated, references=truth)]
     grey = Grey(1.0, 0.0, SimpleNamespace(frc=lambda: curve))
     assert cut_and_limit(replicates, answers, grey) == (limit, resolution(curve, limit, 4.0, BOX))
+
+
+@pytest.mark.parametrize(('telling', 'floor'), [(1.0, 0.0), (0.5, 0.5), (0.0, 1.0)])
+def test_a_disagreement_that_tells_nothing_leaves_the_same_expected_error_for_all(telling, floor):
+    rng = np.random.default_rng(5)
+    spreads = rng.uniform(0.5, 1.5, 4000)
+    errors = 4 * (telling * spreads + (1 - telling)) + rng.normal(0, 0.5, 4000)
+    scale, least = uncertainty.calibrated(errors, spreads)
+    assert least**2 == pytest.approx(4 * floor, abs=0.15)
+    assert scale**2 == pytest.approx(4 * telling, abs=0.15)
+    assert least**2 + scale**2 * spreads.mean() == pytest.approx(errors.mean())
 
 
 def test_amplitude_is_that_of_the_truth(denoised):

@@ -43,6 +43,7 @@ def test_known_answers_are_judged_rightly(tmp_path):
     assert (a * b).sum() / (a * a).sum() == pytest.approx(1, abs=0.05)
     assert images.mean() == pytest.approx(truth.mean(), abs=0.05 * truth.std())
     spread = found['grey']['gain'] * np.diff(assessment_from_copies.cut_low(both, cut, pairs.pixel_size), axis=0)[0]
-    expected = found['uncertainty']['scale'] * (spread.var((1, 2)).mean() / 2) ** 0.5
+    told = found['uncertainty']
+    expected = (told['floor'] ** 2 + told['scale'] ** 2 * spread.var((1, 2)).mean() / 2) ** 0.5
     assert expected == pytest.approx(np.mean((a - b) ** 2) ** 0.5, rel=0.15)
     assert 0.02 < found['uncertainty']['known_to'] < 0.15

@@ -104,9 +104,9 @@ def test_what_the_templates_leave_open_is_part_of_the_expected_error(trained, mo
     monkeypatch.setattr(pairs, 'independent', lambda rows, rng: (pairs.raw(rows)[0], truth[rows], nothing[rows]))
     unseen = ~model.trained_on(pairs.who(np.arange(COUNT)))['main']
     task = SimpleNamespace(validation=np.flatnonzero(unseen), settings=SimpleNamespace(seed=1))
-    found = assessment_from_copies.assess(model, pairs, [task])['uncertainty']['scale']
+    found = assessment_from_copies.assess(model, pairs, [task])['uncertainty']['ratio']
     monkeypatch.setattr(assessment_from_copies.uncertainty, 'posterior_sd', lambda *_: None)
-    alone = assessment_from_copies.assess(model, pairs, [task])['uncertainty']['scale']
+    alone = assessment_from_copies.assess(model, pairs, [task])['uncertainty']['ratio']
     assert found < 0.7 * alone
 
 

@@ -20,6 +20,7 @@ from scipy.interpolate import CubicSpline
 from torch.nn.functional import grid_sample
 
 from ..shapes import Tensor
+from .quadrant import QuadrantFunctions, QuadrantProjector
 
 # Distance of the rings on which radial profiles are known. Images as wide as their box oscillate with period 2
 # along |k|.
@@ -40,8 +41,13 @@ class FourierPlane:
         ky = (torch.fft.fftfreq(box, device=device) * box).round()
         ky, kx = torch.meshgrid(ky, kx, indexing='ij')
         squared = kx**2 + ky**2
-        half = (kx > 0) | (ky >= 0)
-        self.index = torch.nonzero((half & (squared <= self.radius**2)).flatten())[:, 0]
+        inside = squared <= self.radius**2
+        axes = torch.nonzero((inside & (((kx == 0) & (ky >= 0)) | ((ky == 0) & (kx > 0)))).flatten())[:, 0]
+        above = torch.nonzero((inside & (kx > 0) & (ky > 0)).flatten())[:, 0]
+        # Points with -ky in the order of those with ky: QuadrantFunctions build on that.
+        column, row = above % (box // 2 + 1), above // (box // 2 + 1)
+        self.axes, self.quadrant = len(axes), len(axes) + len(above)
+        self.index = torch.cat([axes, above, (box - row) * (box // 2 + 1) + column])
         self.kx, self.ky = kx.flatten()[self.index], ky.flatten()[self.index]
         self._column, self._row = ((k + self.radius).long() for k in (self.kx, self.ky))
         self.r = torch.hypot(self.kx, self.ky)
@@ -54,6 +60,11 @@ class FourierPlane:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @functools.cached_property
+    def raster(self) -> Tensor:
+        """int64[P], the coefficients in the order of their rows and columns: that of files."""
+        return torch.argsort(self.index)
 
     def vectors(self, images: Tensor) -> Tensor:
         """complex64[..., P] of real images [..., N, N]."""
@@ -101,29 +112,33 @@ class SteerableBasis:
     def __init__(self, plane: FourierPlane, order: Tensor, profiles: Tensor, power: Tensor | None = None) -> None:
         self.plane, self.order, self.profiles, self.power = plane, order, profiles, power
         spline = CubicSpline(np.arange(profiles.shape[1]) * STEP, profiles.double().cpu(), axis=1)
-        g = torch.as_tensor(spline(plane.r.cpu()), dtype=torch.float32, device=profiles.device)
-        wave = torch.polar(torch.ones_like(plane.theta), plane.theta)
-        wave = torch.stack([wave**m for m in range(int(order.max()) + 1)])[order]
+        quadrant = slice(plane.quadrant)
+        g = torch.as_tensor(spline(plane.r[quadrant].cpu()), dtype=torch.float32, device=profiles.device)
         # k = 0 has no second half: its coordinate is not doubled.
         g[:, 0] /= math.sqrt(2)
-        parity = (1 - 2 * (order % 2))[:, None]
-        first = g * (wave + parity * wave.conj())
-        second = 1j * g * (wave - parity * wave.conj())
-        functions = torch.view_as_real(torch.stack([first, second], 1)).flatten(2)
-        scale = functions[:, 0].norm(dim=-1, keepdim=True)
-        functions = functions / scale[:, None]
-        functions[order == 0, 1] = 0
-        # Rows 2j and 2j+1 belong to the real and imaginary part of coefficient j.
-        self.matrix = functions.flatten(0, 1)
+        angle = torch.arange(int(order.max()) + 1, device=g.device)[:, None] * plane.theta[quadrant].double()
+        cosines, sines = (g * wave.float()[order] for wave in (torch.cos(angle), torch.sin(angle)))
+        # A function of a real coefficient, on the half plane, has length 1: the cosine of even, the sine of odd orders.
+        first = torch.where((order % 2 == 0)[:, None], cosines, sines)
+        scale = (first[:, plane.axes :].square().sum(1) * 2 + first[:, : plane.axes].square().sum(1)).sqrt()[:, None]
+        self._functions = QuadrantFunctions(order, cosines / scale, sines / scale, plane.axes)
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def products(self, vectors: Tensor, count: int | None = None) -> Tensor:
-        """complex64[..., K]: b with Re(sum conj(a) b) = <image of a, vector>; of the first ``count`` functions."""
-        rows = self.matrix[: 2 * count] if count else self.matrix
-        flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ rows.T
-        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
+    @functools.cached_property
+    def matrix(self) -> Tensor:
+        """float32[2 K, 2 P]: rows 2j and 2j + 1 belong to the real and imaginary part of coefficient j."""
+        one = torch.eye(len(self), dtype=torch.complex64, device=self.order.device)
+        return torch.view_as_real(self.synthesise(torch.stack([one, 1j * one], 1))).flatten(0, 1).flatten(1)
+
+    def part(self, count: int, inside: Tensor) -> QuadrantFunctions:
+        """The first ``count`` functions at the points ``inside``, bool[P], of a disc."""
+        return self._functions.part(count, inside)
+
+    def products(self, vectors: Tensor) -> Tensor:
+        """complex64[..., K]: b with Re(sum conj(a) b) = <image of a, vector>."""
+        return self._functions.products(vectors)
 
     def coefficients(self, vectors: Tensor) -> Tensor:
         """complex64[..., K], the most likely ones of vectors [..., P]: each is expected to have its power, and what the
@@ -132,26 +147,19 @@ class SteerableBasis:
         Least squares alone would show as much, but near k = 0, where a ring has few points, by functions of orders that
         these points cannot tell apart: turned, the image then came out wrong (by 0.4 % of its power, 2 % near k = 0).
         """
-        flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ self._towards
-        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
+        return self._towards(vectors)
 
     @functools.cached_property
-    def _towards(self) -> Tensor:
-        """float32[2 P, 2 K]: vectors to coefficients."""
-        rows = self.matrix.double()
-        there = rows.any(1).double()
+    def _towards(self) -> QuadrantProjector:
+        """Vectors to coefficients."""
         assert self.power is not None
-        expected = (self.power / self.power.sum()).double().repeat_interleave(2)
-        # In units of the mean power of a coefficient.
-        ridge = NOISE / (len(expected) * expected) * there
-        inverse = torch.linalg.pinv(rows @ rows.T + torch.diag(ridge), hermitian=True)
-        return (rows.T @ inverse).float()
+        expected = (self.power / self.power.sum()).double()
+        # In units of the mean power of a coefficient; each counts for its real and its imaginary part.
+        return self._functions.projector(NOISE / (2 * len(expected) * expected))
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
-        """complex64[..., P]: vectors of coefficients [..., K] (or of the first few functions)."""
-        flat = torch.view_as_real(coefficients.contiguous()).flatten(-2)
-        out = flat @ self.matrix[: flat.shape[-1]]
-        return torch.view_as_complex(out.unflatten(-1, (-1, 2)).contiguous())
+        """complex64[..., P]: vectors of coefficients [..., K]."""
+        return self._functions.synthesise(coefficients)
 
     def turned(self, coefficients: Tensor, angles: Tensor) -> Tensor:
         """Coefficients [..., K] of the images rotated by ``angles`` [...] (radians, from x to y)."""

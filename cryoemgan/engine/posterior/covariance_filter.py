@@ -84,7 +84,8 @@ class CovarianceFilter:
     def tensors(self) -> dict[str, Tensor]:
         """For safetensors."""
         found = {'order': self.basis.order, 'profiles': self.basis.profiles, 'variance': self.variance}
-        return {PREFIX + name: x for name, x in {**found, 'mean': torch.view_as_real(self.mean)}.items()}
+        mean = self.mean[self.basis.plane.raster]
+        return {PREFIX + name: x for name, x in {**found, 'mean': torch.view_as_real(mean)}.items()}
 
     @classmethod
     def load(cls, tensors: Mapping[str, Tensor], plane: FourierPlane) -> CovarianceFilter | None:
@@ -101,4 +102,6 @@ class CovarianceFilter:
         )
         if not fits or not 0 <= int(order.min()) <= int(order.max()) < plane.box or float(variance.min()) <= 0:
             raise InputError('the covariance filter of the model is inconsistent; copy the model folder again')
-        return cls(SteerableBasis(plane, order, profiles), variance, torch.view_as_complex(mean.contiguous()))
+        vector = torch.empty(len(plane), dtype=torch.complex64, device=mean.device)
+        vector[plane.raster] = torch.view_as_complex(mean.contiguous())
+        return cls(SteerableBasis(plane, order, profiles), variance, vector)

@@ -167,14 +167,15 @@ class ReducedLibrary:
     """
 
     def __init__(self, bank: TemplateLibrary, count: int) -> None:
-        full, rows = bank.plane, bank.basis.matrix[: 2 * count].unflatten(1, (-1, 2))
+        full, everywhere = bank.plane, torch.ones(len(bank.plane), dtype=torch.bool, device=bank.plane.r.device)
+        functions = bank.basis.part(count, everywhere)
         self.order, self.coefficients = bank.basis.order[:count], bank.coefficients[:, :count]
-        held = self.coefficients.abs().square().mean(0).repeat_interleave(2)
-        rings = full.rings(rows.square().sum(2)).T @ held
+        held = self.coefficients.abs().square().mean(0)
+        rings = held @ full.rings(functions.powers())
         radius = int(torch.searchsorted(rings.cumsum(0), (1 - LEFT_OUT) * rings.sum())) + 1
         self.plane = FourierPlane(full.box, min(radius, full.radius), full.kx.device)
         self.inside = torch.nonzero(full.r <= self.plane.radius)[:, 0]
-        self._rows = rows[:, self.inside].flatten(1).contiguous()
+        self._functions = bank.basis.part(count, full.r <= self.plane.radius)
         self.power = torch.cat([self.plane.rings(_power(self, a)) for a in self.coefficients.split(CHUNK)])
         # The templates that every particle is compared with.
         self.first = None if bank.groups is None else bank.groups.representatives
@@ -188,13 +189,11 @@ class ReducedLibrary:
 
     def products(self, vectors: Tensor) -> Tensor:
         """As SteerableBasis.products, of vectors complex64[..., P']."""
-        flat = torch.view_as_real(vectors.contiguous()).flatten(-2) @ self._rows.T
-        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)).contiguous())
+        return self._functions.products(vectors)
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """As SteerableBasis.synthesise: complex64[..., P']."""
-        flat = torch.view_as_real(coefficients.contiguous()).flatten(-2) @ self._rows
-        return torch.view_as_complex(flat.unflatten(-1, (-1, 2)))
+        return self._functions.synthesise(coefficients)
 
     def turned(self, coefficients: Tensor, angles: Tensor) -> Tensor:
         """As SteerableBasis.turned."""

@@ -36,6 +36,12 @@ def matrix_to_euler(matrices: ArrayLike) -> tuple[Floats, Floats, Floats]:
     return tuple(np.rad2deg(angle) for angle in (rot, np.arctan2(sine, m[..., 2, 2]), psi))
 
 
+def angles_between(first: Matrices, second: Matrices) -> Floats:
+    """Degrees float64[n] by which rotations [n, 3, 3] differ from others."""
+    trace = np.einsum('nij,nij->n', first, second)
+    return np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
+
+
 def random_matrices(count: int, seed: int | np.random.Generator) -> Matrices:
     """float64[count, 3, 3]: rotations drawn uniformly (Haar measure); ``seed`` is an int or a numpy Generator."""
     return Rotation.random(count, random_state=seed).as_matrix()

@@ -118,6 +118,8 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
         if summary.get('fit'):
             sort = '' if summary.get('doubtful') is None else ' Sort by it in the table.'
             lines.append(summary['fit'][0].upper() + summary['fit'][1:] + '.' + sort)
+        if summary.get('poses'):
+            lines.append(f'{summary["poses"][0].upper()}{summary["poses"][1:]}.')
         return [*lines, PURPOSE]
 
     def _methods(self):

@@ -36,6 +36,9 @@ class TestGuided(ProjectTest):
         table = ParticleTable.read(denoising.getRunDir('denoised.star'))
         np.testing.assert_allclose(sorted(evidence), sorted(table.floats('cryoemganEvidence')), rtol=1e-4, atol=1e-3)
         assert np.median(evidence) > 0
+        spread = [p._cryoemganAngleSpread.get() for p in denoising.outputParticles]
+        np.testing.assert_allclose(sorted(spread), sorted(table.floats('cryoemganAngleSpread')), rtol=1e-4)
+        assert any('median angle to the refinement' in line for line in denoising.summary())
         self.check_fit(denoising, table.floats('cryoemganFit'))
         self.check_selection(denoising, references, table)
         audit = self.run_protocol('CryoEMGANProtAudit', {**pairs, **model}, numberOfThreads=1)

@@ -23,8 +23,9 @@ from ..inference.model import Model
 from ..inference.noise_response import ACCEPTED
 from ..inference.routing import Routing, route
 from ..job import Job
-from ..posterior import p_value
+from ..posterior import p_value, pose_columns
 from ..posterior.p_value import FLAG, SURE
+from ..posterior.pose_columns import POSE
 from ..processes import gather_team, own_device
 from ..settings.denoise import Denoise
 from ..settings.map_prior import degrees
@@ -38,7 +39,8 @@ FIT, MISFIT = 'cryoemganFit', 'cryoemganMisfit'
 EVIDENCE, CONTRAST, DISAGREEMENT = 'cryoemganEvidence', 'cryoemganContrast', 'cryoemganPoseDisagreement'
 UNKNOWN = 999.0
 # Numbers found of each particle: see `_found`.
-FOUND = 8
+SCORES = 6
+FOUND = 2 + SCORES + POSE
 
 
 @dataclass
@@ -102,8 +104,8 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
             'network shows for them means nothing'
         )
     errors = stack.values[:, 1] if settings.uncertainty else None
-    scores = stack.values[:, 2:] if model.guides else None
-    _write_table(job, inputs, committee, errors, scores)
+    scores, poses = (stack.values[:, 2 : 2 + SCORES], stack.values[:, 2 + SCORES :]) if model.guides else (None, None)
+    output = _write_table(job, inputs, committee, errors, scores, poses)
     typical = None if errors is None else _median(errors)
     faint = None if collapse.warning(model.card) else collapse.images_warning(typical)
     if faint:
@@ -112,7 +114,7 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
         job.output('gallery.html'), 'Denoised particles', f'Denoised particles are {card.statement_of(model.card)}.',
         {'noisy': table, 'denoised': job.folder / TABLE}, aligned=True,
     )  # fmt: skip
-    guided = {} if scores is None else _judge(job, inputs, scores)
+    guided = {} if scores is None else {**_judge(job, inputs, scores), **_posed(job, output)}
     return {
         **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
         'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
@@ -124,20 +126,25 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
 
 
 def _found(batch: Denoised) -> Floats:
-    """float64 [b, FOUND]: whether the particle is a constant image, its expected error, its scores; NaN for what was
-    not asked."""
+    """float64 [b, FOUND]: whether the particle is a constant image, its expected error, scores and pose; NaN for what
+    was not asked."""
     found = np.full((len(batch.noisy), FOUND), np.nan)
     found[:, 0] = np.ptp(batch.noisy, axis=(1, 2)) == 0
     if batch.errors is not None:
         found[:, 1] = batch.errors
-    if batch.scores is not None:
-        found[:, 2:] = batch.scores
+    if batch.scores is not None and batch.poses is not None:
+        found[:, 2:] = np.column_stack([batch.scores, batch.poses])
     return found
 
 
 def _write_table(
-    job: Job, inputs: DenoiseInputs, committee: Ensemble, errors: Floats | None, scores: Floats | None
-) -> None:
+    job: Job,
+    inputs: DenoiseInputs,
+    committee: Ensemble,
+    errors: Floats | None,
+    scores: Floats | None,
+    poses: Floats | None,
+) -> ParticleTable:
     model, plan, routing = inputs.model, inputs.plan, inputs.routing
     output = inputs.table.derive(STACK, box=plan.box, pixel_size=plan.pixel_size)
     if len(routing.members) > 1:
@@ -155,6 +162,8 @@ def _write_table(
         output.set(CONTRAST, contrast)
         if not np.isnan(disagreement).any():
             output.set(DISAGREEMENT, disagreement)
+    if poses is not None:
+        pose_columns.write_poses(output, poses)
     known = {} if scores is None else {'evidence_threshold': f'{np.median(_thresholds(inputs)):.6f}'}
     output.set_provenance(
         verb='denoise',
@@ -169,6 +178,7 @@ def _write_table(
         **known,
     )
     output.write(job.output(TABLE))
+    return output
 
 
 def _thresholds(inputs: DenoiseInputs) -> Floats:
@@ -212,6 +222,15 @@ def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
             'doubtful': doubtful if told else None, 'strange': sure if told else None, 'fit': words,
             'fit_power': power and asdict(power),
             'pose_disagreement_median': _median(disagreement)}  # fmt: skip
+
+
+def _posed(job: Job, output: ParticleTable) -> Json:
+    """What the summary says of the poses, said."""
+    found = pose_columns.agreement(output)
+    if found is None:
+        return {}
+    job.say(pose_columns.words(found))
+    return {'pose_agreement': found, 'poses': pose_columns.words(found)}
 
 
 def _median(values: Floats) -> float | None:

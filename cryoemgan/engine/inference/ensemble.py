@@ -13,6 +13,7 @@ from ..data.table import ParticleTable
 from ..imaging import maps
 from ..imaging.resample import resample
 from ..posterior.map_prior import Context, ImagePosterior
+from ..posterior.pose_columns import POSE, numbers_of
 from ..settings.denoise import cut_resolution
 from ..shapes import Floats, Images, Rows
 from ..streams import Portions, in_stages
@@ -30,13 +31,15 @@ Batch: TypeAlias = tuple[Images, Images, Rows]
 class Denoised:
     """A batch: noisy [b, input box, input box], images [b, box, box], float32; expected error of each image in
     standard deviations of it, float64 [b], and of each pixel, float32 [b, box, box] (both None when not asked for);
-    scores of a guided model, float64 [b, 6]: guide.ImagePosterior.scores and PValueCalibration.fit."""
+    scores of a guided model, float64 [b, 6]: ImagePosterior.scores and PValueCalibration.fit; poses that it found,
+    float64 [b, 7]: `pose_columns.numbers_of`."""
 
     noisy: np.ndarray
     images: np.ndarray
     errors: np.ndarray | None
     maps: np.ndarray | None
     scores: np.ndarray | None = None
+    poses: np.ndarray | None = None
 
 
 class Ensemble:
@@ -98,7 +101,7 @@ class Ensemble:
         known = self._known(particles, weights, rows)
         if not self.with_errors:
             routed = self._routed(particles, weights, known)
-            return lambda: Denoised(noisy, self._finished(routed()), None, None, self._scores(known, weights))
+            return lambda: Denoised(noisy, self._finished(routed()), None, None, *self._judged(known, weights))
         begun = uncertainty.begin_answers(self.model, particles, self.precision, known)
         return lambda: self._with_errors(noisy, weights, known, begun())
 
@@ -110,7 +113,7 @@ class Ensemble:
         own = own if own is None else resample(own, self.plan.box)
         spreads = np.hypot(self.floor, self.scale * uncertainty.spread(found, own))
         errors = uncertainty.relative(spreads, images)
-        return Denoised(noisy, images, errors, spreads, self._scores(known, weights))
+        return Denoised(noisy, images, errors, spreads, *self._judged(known, weights))
 
     def _known(self, particles: Images, weights: Images, rows: Rows) -> dict[str, Knowledge]:
         """{member: what it is told} of all particles (with errors) or of those that it denoises; empty: pixels only."""
@@ -125,19 +128,24 @@ class Ensemble:
                 found[member] = self.model.ask(particles[mine], self.context.part(rows[mine]), member)
         return found
 
-    def _scores(self, known: Mapping[str, Knowledge], weights: Images) -> Floats | None:
-        """float64 [b, 6]: each particle's scores and fit, from the members that denoise it; None without a map."""
-        if not self.model.guides:
-            return None
-        scores = np.zeros((len(weights), 6))
+    def _judged(self, known: Mapping[str, Knowledge], weights: Images) -> tuple[Floats | None, Floats | None]:
+        """(each particle's scores and fit, float64 [b, 6], of the members that denoise it; its pose, float64 [b, 7], of
+        that one of them which explains it best); None without a map."""
+        if self.context is None or not self.model.guides:
+            return None, None
+        scores, poses = np.zeros((len(weights), 6)), np.full((len(weights), POSE), np.nan)
+        most = np.full(len(weights), -np.inf)
         for k, member in enumerate(self.routing.members):
             mine, posterior = np.flatnonzero(weights[:, k]), known.get(member)
             if mine.size and isinstance(posterior, ImagePosterior):
-                found = posterior.scores().astype(np.float64)
-                found = found[mine] if self.with_errors else found
+                own = posterior.part(mine) if self.with_errors else posterior
+                found = own.scores().astype(np.float64)
                 fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
                 scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])
-        return scores
+                best = found[:, 0] > most[mine]
+                poses[mine[best]] = numbers_of(own, self.context.pixel_size)[best]
+                most[mine[best]] = found[best, 0]
+        return scores, poses
 
     def _routed(self, particles: Images, weights: Images, known: Mapping[str, Knowledge]) -> Callable[[], Images]:
         """Each particle by its own members only, begun; known: as `_known` gives it."""

@@ -17,52 +17,15 @@ from ..data.image_state import CtfState
 from ..data.table import ParticleTable
 from ..errors import InputError
 from ..imaging.ctf import ctf_rfft, seen
-from ..shapes import Images, Json, Rows, Shifts, Tensor
+from ..shapes import Json, Shifts, Tensor
 from .context import Context
 from .covariance_filter import PREFIX, CovarianceFilter
+from .image_posterior import ImagePosterior
 from .library import TemplateLibrary
 from .posterior import Particles, Posterior, Prior, Search, infer
 
 ROUNDS = 3
 FREE_OF_SIGNAL = 0.05  # rings with less signal than this part of the noise tell a particle's own noise level
-
-
-@dataclass
-class ImagePosterior:
-    """mean, sd: float32[n, N, N] in reference grey, CTF as in the references, the empty hypothesis mixed in.
-    present: [n], probability that there is a particle. evidence: [n], log odds of data, best explanation by the bank
-    against empty. disagreement: [n] degrees between the bank's pose and the refinement's, NaN where unknown.
-    scale: [n], contrast of the particle. misfit: [n], s.d. of noise by which what is left is too strong: the particle
-    holds what the map does not. match: [n], log odds of the bank against another object of the same power spectrum."""
-
-    mean: torch.Tensor
-    sd: torch.Tensor
-    present: torch.Tensor
-    evidence: torch.Tensor
-    disagreement: torch.Tensor
-    scale: torch.Tensor
-    misfit: torch.Tensor
-    match: torch.Tensor
-
-    def part(self, rows: Rows | slice) -> ImagePosterior:
-        """ImagePosterior on some of the particles."""
-        return ImagePosterior(*(v[rows] for v in vars(self).values()))
-
-    def turned(self) -> ImagePosterior:
-        """ImagePosterior on the particles turned by 180 degrees about their origin at N // 2."""
-        shift = 1 - self.mean.shape[-1] % 2
-        mean, sd = (v.flip(1, 2).roll((shift, shift), (1, 2)) for v in (self.mean, self.sd))
-        return replace(self, mean=mean, sd=sd)
-
-    def scores(self) -> Images:
-        """float32[n, 5]: evidence, disagreement, contrast, misfit, match."""
-        values = [self.evidence, self.disagreement, self.scale, self.misfit, self.match]
-        return torch.stack(values, 1).cpu().numpy()
-
-    def channels(self, scale: float, offset: float) -> Tensor:
-        """float32[n, 3, N, N]: mean and s.d. in network units (reference grey = scale * unit + offset), presence."""
-        present = self.present[:, None, None].expand_as(self.mean)
-        return torch.stack([(self.mean - offset) / scale, self.sd / abs(scale), present], 1)
 
 
 @dataclass
@@ -107,14 +70,19 @@ class MapPrior:
             present = torch.sigmoid(found.evidence + np.log((1 - self.search.empty) / self.search.empty))
             shown, centre = self._shown(context, len(images))
             vector, spread = self._blended(found.vector, particles) * shown, found.spread
-            moved = self._moved(context)
+            # A table's shifts centre the particle; a template's move is where the particle is.
+            moved, shifts = self._moved(context), -found.shifts
             if moved is not None:
+                shifts += _tensor(moved, y)
                 vector = vector * self.plane.ramps(-_tensor(moved, y))
                 spread = _rolled(spread, -np.asarray(moved))
             empty = self.bank.background * centre[:, None, None]
             mean = empty + present[:, None, None] * self.plane.images(vector)
             away = self._disagreement(found, context)
-            return ImagePosterior(mean, spread, present, found.evidence, away, found.scale, found.misfit, found.match)
+            return ImagePosterior(
+                mean, spread, present, found.evidence, away, found.scale, found.misfit, found.match,
+                found.matrices, shifts, found.angle_spread, found.shift_spread,
+            )  # fmt: skip
 
     def calibrate(self, images: Tensor, context: Context, rounds: int = ROUNDS, own: Tensor | None = None) -> MapPrior:
         """Gain and noise spectrum from particles, by expectation maximisation: start from the particles' own

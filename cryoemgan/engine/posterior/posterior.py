@@ -21,6 +21,7 @@ import torch
 from ..imaging.steerable import FourierPlane
 from ..shapes import Tensor
 from .library import ReducedLibrary, TemplateLibrary
+from .pose import directions_of, posed
 from .refinement import approach, refine
 from .search import Candidates, Particles, Prior, coarse, log_ratio
 
@@ -59,19 +60,22 @@ class Search:
 class Posterior:
     """vector: complex64[B, P], posterior mean (the empty hypothesis not mixed in); variance: float32[B, P], of its
     coefficients. spread: float32[B, N, N], s.d. of its pixels. evidence: [B], log p(y | bank) / p(y | empty). scale:
-    [B]. matrices: [B, 3, 3], pose of the best candidate; shifts: [B, 2]; free_matrices: of the best one when the pose
-    prior is ignored. misfit: [B], see `_misfit`. match: [B], log p(y | bank) / p(y | another object), see `_other`."""
+    [B]. free_matrices: [B, 3, 3], pose of the best candidate when the pose prior is ignored. misfit: [B], see
+    `_misfit`. match: [B], log p(y | bank) / p(y | another object), see `_other`. matrices, shifts, angle_spread,
+    shift_spread: as of `Pose`."""
 
     vector: torch.Tensor
     variance: torch.Tensor
     spread: torch.Tensor
     evidence: torch.Tensor
     scale: torch.Tensor
-    matrices: torch.Tensor
-    shifts: torch.Tensor
     free_matrices: torch.Tensor
     misfit: torch.Tensor
     match: torch.Tensor
+    matrices: torch.Tensor
+    shifts: torch.Tensor
+    angle_spread: torch.Tensor
+    shift_spread: torch.Tensor
 
 
 @torch.no_grad()
@@ -182,12 +186,16 @@ def _weigh(
     v = search.contrast**2
     shown = mean * transfer
     scale = (1 + v * (shown * y).sum((1, 2))) / (1 + v * shown.square().sum((1, 2)))
-    mean, variance, sd = _update(plane, mean, spread, y, scale[:, None, None] * transfer, search)
-    first = found.take(best)
+    directions = directions_of(bank, found, weight, best)
+    mean, variance, sd, moved = _update(
+        plane, mean, spread, y, scale[:, None, None] * transfer, search, directions.steps
+    )
+    pose = directions.pose(*moved, torch.softmax(ratio + found.log_pose + found.log_prior, 1), search.spread)
     return Posterior(
         torch.view_as_complex(mean), variance, sd * search.spread, evidence, scale,
-        _matrices(bank, first), first.shift[:, 0], _matrices(bank, free),
+        posed(bank, free)[:, 0],
         _misfit(bank, particles, scale[:, None] * torch.view_as_complex(mean)), evidence - _other(bank, particles),
+        pose.matrices, pose.shifts, pose.angle_spread, pose.shift_spread,
     )  # fmt: skip
 
 
@@ -234,14 +242,6 @@ def _left_over(
     return torch.einsum('bqj,bqpc->bjpc', axes, slopes)
 
 
-def _matrices(bank: TemplateLibrary, found: Candidates) -> Tensor:
-    """Poses float32[B, 3, 3] of the first candidates."""
-    angle = found.angle[:, 0]
-    c, s, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
-    spin = torch.stack([c, -s, zero, s, c, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
-    return spin @ bank.matrices[found.template[:, 0]]
-
-
 def _slopes(plane: FourierPlane, mean: Tensor) -> Tensor:
     """Derivatives [B, 2, P, 2] of vectors [B, P, 2] with respect to a move in x and y."""
     k = torch.stack([plane.kx, plane.ky]) * (2 * math.pi / plane.box)
@@ -249,10 +249,11 @@ def _slopes(plane: FourierPlane, mean: Tensor) -> Tensor:
 
 
 def _update(
-    plane: FourierPlane, mean: Tensor, spread: Tensor, y: Tensor, transfer: Tensor, search: Search
-) -> tuple[Tensor, Tensor, Tensor]:
+    plane: FourierPlane, mean: Tensor, spread: Tensor, y: Tensor, transfer: Tensor, search: Search, poses: Tensor
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean [B, P, 2],
-    variance of its coefficients [B, P], and s.d. of the pixels [B, N, N]."""
+    variance of its coefficients [B, P], and s.d. of the pixels [B, N, N]; where its directions are also steps of a pose
+    ``poses`` [B, D, 5], the posterior's step [B, 5] and covariance [B, 5, 5] of that."""
     power = 1 - 1 / search.temperature
     seen = (spread * transfer[:, None]).flatten(2)
     # Single precision did not converge for hundreds of candidates that are nearly the same.
@@ -262,6 +263,9 @@ def _update(
     steps = power * shrink * torch.einsum('blj,bl->bj', rotation, residual)
     steps = torch.einsum('blj,bj->bl', rotation, steps)
     mean = mean + torch.einsum('bl,blpc->bpc', steps, spread)
-    axes = torch.einsum('blj,blpc->bjpc', rotation * shrink[:, None].sqrt(), spread)
+    rotation = rotation * shrink[:, None].sqrt()
+    axes = torch.einsum('blj,blpc->bjpc', rotation, spread)
+    turning = torch.einsum('blj,blq->bjq', rotation, poses)
+    moved = torch.einsum('bl,blq->bq', steps, poses), turning.transpose(1, 2) @ turning
     images = plane.images(torch.view_as_complex(axes[:, -RANK:].contiguous()))
-    return mean.contiguous(), axes.square().sum((1, 3)), images.square().sum(1).sqrt()
+    return mean.contiguous(), axes.square().sum((1, 3)), images.square().sum(1).sqrt(), moved

@@ -11,12 +11,13 @@ from cryoemgan.engine.__main__ import run
 from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.errors import InputError
-from cryoemgan.engine.geometry import random_matrices
+from cryoemgan.engine.geometry import angles_between, euler_to_matrix, random_matrices
 from cryoemgan.engine.imaging.maps import read_map, write_map
 from cryoemgan.engine.imaging.projection import FourierProjector
 from cryoemgan.engine.inference.model import Model
 from cryoemgan.engine.metrics import resemblance
 from cryoemgan.engine.posterior.map_prior import Context
+from cryoemgan.engine.posterior.pose_columns import LABELS, numbers_of
 from cryoemgan.engine.settings.audit import Audit
 from cryoemgan.engine.settings.denoise import Denoise
 from cryoemgan.engine.settings.project import Project
@@ -75,11 +76,23 @@ def test_particles_are_judged_by_the_member_that_never_saw_them(model, data, tmp
     table, found = ParticleTable.read(data['particles']), ParticleTable.read(tmp_path / 'd' / 'denoised.star')
     halves, rows = table.half_sets(), np.arange(len(table))
     context, images = Context.of(table, rows, BOX), table.images().read(rows)
-    evidence = {k: model.ask(images, context, f'half{k}').evidence.numpy() for k in (1, 2)}
+    asked = {k: model.posterior(images, context, f'half{k}') for k in (1, 2)}
+    evidence = {k: asked[k].evidence.numpy() for k in (1, 2)}
     wanted = np.where(halves == 1, evidence[2], evidence[1])
     np.testing.assert_allclose(found.floats('cryoemganEvidence'), wanted, rtol=1e-2, atol=0.1)
     assert not np.allclose(evidence[1], evidence[2], rtol=1e-2, atol=0.1)
     assert found.provenance['leakage'] == '0'
+    # The poses of the same members, beside the refinement's, which stay.
+    pose = euler_to_matrix(*(found.floats(f'cryoemganAngle{a}') for a in ('Rot', 'Tilt', 'Psi')))
+    away = angles_between(pose, table.rotations())
+    np.testing.assert_array_equal(found.rotations(), table.rotations())
+    poses = {k: numbers_of(asked[k], table.pixel_size) for k in (1, 2)}
+    columns = np.column_stack([found.floats(label) for label in LABELS])
+    # A few with two explanations may change from one to the other.
+    wrong = np.abs(columns - np.where(halves[:, None] == 1, poses[2], poses[1])).max(1) > 0.5
+    assert wrong.mean() < 0.05
+    told = json.loads((tmp_path / 'd' / 'summary.json').read_text())['pose_agreement']
+    assert told['angle_median'] == pytest.approx(np.median(away), abs=1e-3)
     # The bank's own s.d. counts: two members that agree by chance are not certain.
     assert (found.floats('cryoemganUncertainty') > 0.02).all()
 

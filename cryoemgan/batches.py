@@ -8,9 +8,8 @@ import numpy as np
 from .engine.data.table import ParticleTable
 from .engine.files import CHECKSUM
 from .engine.finished import FILES
+from .engine.posterior import class_columns, pose_columns
 from .engine.posterior.p_value import FLAG, SURE, Power, words
-from .engine.posterior.pose_columns import agreement
-from .engine.posterior.pose_columns import words as pose_words
 from .results import Result, own_columns
 
 # Numbers of a summary that add up.
@@ -58,8 +57,9 @@ def join_summaries(summaries, table):
     if 'noise_sd' in joined:
         joined['noise_sd'] = {f.__name__: f(s['noise_sd'][f.__name__] for s in found) for f in (min, max)}
     if 'poses' in joined:
-        found = agreement(table)
-        joined |= {'pose_agreement': found, 'poses': found and pose_words(found)}
+        poses, classes = pose_columns.agreement(table), class_columns.counts(table)
+        joined |= {'pose_agreement': poses, 'poses': poses and pose_columns.words(poses),
+                   'class_counts': classes, 'classes': classes and class_columns.words(classes)}  # fmt: skip
     if 'fit' in joined:
         joined |= _joined_scores(joined, table)
     return joined

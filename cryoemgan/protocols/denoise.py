@@ -118,8 +118,9 @@ class CryoEMGANProtDenoise(Streaming, ModelChoice, CryoEMGANProtBase):
         if summary.get('fit'):
             sort = '' if summary.get('doubtful') is None else ' Sort by it in the table.'
             lines.append(summary['fit'][0].upper() + summary['fit'][1:] + '.' + sort)
-        if summary.get('poses'):
-            lines.append(f'{summary["poses"][0].upper()}{summary["poses"][1:]}.')
+        for sentence in (summary.get('classes'), summary.get('poses')):
+            if sentence:
+                lines.append(f'{sentence[0].upper()}{sentence[1:]}.')
         return [*lines, PURPOSE]
 
     def _methods(self):

@@ -7,7 +7,11 @@ from pwem.viewers.viewers_data import RegistryViewerConfig
 from ..engine.data.scores import SCORES
 
 # Columns that a set does not have are passed over by the viewers.
-COLUMNS = [f'_{score.label}' for score in SCORES] + ['_cryoemganMisfit', '_cryoemganContrast', '_rlnImageOriginalName']
+COLUMNS = [f'_{score.label}' for score in SCORES] + [
+    f'_{name}'
+    for name in ('cryoemganClass', 'cryoemganClassProbability', 'cryoemganAngleSpread', 'cryoemganOriginSpreadAngst',
+                 'cryoemganMisfit', 'cryoemganContrast', 'rlnImageOriginalName')
+]  # fmt: skip
 
 
 def show_columns():

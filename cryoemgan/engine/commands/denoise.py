@@ -23,7 +23,7 @@ from ..inference.model import Model
 from ..inference.noise_response import ACCEPTED
 from ..inference.routing import Routing, route
 from ..job import Job
-from ..posterior import p_value, pose_columns
+from ..posterior import class_columns, p_value, pose_columns
 from ..posterior.p_value import FLAG, SURE
 from ..posterior.pose_columns import POSE
 from ..processes import gather_team, own_device
@@ -38,9 +38,9 @@ UNCERTAINTY, MEMBER = 'cryoemganUncertainty', 'cryoemganMember'
 FIT, MISFIT = 'cryoemganFit', 'cryoemganMisfit'
 EVIDENCE, CONTRAST, DISAGREEMENT = 'cryoemganEvidence', 'cryoemganContrast', 'cryoemganPoseDisagreement'
 UNKNOWN = 999.0
-# Numbers found of each particle: see `_found`.
+# Numbers found of each particle: see `_found`. Those of its pose follow, and the probability of each class.
 SCORES = 6
-FOUND = 2 + SCORES + POSE
+FOUND = 2 + SCORES
 
 
 @dataclass
@@ -83,14 +83,15 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
     _warn_before(job, inputs)
     job.say(costs.of_stack(len(table), plan.box))
     committee = Ensemble(model, plan, precision, routing, inputs.cut, settings.uncertainty, table)
+    columns = FOUND + POSE + len(model.classes)
     stack = ResumableStack(
-        job.output(STACK), len(table), plan.box, plan.pixel_size, table.describe, columns=FOUND,
+        job.output(STACK), len(table), plan.box, plan.pixel_size, table.describe, columns=columns,
         left_out=len(job.left_out), resume=settings.resume,
     )  # fmt: skip
 
     def denoised(starts: Sequence[int]) -> Iterator[Parts]:
         for parts in committee.stream(table.images(), starts, job.warn):
-            yield [(part.images, _found(part)) for part in parts]
+            yield [(part.images, _found(part, columns)) for part in parts]
 
     start, team = time.perf_counter(), gather_team(settings)
     before = fill(stack, job, 'denoising', denoised, plan.batch_size, team)
@@ -104,8 +105,8 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
             'network shows for them means nothing'
         )
     errors = stack.values[:, 1] if settings.uncertainty else None
-    scores, poses = (stack.values[:, 2 : 2 + SCORES], stack.values[:, 2 + SCORES :]) if model.guides else (None, None)
-    output = _write_table(job, inputs, committee, errors, scores, poses)
+    scores, posterior = (stack.values[:, 2:FOUND], stack.values[:, FOUND:]) if model.guides else (None, None)
+    output = _write_table(job, inputs, committee, errors, scores, posterior)
     typical = None if errors is None else _median(errors)
     faint = None if collapse.warning(model.card) else collapse.images_warning(typical)
     if faint:
@@ -114,7 +115,7 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
         job.output('gallery.html'), 'Denoised particles', f'Denoised particles are {card.statement_of(model.card)}.',
         {'noisy': table, 'denoised': job.folder / TABLE}, aligned=True,
     )  # fmt: skip
-    guided = {} if scores is None else {**_judge(job, inputs, scores), **_posed(job, output)}
+    guided = {} if scores is None else {**_judge(job, inputs, scores), **_told(job, output)}
     return {
         **guided, 'particles': len(table), 'box': plan.box, 'pixel_size': plan.pixel_size, 'ctf': model.card['ctf'],
         'model': str(model.folder.resolve()), 'model_digest': model.digest, 'leakage': routing.leakage,
@@ -125,15 +126,15 @@ def run(settings: Denoise, job: Job, inputs: DenoiseInputs) -> Json:
     }  # fmt: skip
 
 
-def _found(batch: Denoised) -> Floats:
-    """float64 [b, FOUND]: whether the particle is a constant image, its expected error, scores and pose; NaN for what
-    was not asked."""
-    found = np.full((len(batch.noisy), FOUND), np.nan)
+def _found(batch: Denoised, columns: int) -> Floats:
+    """float64 [b, columns]: whether the particle is a constant image, its expected error, scores, pose and classes; NaN
+    for what was not asked."""
+    found = np.full((len(batch.noisy), columns), np.nan)
     found[:, 0] = np.ptp(batch.noisy, axis=(1, 2)) == 0
     if batch.errors is not None:
         found[:, 1] = batch.errors
-    if batch.scores is not None and batch.poses is not None:
-        found[:, 2:] = np.column_stack([batch.scores, batch.poses])
+    if batch.scores is not None and batch.posterior is not None:
+        found[:, 2:] = np.column_stack([batch.scores, batch.posterior])
     return found
 
 
@@ -143,7 +144,7 @@ def _write_table(
     committee: Ensemble,
     errors: Floats | None,
     scores: Floats | None,
-    poses: Floats | None,
+    posterior: Floats | None,
 ) -> ParticleTable:
     model, plan, routing = inputs.model, inputs.plan, inputs.routing
     output = inputs.table.derive(STACK, box=plan.box, pixel_size=plan.pixel_size)
@@ -162,8 +163,9 @@ def _write_table(
         output.set(CONTRAST, contrast)
         if not np.isnan(disagreement).any():
             output.set(DISAGREEMENT, disagreement)
-    if poses is not None:
-        pose_columns.write_poses(output, poses)
+    if posterior is not None:
+        pose_columns.write_poses(output, posterior[:, :POSE])
+        class_columns.write_classes(output, posterior[:, POSE:], model.classes)
     known = {} if scores is None else {'evidence_threshold': f'{np.median(_thresholds(inputs)):.6f}'}
     output.set_provenance(
         verb='denoise',
@@ -224,13 +226,15 @@ def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
             'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 
-def _posed(job: Job, output: ParticleTable) -> Json:
-    """What the summary says of the poses, said."""
-    found = pose_columns.agreement(output)
-    if found is None:
-        return {}
-    job.say(pose_columns.words(found))
-    return {'pose_agreement': found, 'poses': pose_columns.words(found)}
+def _told(job: Job, output: ParticleTable) -> Json:
+    """What the summary says of poses and classes, said."""
+    poses, classes = pose_columns.agreement(output), class_columns.counts(output)
+    found: Json = {'pose_agreement': poses, 'poses': poses and pose_columns.words(poses),
+                   'class_counts': classes, 'classes': classes and class_columns.words(classes)}  # fmt: skip
+    for sentence in (found['poses'], found['classes']):
+        if sentence:
+            job.say(sentence)
+    return found
 
 
 def _median(values: Floats) -> float | None:

@@ -64,7 +64,11 @@ GUIDE = Record(
         'options': OPTIONS,
         'threshold': Record({'evidence': GREY}, {'belonging': Maybe(BELONGING)}),
     },
-    {'templates': Number(1, 10**7, whole=True), 'functions': Number(1, 2000, whole=True)},
+    {
+        'templates': Number(1, 10**7, whole=True),
+        'functions': Number(1, 2000, whole=True),
+        'classes': Array(Number(0, 10**9, whole=True), 1, 1000),
+    },
 )
 MEMBER = Record(
     {

@@ -31,15 +31,15 @@ Batch: TypeAlias = tuple[Images, Images, Rows]
 class Denoised:
     """A batch: noisy [b, input box, input box], images [b, box, box], float32; expected error of each image in
     standard deviations of it, float64 [b], and of each pixel, float32 [b, box, box] (both None when not asked for);
-    scores of a guided model, float64 [b, 6]: ImagePosterior.scores and PValueCalibration.fit; poses that it found,
-    float64 [b, 7]: `pose_columns.numbers_of`."""
+    scores of a guided model, float64 [b, 6]: ImagePosterior.scores and PValueCalibration.fit; posterior, float64
+    [b, POSE + K]: `pose_columns.numbers_of`, and the probability of each map where there are several."""
 
     noisy: np.ndarray
     images: np.ndarray
     errors: np.ndarray | None
     maps: np.ndarray | None
     scores: np.ndarray | None = None
-    poses: np.ndarray | None = None
+    posterior: np.ndarray | None = None
 
 
 class Ensemble:
@@ -129,11 +129,12 @@ class Ensemble:
         return found
 
     def _judged(self, known: Mapping[str, Knowledge], weights: Images) -> tuple[Floats | None, Floats | None]:
-        """(each particle's scores and fit, float64 [b, 6], of the members that denoise it; its pose, float64 [b, 7], of
-        that one of them which explains it best); None without a map."""
+        """(each particle's scores and fit, float64 [b, 6], of the members that denoise it; their posterior as of
+        `Denoised`, the pose being that of the one which explains it best); None without a map."""
         if self.context is None or not self.model.guides:
             return None, None
         scores, poses = np.zeros((len(weights), 6)), np.full((len(weights), POSE), np.nan)
+        classes = np.zeros((len(weights), len(self.model.classes)))
         most = np.full(len(weights), -np.inf)
         for k, member in enumerate(self.routing.members):
             mine, posterior = np.flatnonzero(weights[:, k]), known.get(member)
@@ -142,10 +143,12 @@ class Ensemble:
                 found = own.scores().astype(np.float64)
                 fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
                 scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])
+                if self.model.classes:
+                    classes[mine] += weights[mine, k, None] * own.classes.cpu().numpy()
                 best = found[:, 0] > most[mine]
                 poses[mine[best]] = numbers_of(own, self.context.pixel_size)[best]
                 most[mine[best]] = found[best, 0]
-        return scores, poses
+        return scores, np.concatenate([poses, classes], 1)
 
     def _routed(self, particles: Images, weights: Images, known: Mapping[str, Knowledge]) -> Callable[[], Images]:
         """Each particle by its own members only, begun; known: as `_known` gives it."""

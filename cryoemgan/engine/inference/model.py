@@ -113,6 +113,12 @@ class Model:
         return finish
 
     @property
+    def classes(self) -> list[int]:
+        """Numbers of the classes whose maps it compares particles with; empty where that is one map."""
+        found = [guide.bank.classes for guide in self.guides.values()]
+        return found[0] if found and len(found[0]) > 1 and all(c == found[0] for c in found) else []
+
+    @property
     def needs_ctf(self) -> bool:
         """Whether its network sees the CTF of each particle."""
         return self.card['network']['options'].get('particles_hold', '') not in ('', 'none')
@@ -207,6 +213,9 @@ def _load_guide(folder: Path, card: Json, entry: Json, device: torch.device) -> 
             raise InputError(f'{path}: {key} holds NaN, or numbers that cannot be; copy the model folder again')
     if not (tensors['spectrum'] > 0).all():
         raise InputError(f'{path}: spectrum holds noise of no power; copy the model folder again')
+    maps = len(entry.get('classes', ())) or len(tensors['source'])
+    if not (int(tensors['source'].min()) >= 0 and int(tensors['source'].max()) < maps):
+        raise InputError(f'{path}: source names maps that the card does not know; copy the model folder again')
     return MapPrior.load(tensors, entry, card['box'], device)
 
 

@@ -17,7 +17,8 @@ class ImagePosterior:
     scale: [n], contrast of the particle. misfit: [n], s.d. of noise by which what is left is too strong: the particle
     holds what the map does not. match: [n], log odds of the bank against another object of the same power spectrum.
     matrices: [n, 3, 3] and shifts: [n, 2] px, the pose in the table's conventions, NaN where the bank has none;
-    angle_spread (degrees), shift_spread (px): [n], how well it is known (`Pose`)."""
+    angle_spread (degrees), shift_spread (px): [n], how well it is known (`Pose`). classes: [n, K], probability of each
+    map of the bank."""
 
     mean: torch.Tensor
     sd: torch.Tensor
@@ -31,6 +32,7 @@ class ImagePosterior:
     shifts: torch.Tensor
     angle_spread: torch.Tensor
     shift_spread: torch.Tensor
+    classes: torch.Tensor
 
     def part(self, rows: Rows | slice) -> ImagePosterior:
         """ImagePosterior on some of the particles."""

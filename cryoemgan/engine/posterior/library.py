@@ -31,7 +31,8 @@ class TemplateLibrary:
 
     basis: SteerableBasis. coefficients: complex64[D, K]. matrices: float32[D, 3, 3], A of each template (NaN where
     unknown). background: the grey value of an empty image. source: int64[D], the map of each. power: float32[R], of a
-    coefficient in each ring, mean over templates. groups: ViewClusters of a large bank, or None.
+    coefficient in each ring, mean over templates. groups: ViewClusters of a large bank, or None. classes: the number of
+    each map's class, 1, 2, ... until it is said otherwise.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TemplateLibrary:
         self.coefficients, self.matrices, self.background = coefficients, matrices, background
         count = len(coefficients)
         self.source = torch.zeros(count, dtype=torch.int64, device=matrices.device) if source is None else source
+        self.classes = list(range(1, int(self.source.max()) + 2))
         some = coefficients[torch.linspace(0, count - 1, min(count, SAMPLE)).long()]
         self.power = self.plane.ring_means(_power(basis, some).mean(0))
         self.groups = ViewClusters.of(matrices, self.source)

@@ -81,7 +81,7 @@ class MapPrior:
             away = self._disagreement(found, context)
             return ImagePosterior(
                 mean, spread, present, found.evidence, away, found.scale, found.misfit, found.match,
-                found.matrices, shifts, found.angle_spread, found.shift_spread,
+                found.matrices, shifts, found.angle_spread, found.shift_spread, found.classes,
             )  # fmt: skip
 
     def calibrate(self, images: Tensor, context: Context, rounds: int = ROUNDS, own: Tensor | None = None) -> MapPrior:
@@ -228,6 +228,7 @@ class MapPrior:
             'functions': len(self.bank.basis),
             'threshold': self.threshold,
             'linear_weight': self.linear_weight,
+            'classes': self.bank.classes,
         }
 
     @classmethod
@@ -245,6 +246,7 @@ class MapPrior:
         self.spectrum, self.linear = tensors['spectrum'].to(device), CovarianceFilter.load(tensors, self.plane)
         self.gain, self.threshold = description['gain'], description['threshold']
         self.linear_weight = description.get('linear_weight', 0.0)
+        self.bank.classes = description.get('classes', self.bank.classes)
         self.search, self.options = Search(**description['search']), MapPriorOptions(**description['options'])
         return self
 

@@ -21,6 +21,7 @@ import torch
 from ..imaging.steerable import FourierPlane
 from ..shapes import Tensor
 from .library import ReducedLibrary, TemplateLibrary
+from .map_evidence import evidence_of_maps, probabilities
 from .pose import directions_of, posed
 from .refinement import approach, refine
 from .search import Candidates, Particles, Prior, coarse, log_ratio
@@ -62,7 +63,7 @@ class Posterior:
     coefficients. spread: float32[B, N, N], s.d. of its pixels. evidence: [B], log p(y | bank) / p(y | empty). scale:
     [B]. free_matrices: [B, 3, 3], pose of the best candidate when the pose prior is ignored. misfit: [B], see
     `_misfit`. match: [B], log p(y | bank) / p(y | another object), see `_other`. matrices, shifts, angle_spread,
-    shift_spread: as of `Pose`."""
+    shift_spread: as of `Pose`. classes: [B, K], probability of each map."""
 
     vector: torch.Tensor
     variance: torch.Tensor
@@ -76,6 +77,7 @@ class Posterior:
     shifts: torch.Tensor
     angle_spread: torch.Tensor
     shift_spread: torch.Tensor
+    classes: torch.Tensor
 
 
 @torch.no_grad()
@@ -186,6 +188,7 @@ def _weigh(
     v = search.contrast**2
     shown = mean * transfer
     scale = (1 + v * (shown * y).sum((1, 2))) / (1 + v * shown.square().sum((1, 2)))
+    classes = _classes(bank, found, ratio, scale[:, None, None] * seen, y.flatten(1), search)
     directions = directions_of(bank, found, weight, best)
     mean, variance, sd, moved = _update(
         plane, mean, spread, y, scale[:, None, None] * transfer, search, directions.steps
@@ -196,7 +199,19 @@ def _weigh(
         posed(bank, free)[:, 0],
         _misfit(bank, particles, scale[:, None] * torch.view_as_complex(mean)), evidence - _other(bank, particles),
         pose.matrices, pose.shifts, pose.angle_spread, pose.shift_spread,
+        classes,
     )  # fmt: skip
+
+
+def _classes(
+    bank: TemplateLibrary, found: Candidates, ratio: Tensor, seen: Tensor, y: Tensor, search: Search
+) -> Tensor:
+    """Probability float32[B, K] of each map that templates were made of."""
+    if len(bank.classes) == 1:
+        return torch.ones_like(ratio[:, :1])
+    log_weight = (ratio + found.log_pose) / search.temperature + found.log_prior
+    source = bank.source[found.template]
+    return probabilities(evidence_of_maps(seen, y, log_weight, source, len(bank.classes), search.temperature))
 
 
 def _misfit(bank: TemplateLibrary, particles: Particles, shown: Tensor) -> Tensor:

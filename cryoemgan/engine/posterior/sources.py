@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -70,7 +71,17 @@ def _of_maps(
         plan = resample.plan_resampling(volume.box, volume.pixel_size, pairs.box, pairs.pixel_size)
         volumes.append(torch.from_numpy(plan.apply(volume.data) * (plan.pixel_size / volume.pixel_size)))
         residual = plan.residual
-    return TemplateLibrary.from_maps(volumes, size, device, scale=residual, grey=_grey(found, pairs, training))
+    library = TemplateLibrary.from_maps(volumes, size, device, scale=residual, grey=_grey(found, pairs, training))
+    library.classes = class_numbers([volume.path.stem for volume in found])
+    return library
+
+
+def class_numbers(names: Sequence[str]) -> list[int]:
+    """Number of each map's class, by its name (``map_class3``, ``run_it025_class003``); 0 of the map of particles
+    without class (``map_volume``); 1, 2, ... where names do not tell."""
+    named = [re.search(r'class(\d+)$', name) for name in names]
+    numbers = [int(found[1]) if found else 0 for found in named]
+    return numbers if len(set(numbers)) == len(names) > 1 else list(range(1, len(names) + 1))
 
 
 def _of_references(size: int, pairs: Pairs, training: Rows, device: torch.device) -> tuple[TemplateLibrary, Rows]:

@@ -10,6 +10,7 @@ from .curves import frc_curves, training_curves
 from .distributions import column_distribution, distributions
 from .gallery import Gallery
 from .masks import mask_on_map
+from .other_state import other_state
 from .previews import preview, preview_tables, previews_page
 from .report_page import report_page
 from .selection import selection
@@ -27,6 +28,7 @@ __all__ = [
     'galleries_page',
     'gallery_page',
     'mask_on_map',
+    'other_state',
     'picture',
     'preview',
     'preview_tables',

@@ -61,6 +61,14 @@ def _curves(root, found):
     for name, draw, title, words in CURVES:
         if (root / name).exists():
             yield {'title': title, 'words': words, 'picture': page.embedded(draw(root / name), 90)}
+    state = root / REFERENCES / 'another_state.png'
+    if state.exists():
+        yield {
+            'title': 'Another state than the map',
+            'words': 'Some particles agree among themselves against the map. In the table of the references '
+            '(cryoemganStateScore) each particle has its probability.',
+            'picture': page.data_address(state.read_bytes(), 'png'),
+        }
     if found['refinement']['fsc']:
         frequency, fsc = np.array(found['refinement']['fsc'])
         yield {

@@ -1,9 +1,10 @@
 """Project references: the refined map as every particle sees it."""
 
+import os
 from enum import Enum
 
 import pyworkflow.protocol.params as params
-from pwem.objects import SetOfClasses3D, SetOfParticles
+from pwem.objects import SetOfClasses3D, SetOfParticles, Volume
 
 from ..constants import CTF_NONE
 from ..convert import state_of
@@ -20,6 +21,7 @@ HALVES_OF_MAP, HALVES_CHOSEN, HALVES_NOT = 0, 1, 2
 
 class outputs(Enum):
     outputReferences = SetOfParticles
+    outputDifference = Volume
 
 
 class CryoEMGANProtProject(CryoEMGANProtBase):
@@ -28,7 +30,8 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
     The output has one clean reference image for each particle: what the particle would look like without noise if the
     map were right. Pairs of particle and reference train the denoiser. Each reference carries how well the particle
     fits it at its pose (cryoemganPoseFit; 5 % of good particles are below 0.05), what is wrong where it does not
-    (cryoemganReason), and their correlation (cryoemganCorrelation). Sort by the pose fit to find junk.
+    (cryoemganReason), and their correlation (cryoemganCorrelation). Sort by the pose fit to find junk. Where a part of
+    the particles agrees on another state than the map, the difference is a second output.
     """
 
     _label = 'project references'
@@ -109,10 +112,22 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
         if self._from_classes():
             self._defineSourceRelation(self.inputClasses, references)
             return
+        self._define_difference()
         used = [self.inputVolume] + [self.inputHalf1, self.inputHalf2] * (self.halfMaps == HALVES_CHOSEN)
         for pointer in used:
             self._defineSourceRelation(pointer, references)
         self._defineTransformRelation(self.inputParticles, references)
+
+    def _define_difference(self):
+        """The difference of another state to the map, where the particles show one."""
+        path = self.getRunDir('another_state.mrc')
+        if not os.path.exists(path):
+            return
+        difference = Volume(location=path)
+        difference.setSamplingRate(self.inputVolume.get().getSamplingRate())
+        difference.setObjComment('what some of the particles have more or less of than the map')
+        self._defineOutputs(**{outputs.outputDifference.name: difference})
+        self._defineSourceRelation(self.inputParticles, difference)
 
     # --------------------------- INFO functions ------------------------------
     def _validate(self):
@@ -186,7 +201,8 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
                 f'Correlation with the particles, below {found["resolution"]:.0f} Å: {found["mean"]:.2f} (with '
                 f"another particle's reference: {found['shuffled_mean']:.2f})."
             )
-        return lines
+        state = summary.get('other_state')
+        return [*lines, f'{state["statement"]}.'] if state else lines
 
     def _methods(self):
         summary = self.readSummary()

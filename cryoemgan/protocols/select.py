@@ -66,7 +66,7 @@ class CryoEMGANProtSelect(CryoEMGANProtBase):
             label='An empty field sets no limit. If all are empty, the proposed limit of the first score is used.',
         )
         for score in SCORES:
-            of_references = score.name in ('pose_fit', 'correlation')
+            of_references = score.name in ('pose_fit', 'correlation', 'other_state')
             self._add_settings(form, score.name, **({'condition': 'useReferences'} if of_references else {}))
         self._add_settings(form, 'denoised', 'bad_images')
         form.addParallelSection(threads=1, mpi=0)

@@ -19,7 +19,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from skimage.filters import threshold_otsu
 
-from ..shapes import Images, Matrices, Shifts, Tensor
+from ..imaging.resample import resample, resize
+from ..shapes import Images, Matrices, Shifts, Tensor, Volume
 from .scale_and_shift import ScaleAndShift
 
 OVERSAMPLING = 2
@@ -57,6 +58,33 @@ class Slices:
         matrices = torch.as_tensor(matrices, dtype=torch.float32) * OVERSAMPLING
         k = matrices[:, 0, :, None] * self.kx + matrices[:, 1, :, None] * self.ky
         return k + self.size // 2
+
+    def corners(self, matrices: Matrices | Tensor) -> tuple[Tensor, Tensor]:
+        """Indices int64 [n, 8, m] and weights float32 [n, 8, m] of trilinear interpolation."""
+        p = self.positions(matrices)
+        low = p.floor()
+        f, low, size = p - low, low.long(), self.size
+        index, weight = [], []
+        for corner in range(8):
+            bits = [(corner >> a) & 1 for a in range(3)]
+            x, y, z = (low[:, a] + b for a, b in enumerate(bits))
+            index.append((z * size + y) * size + x)
+            w = [f[:, a] if b else 1 - f[:, a] for a, b in enumerate(bits)]
+            weight.append(w[0] * w[1] * w[2])
+        return torch.stack(index, 1), torch.stack(weight, 1)
+
+    def through(self, volumes: Tensor, matrices: Matrices | Tensor) -> Tensor:
+        """Slices complex64 [n, k, m] of volumes in Fourier space, complex64 [k, size^3]."""
+        index, weight = self.corners(matrices)
+        return (volumes[:, index] * weight).sum(2).transpose(0, 1)
+
+    def grid(self, volume: Volume) -> Tensor:
+        """A density float32 [N, N, N] that fills the particles' field of view, in Fourier space: complex64 [size^3]."""
+        inner = self.size // OVERSAMPLING
+        coarse = resample(volume, inner, axes=(-3, -2, -1)) * ((self.box / inner) ** 3 / self.box)
+        padded = torch.as_tensor(resize(coarse, self.size, axes=(-3, -2, -1)), dtype=torch.float32)
+        dims = (-3, -2, -1)
+        return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(padded, dims), dim=dims), dims).flatten()
 
 
 class Modes:
@@ -135,24 +163,8 @@ class Modes:
         # Half a plane of complex numbers: twice as many real ones, each with half the noise.
         return 2 * towards / noise, 2 * gram / noise, rest, modes
 
-    def _corners(self, matrices: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices int64 [n, 8, m] and weights float32 [n, 8, m] of trilinear interpolation."""
-        p = self.slices.positions(matrices)
-        low = p.floor()
-        f, low, size = p - low, low.long(), self.slices.size
-        index, weight = [], []
-        for corner in range(8):
-            bits = [(corner >> a) & 1 for a in range(3)]
-            x, y, z = (low[:, a] + b for a, b in enumerate(bits))
-            index.append((z * size + y) * size + x)
-            w = [f[:, a] if b else 1 - f[:, a] for a, b in enumerate(bits)]
-            weight.append(w[0] * w[1] * w[2])
-        return torch.stack(index, 1), torch.stack(weight, 1)
-
     def _project(self, matrices: Tensor, which: slice = slice(None)) -> Tensor:
-        index, weight = self._corners(matrices)
-        values = self.volumes[which][:, index]
-        return (values * weight).sum(2).transpose(0, 1)
+        return self.slices.through(self.volumes[which], matrices)
 
     def _volumes(
         self, batches: list[tuple[Tensor, Tensor, Tensor | None]], z: Tensor, spread: Tensor, power: float
@@ -167,7 +179,7 @@ class Modes:
             full = torch.cat([ones, z[start : start + n]], 1)
             second = full[:, :, None] * full[:, None]
             second[:, 1:, 1:] += spread[start : start + n]
-            index, weight = self._corners(matrices)
+            index, weight = self.slices.corners(matrices)
             flat = index.flatten()
             seen = torch.ones_like(coefficients.real) if ctf is None else ctf
             data = torch.view_as_real(coefficients * seen)

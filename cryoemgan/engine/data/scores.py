@@ -66,6 +66,13 @@ SCORES = (
         'angle between the pose found and that of the refinement (degrees)',
         False,
     ),
+    Score(
+        'other_state',
+        'cryoemganStateScore',
+        'Another state',
+        'probability that the particle shows another state than the map',
+        False,
+    ),
 )
 # Column that says what is wrong with particles whose pose fit is low.
 REASON = 'cryoemganReason'

@@ -12,7 +12,7 @@ PROPOSED = 'proposed'
 LIMITS = 'Limits (if none is given: the proposed limit of the first of these scores that the particles have)'
 HOW = f'Give a number, the fraction to reject (such as 10%), or "{PROPOSED}".'
 # Fields that are limits, in the order in which one is proposed.
-NAMES = ('pose_fit', 'fit', 'evidence', 'correlation', 'uncertainty', 'pose_disagreement')
+NAMES = ('pose_fit', 'fit', 'evidence', 'correlation', 'uncertainty', 'pose_disagreement', 'other_state')
 
 
 @dataclass
@@ -82,6 +82,13 @@ class Select(Reading, Settings):
         unit='degrees',
         group=LIMITS,
         label='Pose disagreement, at most',
+    )
+    other_state: str | None = option(
+        None,
+        'Reject particles that show another state than the map with more than this probability (written by project '
+        f'where it found one): 0.5 parts the two states; the rejected ones are the other state. {HOW}',
+        group=LIMITS,
+        label='Another state, at most',
     )
     denoised: bool = option(
         False,

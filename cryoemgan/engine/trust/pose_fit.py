@@ -18,7 +18,7 @@ import numpy as np
 
 from ..data.sampling import evenly_spread
 from ..imaging.rings import multiplicity, on_grid, ring_index, ring_means
-from ..shapes import Floats, Images
+from ..shapes import Flags, Floats, Images
 from .mixtures import Normal, right_ones, typical_among
 
 CONTRAST = 0.1  # s.d. of the particles' contrast
@@ -103,11 +103,13 @@ class PairModel:
 
 @dataclass(frozen=True)
 class PoseFit:
-    """p-values float64 [n], and what is wrong with each particle, one of ``REASONS`` [n]; right: share of the set that
-    is like right particles; shortage: of those."""
+    """p-values float64 [n], and what is wrong with each particle, one of ``REASONS`` [n]; holding: bool [n], particles
+    that hold their reference and are not crowded, whatever else they show; right: share of the set that is like right
+    particles; shortage: of those."""
 
     p_values: Floats
     reasons: np.ndarray
+    holding: Flags
     right: float
     shortage: Normal
 
@@ -127,19 +129,22 @@ def pose_fit(numbers: Floats) -> PoseFit | None:
     short, left = (typical[k].above(numbers[:, k]) for k in (0, 1))
     both = np.maximum(short * left, 1e-300)
     p_values: Floats = both * (1 - np.log(both))
-    return PoseFit(p_values, _reasons(numbers, typical, p_values, left), right, shortage)
+    reasons, faint = _reasons(numbers, typical, p_values, left)
+    return PoseFit(p_values, reasons, ~faint & (reasons != CROWDED), right, shortage)
 
 
-def _reasons(numbers: Floats, typical: list[Normal], p_values: Floats, left: Floats) -> np.ndarray:
+def _reasons(numbers: Floats, typical: list[Normal], p_values: Floats, left: Floats) -> tuple[np.ndarray, Flags]:
+    """What is wrong with each particle, and whether it shows its reference too faintly."""
     contrast = numbers[:, 2] / max(typical[2].mean, 1e-12)
     centre, rim = ((numbers[:, k] - typical[k].mean) / typical[k].sd for k in (3, 4))
     faint = contrast < FAINT
     crowded = (rim > SHARP) & (rim > centre) & ~faint
-    return np.select(
+    reasons = np.select(
         [p_values >= FLAG, crowded, faint & (left > CLEAN), (centre > SHARP) | faint],
         [FITS, CROWDED, EMPTY, OTHER],
         STATE,
     )
+    return reasons, faint
 
 
 def words(found: PoseFit) -> str:

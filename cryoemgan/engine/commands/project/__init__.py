@@ -12,7 +12,6 @@ from .... import figures
 from ... import costs
 from ...data.image_state import CtfState
 from ...data.particles import open_particles
-from ...data.scores import BY_NAME, REASON
 from ...data.stack_writer import ResumableStack
 from ...data.table import ParticleTable
 from ...errors import InputError
@@ -27,7 +26,7 @@ from ...training.pairs import AGREEMENT
 from ...trust import pose_fit
 from ...trust.pair_check import Verdict
 from ..filling import fill
-from . import class_maps, comparison, half_maps, states
+from . import class_maps, comparison, half_maps, judgement, other_state, states
 from .references import COLUMNS, Renderer, prepared_map, stream
 
 STACK, TABLE = 'references.mrcs', 'references.star'
@@ -181,7 +180,8 @@ def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
     found, verdict = compared
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
     references.set(AGREEMENT, stack.values[:, 0])
-    fits = _judge(job, references, stack.values[:, 1:], model, sample)
+    fits, holding = judgement.judge(job, references, stack.values[:, 1:], model, sample)
+    state = other_state.ask(settings, job, p, lowpass, references, holding)
     references.set_provenance(**_provenance(settings, p, lowpass, verdict))
     _write_maps(settings, job, p, lowpass)
     references.write(job.output(TABLE))
@@ -204,29 +204,9 @@ def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
         'lowpass': lowpass,
         'correlation': found.as_dict(),
         'pose_fit': fits,
+        'other_state': state,
         'alternatives': verdict.as_dict(),
     }
-
-
-def _judge(
-    job: Job, references: ParticleTable, numbers: Floats, model: pose_fit.PairModel, sample: comparison.Sample
-) -> str:
-    """What the pose fits say, written into the table where they say anything."""
-    label, found = BY_NAME['pose_fit'].label, pose_fit.pose_fit(numbers)
-    if found is None:
-        return f'fewer than {pose_fit.FEWEST} particles: too few to know what right ones are like'
-    power = model.power_against_nothing(sample.references, found.shortage)
-    if power < pose_fit.LEAST_POWER:
-        said = (
-            f'the particles are too noisy to tell which of them show the map: of images of noise only {power:.0%} '
-            f'would be flagged. {label} is therefore not written'
-        )
-    else:
-        references.set(label, found.p_values)
-        references.set(REASON, found.reasons)
-        said = pose_fit.words(found)
-    job.say(said)
-    return said
 
 
 def _write_maps(settings: Project, job: Job, p: ProjectInputs, lowpass: float | None) -> None:

@@ -88,6 +88,7 @@ def _verdict(project: Json, networks: list[Json], selection: Json | None) -> Jso
     guided = next(n for n in networks if n['name'] == road.GUIDED)
     sentences = [f'The network {n["words"]}: {n["colour"].upper()}. {_trust(n)}' for n in networks]
     sentences += _opinion(networks)
+    sentences += _other_state(project)
     headline = USE[guided['colour']]
     if selection:
         headline = f'{selection["kept"]:,} of {selection["particles"]:,} particles kept. {headline}'
@@ -108,6 +109,12 @@ def _opinion(networks: list[Json]) -> list[str]:
         'A third network, which never saw the map, is nearer to the particles than the map explains: they may hold '
         'something that is not in the map. Compare its class averages with projections of the map.'
     ]
+
+
+def _other_state(project: Json) -> list[str]:
+    """What the particles say of a state that the map does not show, where they say it clearly."""
+    found = project.get('other_state') or {}
+    return [f'{found["statement"]}.'] if 'where' in found else []
 
 
 def _trust(network: Json) -> str:

@@ -65,7 +65,7 @@ def test_classes_are_numbered_by_their_names():
 @pytest.mark.slow
 def test_columns_tell_classes_that_the_table_has_wrong(tmp_path):
     """A fifth of the particles are said to be of the other class: the library holds both maps for all of them."""
-    run('simulate', Simulate(output=str(tmp_path / 's'), phantom=2, count=40, box=BOX, snr=0.5, ctf=True, threads=1))
+    run('simulate', Simulate(output=str(tmp_path / 's'), phantom=2, count=25, box=BOX, snr=0.5, ctf=True, threads=1))
     table = ParticleTable.read(tmp_path / 's' / 'noisy.star')
     truth = 2 * table.ints('rlnClassNumber') + 1
     wrong = np.arange(len(table)) % 5 == 0
@@ -76,7 +76,7 @@ def test_columns_tell_classes_that_the_table_has_wrong(tmp_path):
     run('project', Project(output=str(tmp_path / 'p'), particles=particles, class_volume=maps, threads=1))
     run('train', Train(
         output=str(tmp_path / 't'), particles=particles, references=str(tmp_path / 'p' / 'references.star'),
-        network='guided', iterations=4, batch_size=8, evaluations=1, bank_size=300, candidates=16, contrast_spread=0.1,
+        network='guided', iterations=4, batch_size=8, evaluations=1, bank_size=160, candidates=8, contrast_spread=0.1,
         threads=1, precision='float32', cross_fit='none', force=True,
     ))  # fmt: skip
     model = Model.load(tmp_path / 't' / 'model')

@@ -30,7 +30,7 @@ MEMORY = 2**27  # bytes of templates handled at a time
 SEEN = 0.1  # signal against noise, of rings in which the misfit is measured
 # Log weights below the best candidate's at which another does not count any more: by all that the refinement sees, and
 # by the few functions of the coarse search, which are wrong by more.
-NEGLIGIBLE, ROUGHLY = 10.0, 15.0
+NEGLIGIBLE, ROUGHLY = 10.0, 10.0
 RANK = 12  # directions of the posterior's covariance that its s.d. is made of
 
 

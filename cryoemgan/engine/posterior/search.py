@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .posterior import Search
 
 BLOCK = 2**21  # scores computed at a time: they stay in the processor's cache
+SHORTLIST = 3  # times as many templates as candidates are turned to their best pose, with a pose prior
 GATHERED = 2**23  # coefficients of members of groups held at a time
 
 
@@ -130,9 +131,16 @@ def coarse(
     seen = reduced.plane.ring_means(particles.transfer**2)
     if bank.groups is None:
         score, free, which = _every(reduced, b, seen, prior, search, own)
-        value, best = score.topk(min(search.candidates, len(bank)), 1)
+        # With a pose prior a score is a bound: more than are wanted, to sort them by what they are at their turn.
+        posed = prior.matrices is not None and bool(prior.degrees)
+        best = score.topk(min(search.candidates * (SHORTLIST if posed else 1), len(bank)), 1).indices
         first = free.argmax(1, keepdim=True)
-        _, found = _turned(reduced, b, seen, prior, search, best, which.gather(1, best), prior.matrices)
+        move = which.gather(1, best)
+        value, found = _turned(reduced, b, seen, prior, search, best, move, prior.matrices)
+        value = (value + prior.log_shift[move]).masked_fill(score.gather(1, best) == -math.inf, -math.inf)
+        if posed:
+            value, order = value.topk(min(search.candidates, len(bank)), 1)
+            found = found.take(order)
         _, alone = _turned(reduced, b, seen, prior, search, first, which.gather(1, first), None)
     else:
         score, free, which = _every(reduced, b, seen, prior, search)
@@ -184,7 +192,11 @@ def _every(
     reduced: ReducedLibrary, b: Tensor, seen: Tensor, prior: Prior, search: Search, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For each of the templates that are looked at first its best log ratio with the prior of moves float32[B, D], with
-    and without the pose prior, and the move int64[B, D] it has there. seen: float32[B, R], power of the transfer."""
+    and without the pose prior, and the move int64[B, D] it has there. seen: float32[B, R], power of the transfer.
+
+    With the pose prior it is a bound: each takes the turn that it likes best, so that the few that are close can be
+    looked at again, and not all templates at all turns.
+    """
     turning, chosen = reduced.turning(search.turns), slice(None) if reduced.first is None else reduced.first
     n = seen @ reduced.power[chosen].T
     poses = None if prior.templates is None else prior.templates[chosen]
@@ -196,21 +208,17 @@ def _every(
     moved = [turning.of_particles(b[:, s]) for s in range(moves)]
     for start in range(0, size, width):
         rows = slice(start, min(start + width, size))
-        pose = _log_pose(prior, poses, rows, search.turns)
+        pose = _log_pose(prior, poses, rows)
         for s in range(moves):
             even, odd = turning.halves(moved[s], rows)
-            posed = None
-            if pose is not None:
-                c = torch.cat([even + odd, even - odd])
-                posed = (log_ratio(c, n[:, rows], search.contrast) + pose).amax(0) + prior.log_shift[s]
             # The ratio grows with c wherever c is not far below zero: the best turn has the largest c. Of two turns
             # half a turn apart that is even + |odd|.
             c = even.add_(odd.abs_()).amax(0)
             plain = log_ratio(c, n[:, rows], search.contrast) + prior.log_shift[s]
-            best = plain if posed is None else posed
+            best = plain if pose is None else plain + pose
             which[:, rows] = torch.where(best > score[:, rows], s, which[:, rows])
             score[:, rows] = torch.maximum(best, score[:, rows])
-            if posed is not None:
+            if pose is not None:
                 free[:, rows] = torch.maximum(plain, free[:, rows])
     if prior.matrices is None or not prior.degrees or poses is None:
         free = score.clone()
@@ -220,19 +228,21 @@ def _every(
     return score, free, which
 
 
-def _log_pose(prior: Prior, poses: Tensor | None, rows: slice, turns: int) -> Tensor | None:
-    """Log pose prior [turns, B, d] of templates with these poses, or None."""
+def _log_pose(prior: Prior, poses: Tensor | None, rows: slice) -> Tensor | None:
+    """Log pose prior [B, d] of templates with these poses, or None."""
     if poses is None or prior.matrices is None or not prior.degrees:
         return None
-    return log_pose_prior(poses[rows], prior.matrices, prior.degrees, turns).permute(2, 0, 1)
+    return log_pose_prior(poses[rows], prior.matrices, prior.degrees)
 
 
-def log_pose_prior(templates: Tensor, matrices: Tensor, degrees: float, turns: int) -> Tensor:
-    """-angle^2 / (2 degrees^2), float32[B, D, turns]: the angle between each template's pose ``templates``
-    [D, 3, 3], turned, and ``matrices`` [B, 3, 3]. Not normalised."""
+def log_pose_prior(templates: Tensor, matrices: Tensor, degrees: float) -> Tensor:
+    """-angle^2 / (2 degrees^2), float32[B, D]: the angle between the pose of each template ``templates`` [D, 3, 3],
+    turned in the plane as close as it comes, and ``matrices`` [B, 3, 3]. Not normalised."""
     between = torch.einsum('dij,bkj->bdik', templates, matrices.float())
-    angle = torch.arange(turns, device=matrices.device) * (2 * math.pi / turns)
-    return -0.5 * (away(between[:, :, None], angle) / degrees) ** 2
+    # The trace of turn(angle) times that is a cosine of the angle, of this height.
+    closest = torch.hypot(between[..., 0, 0] + between[..., 1, 1], between[..., 0, 1] - between[..., 1, 0])
+    angle = torch.rad2deg(torch.arccos(((closest + between[..., 2, 2] - 1) / 2).clamp(-1, 1)))
+    return -0.5 * (angle / degrees) ** 2
 
 
 def away(between: Tensor, angle: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The search for poses finds what an exhaustive one finds, on a phantom whose projections are known exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from cryoemgan.engine.posterior import posterior, view_clusters
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.posterior.posterior import Particles, Prior, Search, infer
+from cryoemgan.engine.posterior.search import coarse
 from cryoemgan.engine.tests.claw_templates import BOX, COUNT, SEARCH, guide_of, noisy, project
 
 
@@ -110,3 +113,17 @@ def test_candidates_without_weight_are_left_out_and_change_nothing(bank, claw_pa
     assert float((found.mean - every.mean).square().mean() / every.mean.var()) < 1e-4
     torch.testing.assert_close(found.evidence, every.evidence, atol=0.02, rtol=0)
     assert float((found.sd - every.sd).square().mean() / every.sd.square().mean()) < 1e-3
+
+
+def test_a_pose_prior_finds_the_templates_that_all_turns_of_all_find(bank, claw_particles):
+    """The search bounds each template by its closest turn; here all are looked at turn by turn."""
+    _, images, sd, matrices = claw_particles
+    y, context = bank.plane.vectors(images[:4]), Context(1.0, matrices=np.asarray(matrices[:4]))
+    guide = guide_of(bank, sd, pose_prior=4.0)
+    particles, prior = guide._particles(y, torch.ones(y.shape), context), guide._prior(context, y)
+    search = replace(guide.search, candidates=4)
+    few = coarse(bank, particles.cut(bank.reduced(search.functions).inside), prior, search)[0]
+    everything = replace(search, candidates=len(bank))
+    all_ = coarse(bank, particles.cut(bank.reduced(search.functions).inside), prior, everything)[0]
+    assert torch.equal(few.template, all_.template[:, :4])
+    torch.testing.assert_close(few.angle, all_.angle[:, :4])

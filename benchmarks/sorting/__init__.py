@@ -7,5 +7,5 @@ A set is refined by RELION (half sets apart), then scored by RELION, by simple p
 runs it. ``planted`` (the sets), ``relion`` (refinement and maps), ``scores`` (a number for each particle and score),
 ``measures`` (what is lost and what is left), ``from_noise`` (the template out of nothing but noise),
 ``reconstructions`` (maps before
-and after each selection).
+and after each selection), ``other_states`` (whether a state that the map does not show is found).
 """

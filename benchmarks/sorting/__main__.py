@@ -11,7 +11,7 @@ from cryoemgan.engine.files import write_json
 
 from ..runner import claim, provenance
 from . import __doc__ as about
-from . import from_noise, measures, page, planted, reconstructions, relion, scores
+from . import from_noise, measures, other_states, page, planted, reconstructions, relion, scores
 
 
 def main(words: list[str] | None = None) -> None:
@@ -25,9 +25,13 @@ def main(words: list[str] | None = None) -> None:
     maps = commands.add_parser('maps', help='what each selection makes of the map, of sets that were run')
     maps.add_argument('--scores', nargs='+', choices=list(scores.SCORES), help='which scores select; default all')
     maps.add_argument('--refine', action='store_true', help='refine what is kept, and measure those maps too')
-    for what, tables in ((run, 'sorting'), (noise, 'sorting_noise'), (maps, 'sorting_maps')):
+    states = commands.add_parser('states', help='whether another state is found; needs RELION poses of ``run``')
+    for what, tables in (
+        (run, 'sorting'), (noise, 'sorting_noise'), (maps, 'sorting_maps'), (states, 'sorting_states')
+    ):  # fmt: skip
+        sets = list(other_states.SETS if what is states else planted.RECIPES)
         what.add_argument('--work', type=Path, required=True, help='folder for sets and scores; kept and shared')
-        what.add_argument('--sets', nargs='+', default=list(planted.RECIPES), choices=list(planted.RECIPES))
+        what.add_argument('--sets', nargs='+', default=sets, choices=sets)
         what.add_argument('--seeds', nargs='+', type=int, default=[1])
         what.add_argument('--finished', action='store_true', help='compute nothing: the table of what is there')
         what.add_argument('--csv', type=Path, help=f'where the table goes; default WORK/{tables}.csv')
@@ -40,7 +44,9 @@ def main(words: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for name in args.sets:
         for seed in args.seeds:
-            if args.command == 'maps':
+            if args.command == 'states':
+                rows += other_states.measure(args.work.resolve(), name, seed, args.finished)
+            elif args.command == 'maps':
                 rows += maps_cell(args.work.resolve(), name, seed, args.finished, args.scores, args.refine)
             else:
                 rows += (cell if args.command == 'run' else noise_cell)(args.work.resolve(), name, seed, args.finished)

@@ -59,17 +59,21 @@ PLANTED, TEXTURE = 101, 102
 @dataclass(frozen=True)
 class Recipe:
     """How a set is made. molecule: rnap, or a deposited map; other: a deposited map that is junk in it; use: tune or
-    judge; snr: variance of the signal over that of the noise, all pixels; share: of the numbers in ``KINDS``."""
+    judge; snr: variance of the signal over that of the noise, all pixels; share: of the numbers in ``KINDS``, in whose
+    place ``counts`` may stand."""
 
     molecule: str
     other: str
     use: str
     snr: float
     share: float = 1.0
+    counts: tuple[tuple[str, int], ...] = ()
 
     @property
     def kinds(self) -> dict[str, int]:
         """Number of images of each kind."""
+        if self.counts:
+            return dict(self.counts)
         return {kind: max(2, round(self.share * count)) for kind, count in KINDS.items()}
 
 
@@ -179,7 +183,7 @@ def _signal(
     found = np.zeros((len(kinds), BOX, BOX), np.float32)
     for kind in KINDS:
         rows = np.flatnonzero(kinds == kind)
-        if kind in ('empty', 'edge'):
+        if kind in ('empty', 'edge') or not len(rows):
             continue
         for part in np.array_split(rows, -(-len(rows) // BATCH)):
             images = projectors[views[kind]].project(rotations[part], shifts[part]).numpy()

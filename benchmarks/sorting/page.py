@@ -18,7 +18,8 @@ COLUMNS = (
     'not_this_map', 'crowded', 'another_state', 'ms',
     'kept', 'correlation', 'chance', 'passed', 'images', 'limit', 'good', 'junk', 'half_fsc', 'half_resolution',
     'truth_fsc', 'truth_resolution', 'refined_half_fsc', 'refined_half_resolution', 'refined_truth_fsc',
-    'refined_truth_resolution', 'particles', 'true', 'stated', 'share', 'separation', 'margin', 'agreement', 'date', 'commit', 'machine',
+    'refined_truth_resolution', 'particles', 'true',
+    'stated', 'share', 'separation', 'margin', 'agreement', 'date', 'commit', 'machine',
 )  # fmt: skip
 # Measures of junk, and what they say.
 MEASURES = {

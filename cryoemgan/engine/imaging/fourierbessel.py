@@ -10,7 +10,8 @@ import functools
 
 import numpy as np
 import torch
-from scipy.special import jn_zeros, jv
+from scipy.linalg import eigvalsh_tridiagonal
+from scipy.special import jv
 
 from ..shapes import Floats, Images, Tensor
 
@@ -118,12 +119,19 @@ def _parity(k: int) -> tuple[int, int]:
 
 
 def _zeros(limit: float) -> list[Floats]:
-    """list over k of the zeros of J_k up to ``limit`` (those k that have any)."""
-    result = []
+    """list over k of the zeros of J_k up to ``limit`` (those k that have any).
+
+    J_k(x) = 0 makes x^2 / 4 the inverse of an eigenvalue of the three-term recurrence of J_(k + 2), J_(k + 4), ...
+    (Ikebe, Kikuchi and Fujishiro, J. Comput. Appl. Math. 38 (1991) 169); ``scipy.special.jn_zeros`` does not come to an
+    end for some of the orders that a box of 160 px needs.
+    """
+    # Terms beyond order limit are nearly 0 at the zeros that are wanted.
+    size, result = int(limit) // 2 + 40, []
     for k in range(int(limit) + 1):
-        # Zeros are more than pi apart beyond the first, which lies beyond k.
-        zeros = jn_zeros(k, max(int((limit - k) / np.pi) + 3, 3))
-        zeros = zeros[zeros <= limit]
+        n = k + 2.0 * np.arange(1, size + 1)
+        beside = 1 / ((n[:-1] + 1) * np.sqrt(n[:-1] * n[1:]))
+        found = eigvalsh_tridiagonal(2 / ((n - 1) * (n + 1)), beside, select='v', select_range=(4 / limit**2, 1))
+        zeros = np.sort(2 / np.sqrt(found))
         if not len(zeros):
             break
         result.append(zeros)

@@ -37,7 +37,7 @@ def scored(tmp_path):
         ('Project', ['lowpass', 'inputMask', 'machineGpus']),
         ('Report', ['inputMask', 'minutes', 'machineGpus']),
         ('Train', ['box', 'minutes', 'machineGpus']),
-        ('Select', ['fit', 'evidence', 'correlation', 'uncertainty', 'poseDisagreement', 'poseFit']),
+        ('Select', ['fit', 'evidence', 'correlation', 'uncertainty', 'poseDisagreement', 'poseFit', 'otherState']),
         ('Denoise', ['machineGpus']),
         ('Filter', []),
     ],

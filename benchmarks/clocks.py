@@ -32,13 +32,13 @@ def command(name: str, folder: Path, **options: Any) -> dict[str, Any]:
         if (folder / 'settings.json').exists():
             words.append('--resume' if name == 'train' else '--overwrite')
         argv = [sys.executable, '-c', ENGINE, name, '--output', str(folder), '--threads', '1', *words]
-        before, start = _children(), time.monotonic()
+        before, start = children(), time.monotonic()
         with _log(folder) as log:
             done = subprocess.run(argv, env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=log, stderr=log)
         if done.returncode:
             raise RuntimeError(f'{name}: {Path(log.name).read_text()[-1500:]}')
         paid = cost(folder)
-        paid = {'cpu': paid['cpu'] + _children() - before, 'wall': paid['wall'] + time.monotonic() - start}
+        paid = {'cpu': paid['cpu'] + children() - before, 'wall': paid['wall'] + time.monotonic() - start}
         (folder / COST).write_text(json.dumps(paid))
     return json.loads(summary.read_text())
 
@@ -65,6 +65,7 @@ def _log(folder: Path):
     return open(folder.with_name(folder.name + '.log'), 'w', encoding='utf-8')
 
 
-def _children() -> float:
+def children() -> float:
+    """CPU seconds of the processes that this one started, and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -7,7 +7,6 @@ weights of CryoRanker are for academic use only.
 
 from __future__ import annotations
 
-import resource
 import shutil
 import subprocess
 import time
@@ -23,7 +22,7 @@ from cryoemgan.engine.imaging.masks import soft_mask
 from cryoemgan.engine.metrics.resemblance import correlation
 from cryoemgan.engine.shapes import Floats
 
-from ..clocks import cost
+from ..clocks import children, cost
 
 Found = tuple[Floats | None, float]
 COARSE = 20.0  # A, of the variance
@@ -65,8 +64,7 @@ def sci(folder: Path) -> Found:
         return None, np.nan
     place = folder / 'janas'
     place.mkdir(exist_ok=True)
-    refined = folder / 'relion' / 'refined.star'
-    table = ParticleTable.read(refined)
+    table = ParticleTable.read(folder / 'relion' / 'refined.star')
     for label, value in NEUTRAL.items():
         table.set(label, np.full(len(table), value))
     table.write(place / 'particles.star')
@@ -74,16 +72,16 @@ def sci(folder: Path) -> Found:
     maps = [read_map(path) for path in halves]
     pixel_size = maps[0].pixel_size
     write_map(place / 'mask.mrc', soft_mask((maps[0].data + maps[1].data) / 2, pixel_size), pixel_size)
-    before = _children()
+    before = children()
     sigma = _said('janas_utils', 'sigma_estimate', *halves, place / 'mask.mrc').split()[-1]
     _said(
         'janas', 'scoreParticles', '--i', place / 'particles.star', '--o', place / 'scored.star', '--mpi', 1,
         '--map', halves[0], '--map2', halves[1], '--mask', place / 'mask.mrc', '--apix', pixel_size, '--sigma', sigma,
     )  # fmt: skip
-    seconds = _children() - before
+    seconds = children() - before
     scored = ParticleTable.read(place / 'scored.star')
     label = f'janas_SCI__{float(sigma):.2f}_scored_selection_0'
-    mine, theirs = match(ParticleTable.read(refined), scored)
+    mine, theirs = match(table, scored)
     values: Floats = np.empty(len(table))
     values[mine] = scored.floats(label)[theirs]
     return values, seconds
@@ -91,11 +89,6 @@ def sci(folder: Path) -> Found:
 
 def _said(*words: object) -> str:
     return subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True).stdout
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 PEERS: dict[str, Callable[[Path], Found]] = {'NCC': ncc, 'SCI': sci, 'variance': variance}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from cryoemgan.engine.data.matching import match
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.files import read_json, write_json
 from cryoemgan.engine.imaging.maps import lowpass, read_map, write_map
+
+from ..clocks import children
 
 # What the refinement starts from: resolution (A) of the map; s.d. (degrees) of local searches.
 START, LOCAL = 30.0, 4.0
@@ -139,18 +140,13 @@ def reconstruct(table: ParticleTable, output: Path) -> None:
 
 def relion(program: str, folder: Path, *words: object) -> float:
     """Run a program of RELION in a folder; its CPU seconds. RuntimeError with its last words if it fails."""
-    before = _children()
+    before = children()
     log = folder / f'{program}.log'
     with open(log, 'w', encoding='utf-8') as file:
         done = subprocess.run([program, *map(str, words)], cwd=folder, stdout=file, stderr=file, check=False)
     if done.returncode:
         raise RuntimeError(f'{program}: {log.read_text(errors="replace")[-1500:]}')
-    return _children() - before
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return children() - before
 
 
 def cost(folder: Path) -> float:

@@ -171,7 +171,7 @@ def _errors(
     error, spread = np.concatenate(errors), np.concatenate(spreads)
     scale, floor = uncertainty.calibrated(error, spread)
     told = {
-        'scale': scale, 'floor': floor, 'ratio': ratio(error, spread),
+        'scale': scale, 'floor': floor, 'ratio': ratio(error.mean(), spread.mean()),
         'correlation': correlation(np.sqrt(error), np.sqrt(spread)), 'particles': len(error),
     }  # fmt: skip
     return {'uncertainty': told, 'shown': shown.measured()}
@@ -243,10 +243,11 @@ def sentence(measured: Json) -> str:
 
 def disagreement(found: Json) -> str:
     """What the disagreement of answers says of the error (``uncertainty`` of a card), for the log."""
-    said = f'the error is {found["ratio"]:.2f} times the disagreement of the answers (correlation '
-    said += f'{found["correlation"]:.2f}'
     blind = '' if found['correlation'] > TELLING else ': it does not tell which images are worse'
-    return f'{said}{blind})'
+    return (
+        f'the error is {found["ratio"]:.2f} times the disagreement of the answers '
+        f'(correlation {found["correlation"]:.2f}{blind})'
+    )
 
 
 def _unseen(model: Model, pairs: Any, positions: Rows) -> Flags:
@@ -264,9 +265,9 @@ def _centred(images: Images) -> Images:
     return images - images.mean(axis=(1, 2), keepdims=True)
 
 
-def ratio(errors: Floats, spreads: Floats) -> float:
-    """Root mean square error over spread, of their squares float64 [n]."""
-    return float(np.sqrt(errors.mean() / spreads.mean())) if spreads.mean() > 0 and errors.mean() > 0 else 1.0
+def ratio(error: float, spread: float) -> float:
+    """Root mean square error over spread, of their mean squares."""
+    return float((error / spread) ** 0.5) if spread > 0 and error > 0 else 1.0
 
 
 def correlation(errors: Floats, spreads: Floats) -> float:

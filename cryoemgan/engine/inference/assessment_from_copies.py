@@ -112,7 +112,7 @@ def _errors(chunks: Iterable[Chunk], members: int, particles: int, signal: float
     told = {
         'scale': scale,
         'floor': floor,
-        'ratio': ratio(np.full(1, mean), predicted),
+        'ratio': ratio(mean, predicted.mean()),
         'correlation': correlation(error, np.sqrt(predicted)),
         'measure': 'members' if members > 1 else 'turn',
         'particles': particles,

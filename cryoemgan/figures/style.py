@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 
 from ..engine.files import atomic
 
@@ -52,7 +53,11 @@ def line_style(i):
 
 
 def tidy(axes):
-    """Light grid, no box."""
+    """Light grid, no box; powers of ten as plain numbers, since nothing in a picture is a formula (`save`)."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+            axis.set_minor_formatter(NullFormatter())
     axes.grid(True, color='#dddddd', linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)

@@ -2,6 +2,7 @@
 
 import os
 
+from .. import figures
 from ..engine.data.scores import BY_NAME
 from ..protocols.denoise import CryoEMGANProtDenoise
 from ..protocols.filter import CryoEMGANProtFilter
@@ -48,6 +49,14 @@ class ProjectViewer(RunViewer):
             'Distribution over the particles: a tail or a second hump at the left is junk, or wrong angles.',
             references,
             BY_NAME['correlation'],
+        )
+        self._add_file(
+            form,
+            'showOtherState',
+            'Another state',
+            'Where particles that agree against the map differ from it, and how probably each particle is one of them.',
+            self.protocol.getRunDir('another_state.png'),
+            figures.picture,
         )
         self._add_set(form, 'showSet', 'References as a table', 'outputReferences')
 

@@ -12,6 +12,7 @@ from PIL import Image
 from cryoemgan import figures
 from cryoemgan.engine.data.stack_writer import StackWriter
 from cryoemgan.engine.data.table import ParticleTable
+from cryoemgan.figures import audit
 
 
 def write_set(folder, name, images, originals=None):
@@ -186,3 +187,17 @@ def test_curves_shade_the_part_with_weaker_noise(tmp_path):
     left, right = figure.axes[0].transData.inverted().transform([(shaded.x0, 0), (shaded.x1, 0)])[:, 0]
     assert (left, right) == (pytest.approx(0, abs=1e-6), pytest.approx(50))
     assert not figure.axes[1].patches
+
+
+def test_powers_of_ten_are_plain_numbers():
+    """A picture has no formulas: their source would stand at its axes."""
+    density = np.random.default_rng(1).random((8, 8, 8))
+    probability = np.concatenate([np.zeros(2000), np.linspace(0, 1, 300)])
+    for figure in (
+        figures.other_state(density, density - 0.5, probability),
+        audit.bias(np.arange(1, 9) / 40, np.geomspace(1, 1000, 8), np.ones(8), np.zeros(8)),
+    ):
+        figure.canvas.draw()
+        ticks = [t.get_text() for axes in figure.axes for t in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+        assert '100' in ticks
+        assert not any('$' in text for text in ticks)

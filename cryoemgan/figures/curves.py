@@ -1,11 +1,8 @@
 """Curves: training while it runs, and Fourier ring correlation."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ..engine.files import read_json
 from .style import GREY, line_style, new_figure, read_columns, tidy
 
 # Panels of the training figure: (title, axis label, words in the names of its columns, best value).
@@ -31,8 +28,8 @@ def training_curves(path):
     path: CSV with a column ``iteration`` (else ``epoch``, else rows are counted) and any of the columns of PANELS;
     columns of fewer than two points, and those of an adversary that does not take part, are left out. A column
     ``member`` tells the networks of a cross-fitted run apart: each has its own curve. It may still be written to.
-    Where the run's settings.json says that training began with weaker noise, that part is shaded: until its end the
-    loss rises with the noise, and falls no less than it seems.
+    Where training began with weaker noise (column ``noise_level``), that part is shaded: until its end the loss rises
+    with the noise, and falls no less than it seems.
     """
     columns = read_columns(path, text=('member',))
     members = np.array(columns.pop('member', []))
@@ -46,7 +43,7 @@ def training_curves(path):
     down = -(-len(panels) // across)
     figure = new_figure(4.4 * across, 3.3 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
-    weaker = _end_of_weaker_noise(Path(path), x, members)
+    weaker = _end_of_weaker_noise(x, columns.get('noise_level'), members)
     for axes, (panel, names) in zip(grid, panels):
         _training_panel(axes, x, _by_member({name: columns[name] for name in names}, members), panel)
         axes.set_xlabel(along or 'evaluation')
@@ -87,14 +84,16 @@ def _unused(name, columns):
     return bool(adversary) and not any(adversary) and ('adversary' in name or 'discriminator' in name)
 
 
-def _end_of_weaker_noise(path, x, members):
-    """Iteration at which the noise of the training pairs reached full strength, or None: evaluations come at equal
-    steps of a run, and the curriculum is a part of it."""
-    settings = (read_json(path.with_name('settings.json')) or {}).get('settings') or {}
-    part, evaluations = settings.get('noise_curriculum') or 0, settings.get('evaluations') or 0
-    mine = x[members == members[0]] if len(members) else x
-    last = round(part * evaluations)
-    return float(mine[min(last, len(mine)) - 1]) if last >= 1 else None
+def _end_of_weaker_noise(x, level, members):
+    """Where on x the noise of the training pairs reached full strength, so far at least; None when it always had it.
+
+    level: of the noise, in units of the data's, at each evaluation; None when the run did not say.
+    """
+    if level is None:
+        return None
+    mine = members == members[0] if len(members) else np.ones(len(x), bool)
+    x, weaker = x[mine], level[mine] < 1
+    return float(x[min(np.flatnonzero(weaker)[-1] + 1, len(x) - 1)]) if weaker.any() else None
 
 
 def _training_panel(axes, x, curves, panel):

@@ -150,8 +150,8 @@ class Evaluation:
     )
     evaluations: int = option(
         None,
-        'How many times during the run the validation set is evaluated and a checkpoint saved. A run that is '
-        'killed loses at most one such interval.',
+        'How many times during the run the validation set is evaluated and a checkpoint saved; fewer in a run of so '
+        'few minutes that this would take much of them. A run that is killed loses at most one such interval.',
         ge=1,
         le=10000,
         expert=True,

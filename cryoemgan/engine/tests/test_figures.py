@@ -177,10 +177,9 @@ def test_histogram_hides_no_particle(tmp_path, junk):
 
 def test_curves_shade_the_part_with_weaker_noise(tmp_path):
     """Half of ten evaluations with noise below full strength; no panel for an adversary that is not there."""
-    rows = [f'half1,{10 * k},{0.1 * k},0,{1 / k},{1 / k}' for k in range(1, 11)]
-    names = 'member,iteration,reconstruction,adversary,learning_rate_discriminator,mse'
+    rows = [f'half1,{10 * k},{0.1 * k},0,{min(1, 0.2 * k)},{1 / k},{1 / k}' for k in range(1, 11)]
+    names = 'member,iteration,reconstruction,adversary,noise_level,learning_rate_discriminator,mse'
     (tmp_path / 'metrics.csv').write_text('\n'.join([names, *rows, '']))
-    (tmp_path / 'settings.json').write_text('{"settings": {"noise_curriculum": 0.5, "evaluations": 10}}')
     figure = figures.training_curves(tmp_path / 'metrics.csv')
     assert [a.get_title() for a in figure.axes if a.get_visible()] == ['Reconstruction', 'Validation error']
     shaded = figure.axes[0].patches[0].get_extents()

@@ -13,6 +13,8 @@ from ..settings.filter import Filter
 from ..settings.train import Train
 from ..training import loop
 from ..training.pilot import Pilot
+from ..training.step import Training
+from ..training.validation import ReferenceValidation
 from . import toypairs
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -87,3 +89,31 @@ def test_a_training_that_goes_astray_keeps_its_start(tmp_path, data, monkeypatch
     classical = denoised(tmp_path / 'f', 'filter', Filter(output=str(tmp_path / 'f'), method='cwf', **given))
     truth = toypairs.GAIN * toypairs.blobs(COUNT, BOX, 0)[0]
     assert error(ours, truth) < 1.02 * error(classical, truth)
+
+
+def test_evaluations_leave_the_time_to_training(tmp_path, data, monkeypatch):
+    """Evaluations of five seconds, iterations of one: forty evaluations in two minutes would leave nothing else."""
+    now, spent = [0.0], {'evaluating': 0.0, 'training': 0.0}
+
+    def pass_by(what, seconds):
+        now[0] += seconds
+        spent[what] += seconds
+
+    def scores(*_):
+        pass_by('evaluating', 5.0)
+        return {'mse': 1.0, 'psnr': 0.0, 'ssim': 0.0}
+
+    def iterate(self, progress):
+        pass_by('training', 1.0)
+        self.iteration += 1
+
+    monkeypatch.setattr(loop, 'clock', lambda: now[0])
+    monkeypatch.setattr(ReferenceValidation, 'scores', scores)
+    monkeypatch.setattr(Training, 'iterate', iterate)
+    how = dict(network='plain', evaluations=40, cross_fit='none', **data)
+    run('train', Train(output=str(tmp_path / 't'), minutes=2.0, **how))
+    assert spent['training'] > 3 * spent['evaluating'] > 0
+    # Where iterations are given, every evaluation takes place, that of the start included: a resumed run has them, too.
+    spent['evaluating'] = 0.0
+    run('train', Train(output=str(tmp_path / 'u'), iterations=80, **how))
+    assert spent['evaluating'] == (1 + 40) * 5

@@ -74,7 +74,7 @@ def test_exchanged_noise_belongs_to_another_particle():
     clean = torch.from_numpy(toypairs.blobs(6, 32, 3)[0])[:, None]
     pure, noise = 0.5 * clean - 0.25, torch.arange(6.0)[:, None, None, None].expand_as(clean)
     partner, chosen = torch.tensor([1, 0, 3, 2, 4, 5]), torch.tensor([True] * 4 + [False] * 2)
-    noisy = exchange_noise(pure + noise, pure, partner, chosen, torch.zeros(6, 3, dtype=torch.int64))
+    noisy = exchange_noise(pure + noise, pure, noise, partner, chosen, torch.zeros(6, 3, dtype=torch.int64))
     assert torch.allclose((noisy - pure)[:, 0, 0, 0], partner.float(), atol=1e-5)
 
 

@@ -75,13 +75,15 @@ def _tables(box: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(first, device=device), torch.cat([along, box * along]).to(device)
 
 
-def exchange_noise(noisy: Tensor, pure: Tensor, partner: Tensor, chosen: Tensor, moves: Tensor) -> Tensor:
+def exchange_noise(
+    noisy: Tensor, pure: Tensor, noise: Tensor, partner: Tensor, chosen: Tensor, moves: Tensor
+) -> Tensor:
     """Particles [n, 1, N, N], some of them with the noise of other particles.
 
     Parameters
     ----------
-    noisy, pure : Tensor
-        The particles, and the same without their noise.
+    noisy, pure, noise : Tensor
+        The particles, the same without their noise, and their noise.
     partner : Tensor
         int64 [n]: whose noise each would get.
     chosen : Tensor
@@ -89,5 +91,5 @@ def exchange_noise(noisy: Tensor, pure: Tensor, partner: Tensor, chosen: Tensor,
     moves : Tensor
         int64 [n, 3]: how the noise that each gets is moved.
     """
-    noise = move((noisy - pure).index_select(0, partner), moves)
-    return torch.where(chosen[:, None, None, None], pure + noise, noisy)
+    theirs = move(noise.index_select(0, partner), moves)
+    return torch.where(chosen[:, None, None, None], pure + theirs, noisy)

@@ -138,12 +138,14 @@ class Batches:
         self._partner = to_device(np.searchsorted(self._real_rows, partner), device)
         self._has_partner = to_device(partner != self._real_rows, device)
         self.number = 0
+        # Of the noise in the latest batch, units of the data's.
+        self.level = noise_level(0.0, how.noise_curriculum)
 
     def next(self, progress: float) -> Batch:
         """The next batch at ``progress`` (0..1) of the run."""
-        level = noise_level(progress, self.how.noise_curriculum)
+        self.level = noise_level(progress, self.how.noise_curriculum)
         dice = Dice.throw(self.seed, self.number, self.size, self.rows, self.how, self.device)
-        pairs = self._shown(level, dice)
+        pairs = self._shown(self.level, dice)
         pixels = augmentation.sources(dice.moves, self.pairs.box)
         noisy, clean = augmentation.take(pairs.noisy, pixels), augmentation.take(pairs.clean, pixels)
         if self.pairs.shows_ctf and self.how.shift:
@@ -182,7 +184,8 @@ class Batches:
             return taken.pairs
         assert self.fresh is not None
         pure = self.fresh.without_noise(taken.positions, clean)
-        noisy = torch.lerp(pure, noisy, level)
+        left = noisy - pure
+        noisy = torch.add(pure, left, alpha=level)
         if self.how.exchange_noise:
             count = len(noisy)
             chosen = dice.exchanged[:count] & self._has_partner
@@ -191,7 +194,8 @@ class Batches:
                 new = self.fresh.renew(self.number, self._real_rows + self.size, taken.positions, level)
                 noisy = torch.where(chosen[:, None, None, None], pure + new, noisy)
             else:
-                noisy = augmentation.exchange_noise(noisy, pure, self._partner, chosen, dice.noise_moves[:count])
+                noise = level * self.fresh.as_noise(left)
+                noisy = augmentation.exchange_noise(noisy, pure, noise, self._partner, chosen, dice.noise_moves[:count])
         return Pairs(torch.cat([noisy, known], 1), clean)
 
     def _of_itself(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

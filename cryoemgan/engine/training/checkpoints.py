@@ -45,6 +45,7 @@ COLUMNS = (
     'mse',
     'psnr',
     'ssim',
+    'noise_level',
     'learning_rate_generator',
     'learning_rate_discriminator',
 )

@@ -25,6 +25,7 @@ from ..imaging.forward_model import ForwardModel
 from ..imaging.grey_scale import least_squares_line
 from ..imaging.rings import on_grid
 from ..imaging.signal_model import before_ctf, fit_signal
+from ..imaging.spectra import ring_power
 from ..job import Job
 from ..random_streams import generator
 from ..shapes import Floats, Images, Rows, Tensor
@@ -37,6 +38,8 @@ SAMPLE = 500
 KEPT_PIXELS, SHOWN = 2**21, 4
 # Projections made at a time: a few hundred of them fill a processor's cache, or a GPU.
 TOGETHER = 64
+# Part of noise in what references leave of particles beyond which it is taken for all of it.
+ALL_NOISE = 0.95
 # Projections of the map that made the references correlate with them up to masks and filters; another map does not.
 LEAST_CORRELATION = 0.7
 
@@ -47,7 +50,8 @@ class NoiseModel:
 
     power: of the noise by rings, float64 [rings], 1 for white noise of variance 1; of premultiplied particles before it
     was multiplied by their CTF. variance: of the noise as it is in particles.
-    signal_variance: of the rest of a particle.
+    signal_variance: of the rest of a particle. part_of_left: of the power of what references leave of particles, by
+    rings, that is noise and not signal at another angle, float64 [rings].
     """
 
     gain: float
@@ -55,6 +59,7 @@ class NoiseModel:
     power: Floats
     variance: float
     signal_variance: float
+    part_of_left: Floats
 
     @property
     def snr(self) -> float:
@@ -129,6 +134,13 @@ class FreshPairs:
     def noise_shows_ctf(self) -> bool:
         """See `FreshSource`."""
         return self._particles_hold is CtfState.PREMULTIPLIED
+
+    def as_noise(self, left: Tensor) -> Tensor:
+        """See `FreshSource`."""
+        if (self.noise.part_of_left > ALL_NOISE).all():
+            return left
+        gains = to_device(on_grid(self.noise.part_of_left**0.5, self.pairs.box).astype(np.float32), left.device)
+        return torch.fft.irfft2(torch.fft.rfft2(left) * gains, s=left.shape[-2:])
 
     def renew(self, number: int, rows: Rows, positions: Rows, level: float) -> Tensor:
         """See `FreshSource`."""
@@ -254,7 +266,9 @@ class FreshPairs:
         power = found.power
         if self.noise_shows_ctf and self._ctf is not None:
             power = before_ctf(power, self._ctf(torch.from_numpy(self.pairs.rows[chosen])))
-        return NoiseModel(found.gain, found.offset, power, found.noise_variance, found.signal_variance)
+        left = ring_power(noisy - (found.gain * seen + found.offset))
+        part = np.minimum(1.0, found.power / np.maximum(left, np.finfo(float).tiny))
+        return NoiseModel(found.gain, found.offset, power, found.noise_variance, found.signal_variance, part)
 
 
 def _within(bounds: Rows) -> list[slice]:

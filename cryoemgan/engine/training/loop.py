@@ -22,6 +22,8 @@ from .validation import Validation
 
 # A killed run loses at most this much, however far apart its evaluations are.
 CHECKPOINT_SECONDS = 600
+# Part of the time that evaluations may take where the clock rules: they are put off then.
+EVALUATING = 0.15
 # Iterations after which a step that was not taken is told at the latest, and several processes agree on the time.
 CHECK_EVERY, AGREE_EVERY = 50, 20
 SCORES = ('mse', 'psnr', 'ssim')
@@ -75,6 +77,8 @@ class TrainingLoop:
         self.total, self._most = self._iterations(length.epochs), self._iterations(length.most_epochs)
         self._before, self._start = 0.0, clock()
         self._agreement: tuple[float, bool] | None = None
+        # When the latest evaluation ended, and how long it took.
+        self._ended, self._took = clock(), 0.0
 
     def _iterations(self, epochs: int | None) -> int | None:
         """Number of iterations of so many epochs, if these rule; None when the clock does."""
@@ -192,11 +196,15 @@ class TrainingLoop:
         return f'The best model so far (iteration {best}) is kept in {self.job.folder / "model"}.'
 
     def _evaluation_due(self, before: float, now: float) -> bool:
-        """At equal steps of progress, and at the end."""
+        """At equal steps of progress unless they take too much of the time, and at the end."""
         parts = self.evaluation.evaluations
-        return now >= 1 or math.floor(now * parts) > math.floor(before * parts)
+        if now >= 1 or math.floor(now * parts) == math.floor(before * parts):
+            return now >= 1
+        affordable = bool(self.total) or clock() - self._ended >= self._took * (1 / EVALUATING - 1)
+        return self.fabric.broadcast(affordable) if self.fabric.world_size > 1 else affordable
 
     def _evaluate(self, show: Callable[[str], object]) -> None:
+        start = clock()
         self._check()
         t = self.training
         found = self.validation.scores(t.average, t.discriminator if t.rule else None, t.rule)
@@ -218,6 +226,7 @@ class TrainingLoop:
                     **t.terms.means(),
                     **found,
                     **t.learning_rates(),
+                    'noise_level': t.batches.level,
                 }
             )
         t.terms.clear()
@@ -225,6 +234,8 @@ class TrainingLoop:
             if better:
                 self.keep_model(t.average, score)
             self._save()
+        self._ended = clock()
+        self._took = self._ended - start
 
     def _save(self) -> None:
         """Write the checkpoint (one process only)."""

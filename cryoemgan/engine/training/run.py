@@ -155,7 +155,9 @@ def _loop(
         fabric.device,
     )  # fmt: skip
     training = Training(pair, batches, s.part(Optimisation), s.part(Adversary), s.seed, fabric)
-    validation = open_validation(task.pairs, task.validation, fabric, batch_size, alone, s.seed)
+    # What is trained on replicates is judged on them.
+    fresh = task.fresh if how.exchange_noise or s.fresh_fraction else None
+    validation = open_validation(task.pairs, task.validation, fabric, batch_size, alone, s.seed, fresh)
     others = [n for n in task.all_names if n != task.name]
     iteration = checkpoint['iteration'] if checkpoint else -1
     path, log = job.output('metrics.csv'), None

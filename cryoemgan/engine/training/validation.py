@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,8 +17,8 @@ from ..random_fields import RandomRows
 from ..settings.pairs import SelfSupervision
 from ..shapes import Rows, Tensor
 from . import blind_spots
-from .interfaces import TrainingPairs
-from .loading import read
+from .interfaces import FreshSource, TrainingPairs
+from .loading import Pairs, read
 from .losses import Rule
 from .recorruption import recorrupted
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # What is measured at each evaluation: enough for a mean within 1 %, and little beside a training interval.
 LARGEST_COUNT, LARGEST_BYTES = 2000, 2**28
+# Draw of new noise for it, which no batch has.
+VALIDATION_DRAW = 2**31
 
 
 class Validation(Protocol):
@@ -39,14 +42,28 @@ class Validation(Protocol):
 
 
 class ReferenceValidation:
-    """Validation against references."""
+    """Validation against references.
+
+    fresh: what is known of the noise, where what is shown are replicates of the particles (`replicates`): a reference
+    at an imperfect angle is no truth for its particle, and the error from it falls when an output shows less than the
+    particle does. It is the truth of its replicate.
+    """
 
     NAMES = ('mse', 'psnr', 'ssim')
 
-    def __init__(self, pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int) -> None:
+    def __init__(
+        self,
+        pairs: TrainingPairs,
+        positions: Rows,
+        fabric: Fabric,
+        batch_size: int,
+        fresh: FreshSource | None = None,
+    ) -> None:
         self.count, rows = _share(pairs, positions, fabric)
         self._fabric, self._batch_size = fabric, batch_size
         self._pairs = read(pairs, positions[rows], fabric.device)
+        if fresh is not None:
+            self._pairs = replicates(self._pairs, positions[rows], fresh)
 
     def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
         """Mean mse, psnr and ssim (data range 1) of the generator's images in network units; with a discriminator
@@ -68,6 +85,17 @@ class ReferenceValidation:
                 beliefs = [z.flatten(1).mean(1).double() for z in answers]
                 sums += torch.stack([x.sum() for x in (*(found[k] for k in self.NAMES), *beliefs)])
         return {k: v / self.count for k, v in zip(names, summed(self._fabric, sums).tolist())}
+
+
+def replicates(pairs: Pairs, positions: Rows, fresh: FreshSource) -> Pairs:
+    """The pairs at these positions, each particle its reference under the noise of the next particle; under new noise
+    where no other particle can have it."""
+    pure = fresh.without_noise(positions, pairs.clean)
+    if fresh.noise_shows_ctf:
+        noise = fresh.renew(VALIDATION_DRAW, np.arange(len(positions)), positions, 1.0)
+    else:
+        noise = fresh.as_noise(pairs.noisy[:, :1] - pure).roll(1, 0)
+    return Pairs(torch.cat([pure + noise, pairs.noisy[:, 1:]], 1), pairs.clean)
 
 
 class NoisyValidation:
@@ -152,9 +180,15 @@ def evaluating(*modules: nn.Module | None) -> Iterator[None]:
 
 
 def open_validation(
-    pairs: TrainingPairs, positions: Rows, fabric: Fabric, batch_size: int, alone: SelfSupervision, seed: int
+    pairs: TrainingPairs,
+    positions: Rows,
+    fabric: Fabric,
+    batch_size: int,
+    alone: SelfSupervision,
+    seed: int,
+    fresh: FreshSource | None = None,
 ) -> Validation:
-    """The Validation of a data set, read to the device."""
+    """The Validation of a data set, read to the device. fresh: see `ReferenceValidation`."""
     if pairs.kind == 'references':
-        return ReferenceValidation(pairs, positions, fabric, batch_size)
+        return ReferenceValidation(pairs, positions, fabric, batch_size, fresh)
     return NoisyValidation(pairs, positions, fabric, batch_size, alone, seed)

@@ -48,7 +48,7 @@ def test_what_references_leave_is_shown_with_the_power_of_the_noise(given):
     pairs, every, seen, fresh, _ = given
     left = seen.noisy[:, :1] - fresh.without_noise(every, seen.clean)
     rings = slice(2, 6)
-    raw, shown = (ring_power(pairs.scale.sd * x[:, 0].numpy())[rings] for x in (left, fresh.as_noise(left)))
+    raw, shown = (ring_power(pairs.scale.sd * x[:, 0].numpy())[rings] for x in (left, fresh.as_noise(0, every, left)))
     assert raw.max() > 2 * NOISE**2
     assert shown == pytest.approx(NOISE**2, rel=0.2)
 
@@ -75,6 +75,5 @@ def test_what_is_best_for_replicates_is_best_for_the_truth(given):
         name: widths[np.argmin([float((denoised(noisy, w) - target).square().mean()) for w in widths])]
         for name, (noisy, target) in judged.items()
     }
-    print(best)
     assert best['replicates'] == pytest.approx(best['truth'], abs=0.5)
     assert best['references'] > best['truth'] + 1

@@ -189,12 +189,13 @@ class Batches:
         if self.how.exchange_noise:
             count = len(noisy)
             chosen = dice.exchanged[:count] & self._has_partner
+            # Rows beyond those of the draw of fresh pairs.
+            rows = self._real_rows + self.size
             if self.fresh.noise_shows_ctf:
-                # Rows beyond those of the draw of fresh pairs.
-                new = self.fresh.renew(self.number, self._real_rows + self.size, taken.positions, level)
+                new = self.fresh.renew(self.number, rows, taken.positions, level)
                 noisy = torch.where(chosen[:, None, None, None], pure + new, noisy)
             else:
-                noise = level * self.fresh.as_noise(left)
+                noise = level * self.fresh.as_noise(self.number, rows, left)
                 noisy = augmentation.exchange_noise(noisy, pure, noise, self._partner, chosen, dice.noise_moves[:count])
         return Pairs(torch.cat([noisy, known], 1), clean)
 

@@ -99,6 +99,8 @@ class FreshPairs:
             self._grey = self._grey_of_projections()
         self.noise = self._fit_noise()
         self._gaussian = GaussianNoise(on_grid(self.noise.power, pairs.box), seed)
+        instead = self.noise.power * (1 - self.noise.part_of_left)
+        self._instead = GaussianNoise(on_grid(instead, pairs.box), seed)
         self._source: NoiseSource = self._gaussian
         if background is not None:
             background.scale = (self.noise.variance / background.variance) ** 0.5
@@ -135,12 +137,18 @@ class FreshPairs:
         """See `FreshSource`."""
         return self._particles_hold is CtfState.PREMULTIPLIED
 
-    def as_noise(self, left: Tensor) -> Tensor:
-        """See `FreshSource`."""
-        if (self.noise.part_of_left > ALL_NOISE).all():
+    def as_noise(self, number: int, rows: Rows, left: Tensor) -> Tensor:
+        """See `FreshSource`.
+
+        With p the part of a ring's power that is noise, p of what is left has p times the power of the noise, and holds
+        the other signal with at most a quarter of it.
+        """
+        part = self.noise.part_of_left
+        if (part > ALL_NOISE).all():
             return left
-        gains = to_device(on_grid(self.noise.part_of_left**0.5, self.pairs.box).astype(np.float32), left.device)
-        return torch.fft.irfft2(torch.fft.rfft2(left) * gains, s=left.shape[-2:])
+        kept = to_device(on_grid(part, self.pairs.box).astype(np.float32), left.device)
+        new = self._instead.draw(number, 0, rows, left.device) / self.pairs.scale.sd
+        return torch.fft.irfft2(torch.fft.rfft2(left) * kept, s=left.shape[-2:]) + new[:, None]
 
     def renew(self, number: int, rows: Rows, positions: Rows, level: float) -> Tensor:
         """See `FreshSource`."""

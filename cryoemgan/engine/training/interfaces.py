@@ -142,9 +142,9 @@ class FreshSource(Protocol):
     def noise_shows_ctf(self) -> bool:
         """Whether the noise of a particle was multiplied by its CTF, so that no other particle can have it."""
 
-    def as_noise(self, left: Tensor) -> Tensor:
-        """What references leave of standardised particles [n, 1, box, box], with the power of the noise alone: at
-        imperfect angles they also leave signal."""
+    def as_noise(self, number: int, rows: Rows, left: Tensor) -> Tensor:
+        """What references leave of standardised particles [n, 1, box, box], some rows of a draw, as noise: where they
+        leave signal, too, as at imperfect angles, new noise takes its place."""
 
     def renew(self, number: int, rows: Rows, positions: Rows, level: float) -> Tensor:
         """New noise [n, 1, box, box] for standardised particles at these positions: some rows of a draw."""

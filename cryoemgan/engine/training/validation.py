@@ -91,10 +91,11 @@ def replicates(pairs: Pairs, positions: Rows, fresh: FreshSource) -> Pairs:
     """The pairs at these positions, each particle its reference under the noise of the next particle; under new noise
     where no other particle can have it."""
     pure = fresh.without_noise(positions, pairs.clean)
+    rows = np.arange(len(positions))
     if fresh.noise_shows_ctf:
-        noise = fresh.renew(VALIDATION_DRAW, np.arange(len(positions)), positions, 1.0)
+        noise = fresh.renew(VALIDATION_DRAW, rows, positions, 1.0)
     else:
-        noise = fresh.as_noise(pairs.noisy[:, :1] - pure).roll(1, 0)
+        noise = fresh.as_noise(VALIDATION_DRAW, rows, pairs.noisy[:, :1] - pure).roll(1, 0)
     return Pairs(torch.cat([pure + noise, pairs.noisy[:, 1:]], 1), pairs.clean)
 
 

@@ -85,6 +85,16 @@ def calibrate(guide: MapPrior, sample: Sample, candidates: int | None = None, co
     search.spread = ratio**0.5
 
 
+def temper(guide: MapPrior, sample: Sample) -> None:
+    """Temperature and factor of the s.d. alone, on simulated replicates, of a guide that knows everything else; near
+    the temperature that it has."""
+    search, judged = guide.search, _replicates(guide, sample)
+    search.spread = 1.0
+    near = [t for t in TEMPERATURES if 0.5 <= t / search.temperature <= 3.0]
+    _, search.temperature, ratio = _best_temperature(guide, judged, near or [search.temperature])
+    search.spread = ratio**0.5
+
+
 def _replicates(guide: MapPrior, sample: Sample) -> Sample:
     """The sample with particles that show exactly their references, under noise and contrast of the guide."""
     clean = sample.clean - guide.bank.background
@@ -116,12 +126,13 @@ def _best_temperature(guide: MapPrior, sample: Sample, temperatures: Sequence[fl
     return min(found)
 
 
-def threshold(guided: GuidedPairs, training: Rows) -> Json:
-    """Evidence that 95 % of the training particles exceed, part of empty images that do too, and PValueCalibration."""
+def threshold(guided: GuidedPairs, training: Rows, count: int = JUDGED) -> Json:
+    """Evidence that 95 % of the training particles exceed, part of empty images that do too, and PValueCalibration by
+    ``count`` simulated particles."""
     scores, empty = guided.scores_of(training), guided.scores_of(guided.empty)[:, 0]
     real = scores[:, 0]
     limit = float(np.quantile(real, 1 - ACCEPTED))
-    judged = training[evenly_spread(len(training), JUDGED)]
+    judged = training[evenly_spread(len(training), count)]
     context = guided.context(judged)
     right = right_scores(guided.guide, context, len(judged), guided.seed)
     fitting = PValueCalibration.of(real, scores[:, 4], scores[:, 3], right)

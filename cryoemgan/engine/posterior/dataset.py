@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from ..data.image_state import CtfState, of_particles, require_known
+from ..data.image_state import CtfState, of_particles
 from ..data.sampling import evenly_spread
 from ..data.tensors import write_tensors
 from ..errors import InputError
@@ -25,17 +25,17 @@ from ..files import atomic, file_digest, read_state, write_state
 from ..job import Job
 from ..settings.base import flag
 from ..settings.train import Train
-from ..shapes import Json, Rows
+from ..shapes import Json
 from . import preparation
 from .asked import forget as forget_journal
-from .calibration import JUDGED, Sample, calibrate, threshold
+from .calibration import Sample, calibrate, threshold
 from .calibration_from_copies import Copies, Errors, calibrate_from_copies, linear_filter
-from .guided_pairs import EMPTY_FRACTION, GuidedPairs
+from .guided_pairs import GuidedPairs
 from .learning import TEMPLATES, library_of, write_averages
 from .library import TemplateLibrary
-from .map_prior import Context, MapPrior, MapPriorOptions
-from .posterior import Search
-from .sources import Pairs, Task, bank_of, maps_of, shift_reach
+from .map_prior import MapPrior
+from .preparation_plan import PREPARATION, new_guide, plan
+from .sources import Pairs, Task, bank_of, maps_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 # Part of the error.
 NEXT_TO_NOTHING = 0.03
-DONE, BANK, OPINIONS, PREPARATION = 'guide.json', 'guide.safetensors', 'opinions.npy', 'preparation.json'
+DONE, BANK, OPINIONS = 'guide.json', 'guide.safetensors', 'opinions.npy'
 
 
 def build(job: Job, member: Task, fabric: Fabric) -> GuidedPairs:
@@ -58,15 +58,17 @@ def build(job: Job, member: Task, fabric: Fabric) -> GuidedPairs:
     files = [job.output(member.place + name) for name in (OPINIONS, BANK, DONE, PREPARATION)]
     folder = files[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    chosen: Any = _preparation(job, member, folder, fabric.device) if fabric.is_global_zero else None
-    how: preparation.Preparation = fabric.broadcast(chosen)
-    member = _part_of(member, how)
-    if pairs.kind == 'references':
-        bank, own, source = bank_of(replace(settings, bank_size=how.templates), pairs, member, job, fabric.device)
-    else:
+    chosen: Any = plan(job, member, folder, fabric.device) if fabric.is_global_zero else (None, None)
+    how: preparation.Preparation = fabric.broadcast(chosen[0])
+    if pairs.kind != 'references':
         bank, own, source = library_of(job, member, folder, fabric), None, 'learned from the particles'
+    elif chosen[1] is not None and len(chosen[1][0]) == how.templates:
+        bank, own, source = chosen[1]
+    else:
+        bank, own, source = bank_of(replace(settings, bank_size=how.templates), pairs, member, job, fabric.device)
+    member = _part_of(member, how)
     wanted = np.sort(np.append(member.training, member.validation))
-    guide = _guide(member, bank, fabric.device)
+    guide = new_guide(member, bank, fabric.device)
     guided = GuidedPairs(pairs, guide, folder / OPINIONS, settings.seed, wanted, own)
     guided.training, guided.validation = member.training, member.validation
     job.say(f'template library: {len(bank)} templates ({source}), {len(bank.basis)} components')
@@ -76,12 +78,12 @@ def build(job: Job, member: Task, fabric: Fabric) -> GuidedPairs:
         description, asked = kept
         tensors = load_file(folder / BANK)
         guide.recall(description, tensors)
-        guided.recall(tensors) if asked else _ask(job, guided, folder, identity, fabric)
+        guided.recall(tensors) if asked else _ask(job, guided, folder, identity, fabric, how.judged)
     else:
         if settings.resume:
             job.say('the map prior was not complete: its template library and calibration are made again')
         _calibrate(job, member, guided, how, fabric)
-        _ask(job, guided, folder, identity, fabric)
+        _ask(job, guided, folder, identity, fabric, how.judged)
     found = guided.guide.threshold
     if found['false_acceptance'] > 0.01:
         job.warn(
@@ -89,12 +91,6 @@ def build(job: Job, member: Task, fabric: Fabric) -> GuidedPairs:
             'of noise pass where 95 % of the particles do'
         )
     return guided
-
-
-def _guide(member: Task, bank: TemplateLibrary, device: torch.device) -> MapPrior:
-    """A MapPrior that knows nothing of the particles yet."""
-    options = _options(member.settings, member.pairs, member.training)
-    return MapPrior(bank, member.pairs.scale.gain, torch.ones(bank.plane.radius + 1, device=device), Search(), options)
 
 
 def _part_of(member: Task, how: preparation.Preparation) -> Task:
@@ -105,52 +101,6 @@ def _part_of(member: Task, how: preparation.Preparation) -> Task:
     share = how.particles / (len(training) + len(validation))
     fewer = [x[evenly_spread(len(x), max(2, round(share * len(x))))] for x in (training, validation)]
     return replace(member, training=fewer[0], validation=fewer[1])
-
-
-def _preparation(job: Job, member: Task, folder: Path, device: torch.device) -> preparation.Preparation:
-    """The Preparation of a member, said: all that is wanted, or what fits into --minutes; or an interrupted run's."""
-    settings, pairs = member.settings, member.pairs
-    wanted = len(member.training) + len(member.validation)
-    whole = preparation.Preparation(settings.bank_size, None, candidates=settings.candidates)
-    if not settings.minutes or pairs.kind != 'references':
-        return whole
-    kept = read_state(folder / PREPARATION) if settings.resume and (folder / PREPARATION).exists() else None
-    if kept is not None:
-        return preparation.Preparation(**kept)
-    template, question = _pilot(job, member, device)
-    asked = round(wanted * (1 + EMPTY_FRACTION)) + 2 * JUDGED
-    how = preparation.fitting(60 * settings.minutes, settings.bank_size, asked, settings.candidates, template, question)
-    job.say(
-        f'preparing the map prior takes about {how.seconds:.0f} s: {how.templates} templates, '
-        f'{wanted if how.particles is None else how.particles} of {wanted} particles'
-    )
-    if how.templates < whole.templates or how.particles is not None:
-        minutes = preparation.needed(whole.templates, asked, template, question)
-        job.say(
-            f'{settings.minutes:.3g} minutes are not enough for all {whole.templates} templates and particles; about '
-            f'{minutes:.0f} for this fold model would be, and tell finer differences of the view'
-        )
-    write_state(folder / PREPARATION, how.as_dict())
-    return how
-
-
-def _pilot(job: Job, member: Task, device: torch.device) -> tuple[float, float]:
-    """Seconds for a template and for a question to a small library, here and now."""
-    settings, pairs, found = member.settings, member.pairs, {}
-    size = min(preparation.PILOT, settings.bank_size)
-
-    def make() -> None:
-        found['library'] = bank_of(replace(settings, bank_size=size), pairs, member, job, device)[0]
-
-    template = preparation.timed(make) / size
-    guide = _guide(member, found['library'], device)
-    some = member.training[evenly_spread(len(member.training), preparation.PILOT_PARTICLES)]
-    noisy = torch.from_numpy(pairs.raw(some)[0]).to(device)
-    guide.spectrum = guide.noise_spectrum(guide.plane.vectors(noisy).abs() ** 2)
-    context = Context.of(pairs.particles, pairs.rows[some], pairs.box)
-    # The first question makes tables that all others use.
-    guide(noisy[:2], context.part(slice(2)))
-    return template, preparation.timed(lambda: guide(noisy, context)) / len(some)
 
 
 def finish(job: Job, pairs: Pairs, places: Mapping[str, str]) -> None:
@@ -201,12 +151,12 @@ def _say_what_templates_add(job: Job, guide: MapPrior, errors: Errors, judged: i
         )
 
 
-def _ask(job: Job, guided: GuidedPairs, folder: Path, identity: str, fabric: Fabric) -> None:
-    """Let the calibrated guide look at every particle, and keep what it found."""
+def _ask(job: Job, guided: GuidedPairs, folder: Path, identity: str, fabric: Fabric, judged: int) -> None:
+    """Let the calibrated guide look at every particle, and keep what it found. judged: as of `threshold`."""
     guide = guided.guide
     about = f'{identity} {json.dumps(guide.description(), sort_keys=True)} {guide.spectrum.cpu().tolist()}'
     guided.prepare(job, fabric, hashlib.sha256(about.encode()).hexdigest())
-    guide.threshold = threshold(guided, guided.training)
+    guide.threshold = threshold(guided, guided.training, judged)
     if fabric.is_global_zero:
         kept = {k: torch.from_numpy(v) for k, v in (('present', guided.present), ('scores', guided.scores))}
         with atomic(folder / BANK) as partial:
@@ -272,13 +222,3 @@ def check(settings: Train, pairs: Pairs, job: Job) -> None:
         maps_of(settings, pairs, None, job)
     elif settings.pose_prior_degrees():
         raise InputError('--pose-prior: templates that are learned from particles alone have no angles; leave it out')
-
-
-def _options(settings: Train, pairs: Pairs, training: Rows) -> MapPriorOptions:
-    """Output's CTF, and how far particles are off centre: from the table, or as the user says."""
-    reach, sd = shift_reach(settings, pairs, training)
-    if pairs.kind == 'references':
-        held = require_known(pairs.references, 'a guided network').value
-    else:
-        held = pairs.ctf if pairs.particles.has('rlnDefocusU') else CtfState.NONE.value
-    return MapPriorOptions(held, reach, sd, settings.pose_prior_degrees())

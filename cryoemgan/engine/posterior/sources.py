@@ -27,6 +27,8 @@ from .map_prior import Context
 # Of training, which stands above: its ReferencePairs, and its FoldTask.
 Pairs: TypeAlias = Any
 Task: TypeAlias = Any
+# As of `bank_of`.
+Library: TypeAlias = tuple[TemplateLibrary, Rows | None, str]
 
 SAMPLE = 32
 # Part of the box by which particles that were never aligned are off centre at most.
@@ -35,9 +37,7 @@ PICKED = 0.04
 LEAST_CORRELATION = 0.8
 
 
-def bank_of(
-    settings: Train, pairs: Pairs, member: Task, job: Job, device: torch.device
-) -> tuple[TemplateLibrary, Rows | None, str]:
+def bank_of(settings: Train, pairs: Pairs, member: Task, job: Job, device: torch.device) -> Library:
     """(TemplateLibrary, template of each pair int64[len(pairs)] or None, where it comes from) for a FoldTask."""
     found, size = maps_of(settings, pairs, member.name, job), settings.bank_size
     if found:

@@ -24,6 +24,7 @@ from ..inference.noise_response import ACCEPTED
 from ..inference.routing import Routing, route
 from ..job import Job
 from ..posterior import class_columns, p_value, pose_columns
+from ..posterior.joint_library import ALL
 from ..posterior.p_value import FLAG, SURE
 from ..posterior.pose_columns import POSE
 from ..processes import gather_team, own_device
@@ -155,7 +156,7 @@ def _write_table(
         output.set(UNCERTAINTY, np.where(np.isfinite(errors), errors, UNKNOWN))
     if scores is not None:
         evidence, disagreement, contrast, misfit, _, fit = scores.T
-        power = model.fit_power(routing.members)
+        power = model.fit_power(routing.judges)
         if power is None or power.tells:
             output.set(FIT, fit)
         output.set(EVIDENCE, evidence)
@@ -185,7 +186,9 @@ def _write_table(
 
 def _thresholds(inputs: DenoiseInputs) -> Floats:
     """Evidence that 95 % of the particles the fold models were made for exceed, for each particle: float64 [n]."""
-    return inputs.routing.weights @ np.array([inputs.model.evidence_threshold(n) for n in inputs.routing.members])
+    model, routing = inputs.model, inputs.routing
+    found = routing.weights @ np.array([model.evidence_threshold(n) for n in routing.members])
+    return np.where(routing.joint, model.evidence_threshold(ALL), found) if routing.joint.any() else found
 
 
 def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
@@ -208,7 +211,7 @@ def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
     noise = nothing_but_noise(evidence) if shown == 'the map' else None
     if noise:
         job.warn(noise)
-    power = inputs.model.fit_power(inputs.routing.members)
+    power = inputs.model.fit_power(inputs.routing.judges)
     told = power is None or power.tells
     words = p_value.words(fit, power, shown)
     doubtful, sure = (float((fit < limit).mean()) for limit in (FLAG, SURE))
@@ -253,6 +256,11 @@ def _warn_before(job: Job, inputs: DenoiseInputs) -> None:
         job.warn(
             f'the training that writes {model.folder} has not finished: fold models may be missing, and neither its '
             'resolution nor its uncertainty has been measured; continue it (--resume)'
+        )
+    if routing.joint.any():
+        job.say(
+            f'{routing.joint.sum()} of {len(table)} particles are known to no fold model: they are compared with the '
+            'templates of all of them at once'
         )
     blank = collapse.warning(model.card)
     if blank:

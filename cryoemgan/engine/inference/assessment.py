@@ -3,7 +3,6 @@ amplitude, and how far the disagreement of its fold models tells the error."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..data.sampling import chunks, evenly_spread
-from ..imaging.maps import lowpass
 from ..metrics.frc import resolution
+from ..posterior import preparation
 from ..posterior.map_prior import Context
 from ..shapes import Flags, Floats, Images, Json, Rows
-from . import noise_response, uncertainty
+from . import joint_assessment, noise_response, uncertainty
 from .collapse import CollapseCheck
 from .model import Model
 from .replicates import Replicates, wrong_angles
+from .shown import Shown, squared
 from .support import Support
 
 # Correlation of an image with a noise-free one at which signal and error are equally strong on the scale of the
@@ -28,9 +28,9 @@ FRC_LIMIT = 0.5
 # that limit: where cutting at the lower one leaves so much less of the error, it is cut there.
 LEAST_FRC, WORTHWHILE = 0.143, 0.02
 LARGEST_COUNT, LARGEST_BYTES, CHUNK = 300, 2**27, 32
-# Of a guided model: part of --minutes that judging it may take, fewest particles, questions to the library for each of
-# them and beside, and particles that tell what one costs.
-ASSESSING, FEWEST_COUNT, QUESTIONS, OTHER_QUESTIONS, TIMED = 0.25, 40, 3, 440, 8
+# Of a guided model: part of --minutes that judging it may take, fewest particles, questions for each of them to the
+# library of each fold model and to that of all of them, and particles that tell what one costs.
+ASSESSING, FEWEST_COUNT, QUESTIONS, JOINT_QUESTIONS, TIMED = 0.25, 40, 6, 8, 8
 # Particles without which no limit that 5 % of them miss is known.
 FEWEST_JUDGED = 100
 # Correlation of error and disagreement over images below which the latter says nothing of a single one.
@@ -52,7 +52,8 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
         (A) or None}, where the mean FRC of output and truth falls below frc_limit, FRC_LIMIT or LEAST_FRC. uncertainty:
         {scale, floor: `uncertainty.calibrated`, ratio: error / disagreement of the members, both r.m.s., correlation:
         of the two over particles, measure, particles}. shown: what `CollapseCheck.measured` gives. signal: {gain,
-        displacement (px), snr} of the particles. Of guided models also noise_in: what `noise_response` gives.
+        displacement (px), snr} of the particles. Of guided models also noise_in: what `noise_response` gives, and joint
+        where fold models have other templates each: what `joint_assessment.judge` gives.
     """
     most = _affordable(model, pairs, members)
     positions = sample(pairs, members, most)
@@ -61,10 +62,11 @@ def assess(model: Model, pairs: Any, members: Sequence[Any]) -> Json:
     answers = list(_answers(model, replicates, positions, weights))
     grey = _support(model, replicates, answers)
     limit, cut = cut_and_limit(replicates, answers, grey)
-    found = {
-        **_errors(replicates, answers, grey, cut, pairs.pixel_size),
-        **of_guided(model, pairs, positions, weights, most),
-    }
+    shown = Shown(grey.gain, grey.offset, cut, pairs.pixel_size)
+    found: Json = {**_errors(replicates, answers, shown), **of_guided(model, pairs, positions, weights, most)}
+    if joint_assessment.may_join(model, members):
+        context = _context(pairs).part
+        found['joint'] = joint_assessment.judge(model, replicates, members, answers, shown, context, judged_on(most))
     found['uncertainty']['measure'] = 'members' if len(model.members) > 1 else 'turn'
     signal = replicates.signal
     return {
@@ -150,23 +152,21 @@ def cut_and_limit(replicates: Replicates, answers: Sequence[Answers], grey: Grey
     for a in answers:
         truth = replicates.truth(a.references)
         for limit, cut in cuts.items():
-            images = grey.gain * cut_low(a.simulated, cut, pairs.pixel_size) + grey.offset
-            errors[limit] += float(np.square(_centred(images - truth), dtype=np.float64).sum())
+            images = Shown(grey.gain, grey.offset, cut, pairs.pixel_size)(a.simulated)
+            errors[limit] += float(squared(images, truth).sum())
     clear = cuts[FRC_LIMIT] is not None and errors[LEAST_FRC] > (1 - WORTHWHILE) * errors[FRC_LIMIT]
     limit = FRC_LIMIT if clear else LEAST_FRC
     return limit, cuts[limit]
 
 
-def _errors(
-    replicates: Replicates, answers: Sequence[Answers], grey: Grey, cut: float | None, pixel_size: float
-) -> dict[str, Json]:
+def _errors(replicates: Replicates, answers: Sequence[Answers], shown_as: Shown) -> dict[str, Json]:
     """uncertainty and shown, of outputs with the right amplitude, cut."""
     errors, spreads, shown = [], [], CollapseCheck()
     for a in answers:
-        images, found = (grey.gain * cut_low(x, cut, pixel_size) + grey.offset for x in (a.simulated, a.every))
-        truth, own = replicates.truth(a.references), None if a.own is None else abs(grey.gain) * a.own
+        images, found = shown_as(a.simulated), shown_as(a.every)
+        truth, own = replicates.truth(a.references), None if a.own is None else abs(shown_as.gain) * a.own
         shown.add(images, truth)
-        errors.append(np.square(_centred(images - truth), dtype=np.float64).mean((1, 2)))
+        errors.append(squared(images, truth))
         spreads.append(np.square(uncertainty.spread(found, own), dtype=np.float64).mean((1, 2)))
     error, spread = np.concatenate(errors), np.concatenate(spreads)
     scale, floor = uncertainty.calibrated(error, spread)
@@ -183,11 +183,16 @@ def of_guided(model: Model, pairs: Any, positions: Rows, weights: Images, most: 
         return {}
 
     context = _context(pairs).part
-    judged = max(FEWEST_JUDGED, noise_response.JUDGED * most // LARGEST_COUNT)
+    judged = judged_on(most)
     unseen = _unseen(model, pairs, np.arange(len(pairs)))
     limits, belonging = noise_response.thresholds(model, pairs, unseen, context, judged)
-    found = noise_response.measure_noise_response(model, pairs, positions, weights, context, limits)
+    found = noise_response.measure_noise_response(model, pairs, positions, weights, context, limits, judged)
     return {'noise_in': {**found, 'belonging': belonging}}
+
+
+def judged_on(most: int) -> int:
+    """Particles that tell threshold and p-value, where images are judged on ``most``."""
+    return max(FEWEST_JUDGED, noise_response.JUDGED * most // LARGEST_COUNT)
 
 
 def _affordable(model: Model, pairs: Any, members: Sequence[Any]) -> int:
@@ -199,10 +204,9 @@ def _affordable(model: Model, pairs: Any, members: Sequence[Any]) -> int:
     particles, context = pairs.raw(some)[0], _context(pairs).part(some)
     # The first question makes tables that all others use.
     model.ask_all(particles[:2], context.part(slice(2)))
-    start = time.monotonic()
-    model.ask_all(particles, context)
-    question = (time.monotonic() - start) / len(some)
-    affordable = (ASSESSING * 60 * minutes * len(members) / question - OTHER_QUESTIONS) / QUESTIONS
+    question = preparation.timed(lambda: model.ask_all(particles, context)) / len(some)
+    joint = JOINT_QUESTIONS / len(members) if joint_assessment.may_join(model, members) else 0.0
+    affordable = ASSESSING * 60 * minutes * len(members) / question / (QUESTIONS + joint)
     return int(np.clip(affordable, FEWEST_COUNT, LARGEST_COUNT))
 
 
@@ -218,11 +222,6 @@ def in_memory(pairs: Any, members: Sequence[Any], most: int = LARGEST_COUNT) -> 
     return min(most, max(8, LARGEST_BYTES // (4 * (9 + len(members)) * pairs.box**2)))
 
 
-def cut_low(images: Images, cut: float | None, pixel_size: float) -> Images:
-    """Images [..., N, N] cut softly at ``cut`` (A), where there is a cut above Nyquist."""
-    return lowpass(images, pixel_size, cut, axes=(-2, -1)) if cut and cut > 2 * pixel_size else images
-
-
 def _context(pairs: Any) -> Context:
     """Of all pairs: parsing the table for each chunk would take longer than denoising it."""
     found: Context = Context.of(pairs.particles, pairs.rows, pairs.box)
@@ -234,10 +233,11 @@ def sentence(measured: Json) -> str:
     cut, found = measured['resolution']['cut'], measured['uncertainty']
     limit = measured['resolution']['frc_limit']
     where = f'down to {cut:.1f} A' if cut else 'nowhere'
+    joint = f'; {joint_assessment.sentence(measured["joint"])}' if measured.get('joint') else ''
     noise = f'; {noise_response.sentence(measured["noise_in"])}' if 'noise_in' in measured else ''
     return (
         f'on simulated replicates of {found["particles"]} particles kept out of training the output agrees with the '
-        f'truth {where} (FRC {limit}); {disagreement(found)}{noise}'
+        f'truth {where} (FRC {limit}); {disagreement(found)}{noise}{joint}'
     )
 
 
@@ -259,10 +259,6 @@ def blind_weights(model: Model, pairs: Any, positions: Rows) -> Images:
     """float32 [n, members]: equal weights of the members that do not know the particle."""
     unseen = _unseen(model, pairs, positions)
     return (unseen / unseen.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _centred(images: Images) -> Images:
-    return images - images.mean(axis=(1, 2), keepdims=True)
 
 
 def ratio(error: float, spread: float) -> float:

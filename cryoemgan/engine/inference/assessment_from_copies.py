@@ -27,7 +27,6 @@ from .assessment import (
     LEAST_FRC,
     blind_weights,
     correlation,
-    cut_low,
     disagreement,
     in_memory,
     of_guided,
@@ -35,6 +34,7 @@ from .assessment import (
     sample,
 )
 from .model import Model
+from .shown import cut_low
 
 # Rings, of which the mean counts: a single one may dip by chance.
 TOGETHER = 3

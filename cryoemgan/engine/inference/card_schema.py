@@ -122,6 +122,18 @@ CARD = Record(
             Record({'variance': Number(0, LARGEST), 'error': Number(0, LARGEST)}, {'best_at': Maybe(Number(0, 1))})
         ),
         'noise_in': NOISE_IN,
+        # Of all fold models together.
+        'joint': Maybe(
+            Record(
+                {
+                    'search': SEARCH,
+                    'gain': SHARE,
+                    'evidence': GREY,
+                    'belonging': BELONGING,
+                    'uncertainty': Record({'scale': Number(0, 1e6), 'floor': Number(0, LARGEST)}),
+                }
+            )
+        ),
     },
 )
 

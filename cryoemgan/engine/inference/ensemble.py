@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,10 +12,11 @@ from ..data.stacks import StackReader
 from ..data.table import ParticleTable
 from ..imaging import maps
 from ..imaging.resample import resample
+from ..posterior.joint_library import ALL
 from ..posterior.map_prior import Context, ImagePosterior
 from ..posterior.pose_columns import POSE, numbers_of
 from ..settings.denoise import cut_resolution
-from ..shapes import Floats, Images, Rows
+from ..shapes import Flags, Floats, Images, Rows
 from ..streams import Portions, in_stages
 from . import uncertainty
 from .boxes import Boxes
@@ -66,7 +67,8 @@ class Ensemble:
         self.with_errors = with_errors
         self.context = Context.of(table, like, plan.model_box) if table is not None and model.takes_context else None
         told = model.card.get('uncertainty', {})
-        self.scale, self.floor = told.get('scale', 1.0), told.get('floor', 0.0)
+        joint = model.card['joint']['uncertainty'] if model.joins else told
+        self.calibration = [(t.get('scale', 1.0), t.get('floor', 0.0)) for t in (told, joint)]
 
     def stream(
         self, images: StackReader, starts: Iterable[int], say: Callable[[str], object] = lambda sentence: None
@@ -98,41 +100,49 @@ class Ensemble:
     def _begun(self, noisy: Images, particles: Images, rows: Rows) -> Callable[[], Denoised]:
         """Denoised, begun on the device: what is given back waits for it when it is called."""
         weights = self.routing.weights[rows]
-        known = self._known(particles, weights, rows)
+        known = self._known(particles, rows)
         if not self.with_errors:
             routed = self._routed(particles, weights, known)
-            return lambda: Denoised(noisy, self._finished(routed()), None, None, *self._judged(known, weights))
+            return lambda: Denoised(noisy, self._finished(routed()), None, None, *self._judged(known, rows))
         begun = uncertainty.begin_answers(self.model, particles, self.precision, known)
-        return lambda: self._with_errors(noisy, weights, known, begun())
+        return lambda: self._with_errors(noisy, rows, known, begun())
 
-    def _with_errors(self, noisy: Images, weights: Images, known: Mapping[str, Knowledge], found: Images) -> Denoised:
+    def _with_errors(self, noisy: Images, rows: Rows, known: Mapping[str, Knowledge], found: Images) -> Denoised:
         # The cut comes first: detail that is not shown cannot be wrong.
+        weights, joint = self.routing.weights[rows], self.routing.joint[rows]
         found = np.stack([self._finished(answer) for answer in found])
         images = np.einsum('nm,mnyx->nyx', weights, found[: weights.shape[1]])
         own = uncertainty.posterior_sd(self.model, known)
         own = own if own is None else resample(own, self.plan.box)
-        spreads = np.hypot(self.floor, self.scale * uncertainty.spread(found, own))
+        scale, floor = (np.where(joint, b, a)[:, None, None] for a, b in zip(*self.calibration))
+        spreads = np.hypot(floor, scale * uncertainty.spread(found, own)).astype(np.float32)
         errors = uncertainty.relative(spreads, images)
-        return Denoised(noisy, images, errors, spreads, *self._judged(known, weights))
+        return Denoised(noisy, images, errors, spreads, *self._judged(known, rows))
 
-    def _known(self, particles: Images, weights: Images, rows: Rows) -> dict[str, Knowledge]:
+    def _known(self, particles: Images, rows: Rows) -> dict[str, Knowledge]:
         """{member: what it is told} of all particles (with errors) or of those that it denoises; empty: pixels only."""
         found: dict[str, Knowledge] = {}
         if self.context is None:
             return found
-        if self.with_errors:
+        together = np.flatnonzero(self.routing.joint[rows])
+        if self.with_errors and not together.size:
             return self.model.ask_all(particles, self.context.part(rows))
+        ask, context = self.model.ask, self.context.part(rows)
+        shared = [(together, ask(particles[together], context.part(together), ALL))] if together.size else []
         for k, member in enumerate(self.routing.members):
-            mine = np.flatnonzero(weights[:, k])
-            if mine.size:
-                found[member] = self.model.ask(particles[mine], self.context.part(rows[mine]), member)
+            wanted = self.with_errors | (self.routing.weights[rows, k] > 0)
+            mine = np.flatnonzero(wanted & ~self.routing.joint[rows])
+            alone = [(mine, ask(particles[mine], context.part(mine), member))] if mine.size else []
+            if parts := [*alone, *shared]:
+                found[member] = joined(parts)
         return found
 
-    def _judged(self, known: Mapping[str, Knowledge], weights: Images) -> tuple[Floats | None, Floats | None]:
+    def _judged(self, known: Mapping[str, Knowledge], rows: Rows) -> tuple[Floats | None, Floats | None]:
         """(each particle's scores and fit, float64 [b, 6], of the members that denoise it; their posterior as of
         `Denoised`, the pose being that of the one which explains it best); None without a map."""
         if self.context is None or not self.model.guides:
             return None, None
+        weights = self.routing.weights[rows]
         scores, poses = np.zeros((len(weights), 6)), np.full((len(weights), POSE), np.nan)
         classes = np.zeros((len(weights), len(self.model.classes)))
         most = np.full(len(weights), -np.inf)
@@ -141,7 +151,7 @@ class Ensemble:
             if mine.size and isinstance(posterior, ImagePosterior):
                 own = posterior.part(mine) if self.with_errors else posterior
                 found = own.scores().astype(np.float64)
-                fit = self.model.belonging(member).fit(found[:, 0], found[:, 4], found[:, 3])
+                fit = self._fit(found, self.routing.joint[rows[mine]], member)
                 scores[mine] += weights[mine, k, None] * np.column_stack([found, fit])
                 if self.model.classes:
                     classes[mine] += weights[mine, k, None] * own.classes.cpu().numpy()
@@ -149,6 +159,15 @@ class Ensemble:
                 poses[mine[best]] = numbers_of(own, self.context.pixel_size)[best]
                 most[mine[best]] = found[best, 0]
         return scores, np.concatenate([poses, classes], 1)
+
+    def _fit(self, scores: Floats, joint: Flags, member: str) -> Floats:
+        """p-values [n] of scores [n, 5] of a member, or of ALL where they are ``joint``."""
+        found = np.empty(len(scores))
+        for rows, judge in ((~joint, member), (joint, ALL)):
+            if rows.any():
+                evidence, _, _, misfit, match = scores[rows].T
+                found[rows] = self.model.belonging(judge).fit(evidence, match, misfit)
+        return found
 
     def _routed(self, particles: Images, weights: Images, known: Mapping[str, Knowledge]) -> Callable[[], Images]:
         """Each particle by its own members only, begun; known: as `_known` gives it."""
@@ -172,6 +191,12 @@ class Ensemble:
         if self.cut:
             images = maps.lowpass(images, self.plan.pixel_size, self.cut, axes=(-2, -1))
         return images
+
+
+def joined(parts: Sequence[tuple[Rows, Knowledge]]) -> Knowledge:
+    """What is told of particles in order, from parts of it and the places [n] of each."""
+    told = [(rows, part) for rows, part in parts if isinstance(part, ImagePosterior)]
+    return ImagePosterior.joined(told) if len(parts) > 1 else parts[0][1]
 
 
 def cut_of(setting: str, model: Model) -> float | None:

@@ -21,8 +21,10 @@ from ..data.tensors import open_tensors
 from ..devices import to_device, to_host
 from ..errors import InputError
 from ..imaging import spectra
+from ..posterior.joint_library import ALL, joint_prior
 from ..posterior.map_prior import Context, ImagePosterior, MapPrior
 from ..posterior.p_value import Power, PValueCalibration
+from ..posterior.posterior import Search
 from ..shapes import AnyPath, Flags, Images, Json, Rows
 from .card import read_card
 from .card_schema import LARGEST, LIBRARY, check_library
@@ -49,6 +51,7 @@ class Model:
     ) -> None:
         self.folder, self.card, self.members = Path(folder), card, members
         self.digest, self.device, self.guides = digest, device, guides or {}
+        self._joint: MapPrior | None = None
         # Of a model trained on noisy images alone: it sees them with white noise (rings of `frc.ring_index`).
         self._gains = np.array(card['whitening']['gains']) if 'whitening' in card else None
 
@@ -144,19 +147,40 @@ class Model:
 
     def posterior(self, particles: Images, context: Context, member: str | None = None) -> ImagePosterior:
         """`ask`, of a guided model."""
-        guide = self.guides[member] if member else next(iter(self.guides.values()))
+        guide = self.guide(member)
         return guide(torch.from_numpy(np.ascontiguousarray(particles, np.float32)).to(self.device), context)
 
+    def guide(self, member: str | None = None) -> MapPrior:
+        """MapPrior of a member (default the first), or of ALL of them together, which is made at the first call."""
+        if member == ALL:
+            if self._joint is None:
+                search = (self.card.get('joint') or {}).get('search')
+                self._joint = joint_prior(list(self.guides.values()), search and Search(**search))
+            return self._joint
+        return self.guides[member] if member else next(iter(self.guides.values()))
+
+    @property
+    def joins(self) -> bool:
+        """Whether particles that no fold model knows are asked about the templates of all of them at once: where these
+        differ, and training has judged what comes of it."""
+        return len(self.guides) > 1 and bool(self.card.get('joint'))
+
     def evidence_threshold(self, member: str) -> float:
-        """Evidence that 95 % of the particles exceed which this member may denoise; until that is measured, of its
-        training particles."""
+        """Evidence that 95 % of the particles exceed which this member (or ALL) may denoise; until that is measured, of
+        its training particles."""
+        if member == ALL:
+            return self.card['joint']['evidence']
         measured = self.card.get('noise_in', {}).get('thresholds', {})
         return measured.get(member, self.guides[member].threshold['evidence'])
 
     def belonging(self, member: str) -> PValueCalibration:
-        """PValueCalibration of this member, measured on particles it never saw, else on its training particles."""
+        """PValueCalibration of this member (or ALL), measured on particles it never saw, else on its training
+        particles."""
         measured = self.card.get('noise_in', {}).get('belonging', {})
-        found = measured.get(member) or self.guides[member].threshold.get('belonging') or {}
+        if member == ALL:
+            found = self.card['joint']['belonging']
+        else:
+            found = measured.get(member) or self.guides[member].threshold.get('belonging') or {}
         try:
             return PValueCalibration(**found)
         except TypeError as e:

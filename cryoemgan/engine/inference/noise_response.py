@@ -19,8 +19,9 @@ from .model import Model
 COUNT, CHUNK = 120, 32
 # Simulated right particles: the tail of their distribution must be known.
 RIGHT = 300
-# Particles that tell a member's threshold; fewer than FEW do not.
-JUDGED, FEW = 500, 20
+# Particles that tell a member's threshold; fewer than FEW do not. Where time is short, a part of all of these numbers
+# has to do, but no fewer than LEAST.
+JUDGED, FEW, LEAST = 500, 20, 60
 ACCEPTED = 0.95
 
 
@@ -38,18 +39,29 @@ def thresholds(
         rows = np.flatnonzero(unseen[:, k])
         if len(rows) < FEW:
             continue
-        rows = rows[evenly_spread(len(rows), most)]
-        parts = np.array_split(rows, -(-len(rows) // CHUNK))
-        scores = [model.posterior(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
-        evidence, _, _, misfit, match = np.concatenate(scores).T
-        least[member] = float(np.quantile(evidence, 1 - ACCEPTED))
-        some = rows[evenly_spread(len(rows), RIGHT)]
-        right = right_scores(model.guides[member], context_of(some), len(some), k)
-        fitting = PValueCalibration.of(evidence, match, misfit, right)
-        some = rows[evenly_spread(len(rows), COUNT)]
-        power = power_of(model.guides[member], context_of(some), len(some), fitting, k)
-        belonging[member] = replace(fitting, power=asdict(power)).as_dict()
+        least[member], belonging[member] = judged(model, pairs, member, rows, context_of, most, k)
     return least, belonging
+
+
+def judged(
+    model: Model, pairs: Any, member: str, rows: Rows, context_of: Callable[[Rows], Context], most: int, seed: int = 0
+) -> tuple[float, Json]:
+    """(threshold, PValueCalibration) of `thresholds` of a member, or of ALL together, from pairs that it never saw."""
+    rows, guide = rows[evenly_spread(len(rows), most)], model.guide(member)
+    parts = np.array_split(rows, -(-len(rows) // CHUNK))
+    scores = [model.posterior(pairs.raw(part)[0], context_of(part), member).scores() for part in parts]
+    evidence, _, _, misfit, match = np.concatenate(scores).T
+    some = rows[evenly_spread(len(rows), part_of(RIGHT, most))]
+    right = right_scores(guide, context_of(some), len(some), seed)
+    fitting = PValueCalibration.of(evidence, match, misfit, right)
+    some = rows[evenly_spread(len(rows), part_of(COUNT, most))]
+    power = power_of(guide, context_of(some), len(some), fitting, seed)
+    return float(np.quantile(evidence, 1 - ACCEPTED)), replace(fitting, power=asdict(power)).as_dict()
+
+
+def part_of(count: int, judged: int) -> int:
+    """How many of ``count`` have to do where only so many particles of JUDGED are judged."""
+    return min(count, max(LEAST, count * judged // JUDGED))
 
 
 def measure_noise_response(
@@ -59,15 +71,16 @@ def measure_noise_response(
     weights: Images,
     context_of: Callable[[Rows], Context],
     limits: Mapping[str, float],
+    most: int = JUDGED,
 ) -> Json:
     """{thresholds, energy, nearest_noise, nearest_particles, false_acceptance, images} of a guided model.
 
     thresholds: as `thresholds` gave them (limits). energy: variance within its images of noise / of particles. nearest:
     mean correlation with the most similar reference. false_acceptance: part of noise images beyond the threshold.
     positions: validation pairs; weights float32[n, members]: which members may answer for them; context_of: positions
-    -> Context.
+    -> Context. most: as of `thresholds`.
     """
-    kept = evenly_spread(len(positions), COUNT)
+    kept = evenly_spread(len(positions), part_of(COUNT, most))
     grey, references = model.card['grey'], pairs.raw(positions[kept])[1]
     outputs, denoised, accepted = [], [], []
     for k, (member, guide) in enumerate(model.guides.items()):

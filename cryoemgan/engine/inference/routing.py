@@ -9,21 +9,29 @@ import numpy as np
 from ..data.half_sets import HALF
 from ..data.identity import who
 from ..data.table import ParticleTable
+from ..posterior.joint_library import ALL
 from .model import Model
 
 
 @dataclass(frozen=True)
 class Routing:
-    """Which members denoise which particle. weights: float32 [n, members], rows sum to 1; leaked: bool [n]."""
+    """Which members denoise which particle. weights: float32 [n, members], rows sum to 1; leaked: bool [n]; joint: bool
+    [n], particles that all members denoise together, by the templates of all (`Model.joins`)."""
 
     members: list
     weights: np.ndarray
     leaked: np.ndarray
+    joint: np.ndarray
 
     @property
     def leakage(self) -> int:
         """Particles that no blind member is left for."""
         return int(self.leaked.sum())
+
+    @property
+    def judges(self) -> list[str]:
+        """Whose scores some particle has: members, or ALL."""
+        return [*self.members, *([ALL] if self.joint.any() else [])]
 
     def labels(self) -> list[str]:
         """Per particle the member that denoised it; 'mean' where it was several."""
@@ -46,6 +54,7 @@ def route(model: Model, table: ParticleTable) -> Routing:
                 seen[name] |= halves == int(half[1])
     blind = ~np.stack(list(seen.values()), axis=1)
     leaked = ~blind.any(axis=1)
+    joint = blind.all(axis=1) & model.joins
     blind[leaked] = True
     weights = blind / blind.sum(axis=1, keepdims=True)
-    return Routing(list(seen), weights.astype(np.float32), leaked)
+    return Routing(list(seen), weights.astype(np.float32), leaked, joint)

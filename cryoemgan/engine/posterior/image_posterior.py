@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from ..shapes import Images, Rows, Tensor
@@ -37,6 +39,13 @@ class ImagePosterior:
     def part(self, rows: Rows | slice) -> ImagePosterior:
         """ImagePosterior on some of the particles."""
         return ImagePosterior(*(v[rows] for v in vars(self).values()))
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Rows, ImagePosterior]]) -> ImagePosterior:
+        """ImagePosterior on particles in order, from parts of it and the places [n] of each."""
+        order = torch.from_numpy(np.argsort(np.concatenate([rows for rows, _ in parts])))
+        columns = zip(*(vars(part).values() for _, part in parts))
+        return cls(*(torch.cat(values)[order.to(values[0].device)] for values in columns))
 
     def turned(self) -> ImagePosterior:
         """ImagePosterior on the particles turned by 180 degrees about their origin at N // 2."""

@@ -74,21 +74,32 @@ class FourierPlane:
     def images(self, vectors: Tensor) -> Tensor:
         """float32[..., N, N] of vectors."""
         n = self.box
-        spectrum = vectors.new_zeros(*vectors.shape[:-1], n * (n // 2 + 1))
-        values = vectors * (self._share * self._sign)
-        spectrum[..., self.index] = values
-        # irfft2 takes the column kx = 0 as it is: its other half is the conjugate.
-        column = (self.kx == 0) & (self.ky > 0)
-        mirror = ((-self.ky[column]) % n).long() * (n // 2 + 1)
-        spectrum[..., mirror] = values[..., column].conj()
-        return torch.fft.irfft2(spectrum.unflatten(-1, (n, n // 2 + 1)), s=(n, n), norm='ortho')
+        values = vectors.reshape(-1, len(self)) * (self._share * self._sign)
+        columns = _picked(torch.nn.functional.pad(values, (0, 1)), self._columns).view(-1, n // 2 + 1, n)
+        columns[:, 0, n // 2 + 1 :] = columns[:, 0, n // 2 + 1 :].conj()
+        # Transforms along what lies together in memory take a fourth of the time of irfft2.
+        rows = torch.fft.ifft(columns, norm='ortho').transpose(1, 2).contiguous()
+        return torch.fft.irfft(rows, n, norm='ortho').view(*vectors.shape[:-1], n, n)
+
+    @functools.cached_property
+    def _columns(self) -> Tensor:
+        """int64[(N / 2 + 1) N]: where in a vector and a zero behind it the coefficients are that an inverse transform
+        takes, column by column. It takes both halves of the column kx = 0: one is the conjugate of the other."""
+        n = self.box
+        found = torch.full((n // 2 + 1, n), len(self), device=self.r.device)
+        kx, ky = self.kx.long(), self.ky.long()
+        found[0, (-ky[kx == 0]) % n] = torch.nonzero(kx == 0)[:, 0]
+        found[kx, ky % n] = torch.arange(len(self), device=self.r.device)
+        return found.flatten()
 
     def ramps(self, shifts: Tensor) -> Tensor:
         """complex64[..., P]: factors that move an image by ``shifts`` [..., 2], (x, y) in pixels."""
         # One factor for each row and column: far fewer sines than coefficients.
         k = torch.arange(-self.radius, self.radius + 1, device=shifts.device) * (-2 * math.pi / self.box)
-        columns, rows = (torch.polar(torch.ones_like(t), t) for t in (shifts[..., i, None] * k for i in (0, 1)))
-        return columns[..., self._column].mul_(rows[..., self._row])
+        angle = shifts.reshape(-1, 2, 1) * k
+        factors = torch.view_as_complex(torch.stack([torch.cos(angle), torch.sin(angle)], -1))
+        columns, rows = (_picked(factors[:, i], points) for i, points in enumerate((self._column, self._row)))
+        return columns.mul_(rows).view(*shifts.shape[:-1], len(self))
 
     def rings(self, power: Tensor) -> Tensor:
         """Sums [..., R] over rings of width 1 (ring j: |k| rounds to j) of values [..., P]."""
@@ -163,8 +174,16 @@ class SteerableBasis:
 
     def turned(self, coefficients: Tensor, angles: Tensor) -> Tensor:
         """Coefficients [..., K] of the images rotated by ``angles`` [...] (radians, from x to y)."""
-        turns = -angles[..., None] * self.order
-        return coefficients * torch.polar(torch.ones_like(turns), turns)
+        return turned(coefficients, self.order, angles)
+
+
+def turned(coefficients: Tensor, order: Tensor, angles: Tensor) -> Tensor:
+    """Coefficients complex64[..., K] of functions of angular orders int64[K], of images rotated by ``angles`` [...]
+    (radians, from x to y)."""
+    # Far fewer orders than functions.
+    turns = angles.reshape(-1, 1) * -torch.arange(int(order.max()) + 1, device=order.device)
+    phases = torch.view_as_complex(torch.stack([torch.cos(turns), torch.sin(turns)], -1))
+    return coefficients * _picked(phases, order).view(*angles.shape, len(order))
 
 
 def principal_basis(plane: FourierPlane, vectors: Tensor, energy: float = 0.999, most: int = 400) -> SteerableBasis:
@@ -198,6 +217,15 @@ def principal_basis(plane: FourierPlane, vectors: Tensor, energy: float = 0.999,
     order = torch.tensor([e[1] for e in kept], device=profiles.device)
     power = torch.tensor([e[0] for e in kept], device=profiles.device)
     return SteerableBasis(plane, order, profiles, power)
+
+
+def _picked(values: Tensor, columns: Tensor) -> Tensor:
+    """Columns int64 [P] of complex values [n, C]."""
+    columns = columns.expand(len(values), -1)
+    if values.dtype != torch.complex64:
+        return values.gather(1, columns)
+    # Real numbers of as many bytes are picked three times faster.
+    return values.contiguous().view(torch.float64).gather(1, columns).view(torch.complex64)
 
 
 def _polar(plane: FourierPlane, vectors: Tensor, chunk: int = 64) -> Tensor:

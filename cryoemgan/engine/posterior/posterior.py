@@ -20,17 +20,15 @@ import torch
 
 from ..imaging.steerable import FourierPlane
 from ..shapes import Tensor
-from .library import ReducedLibrary, TemplateLibrary
+from .library import TemplateLibrary
 from .map_evidence import evidence_of_maps, probabilities
 from .pose import directions_of, posed
-from .refinement import approach, refine
+from .refinement import refine
 from .search import Candidates, Particles, Prior, coarse, log_ratio
 
 MEMORY = 2**27  # bytes of templates handled at a time
 SEEN = 0.1  # signal against noise, of rings in which the misfit is measured
-# Log weights below the best candidate's at which another does not count any more: by all that the refinement sees, and
-# by the few functions of the coarse search, which are wrong by more.
-NEGLIGIBLE, ROUGHLY = 10.0, 10.0
+LEFT_OUT = 3e-4  # probability of the candidates that are not weighed, by all that the refinement sees
 RANK = 12  # directions of the posterior's covariance that its s.d. is made of
 
 
@@ -95,31 +93,9 @@ def infer(
 
 def _infer(bank: TemplateLibrary, particles: Particles, prior: Prior, search: Search, own: Tensor | None) -> Posterior:
     rough, finer = bank.reduced(search.functions), bank.reduced(search.refining)
-    inside = particles.cut(rough.inside)
-    found, free = coarse(bank, inside, prior, search, own)
-    found, _ = approach(rough, inside, found, prior, search, steps=1)
-    order, counts = _ranked(rough, inside, found, search, ROUGHLY, search.candidates)
-    found = found.take(order)
-    return _by_count(
-        counts,
-        lambda rows, count: _finish(
-            bank, finer, particles.rows(rows), prior.rows(rows), search, found.rows(rows, count), free.rows(rows, 1)
-        ),
-    )
-
-
-def _finish(
-    bank: TemplateLibrary,
-    finer: ReducedLibrary,
-    particles: Particles,
-    prior: Prior,
-    search: Search,
-    found: Candidates,
-    free: Candidates,
-) -> Posterior:
-    inside = particles.cut(finer.inside)
-    found = refine(bank, inside, found, prior, search)
-    order, counts = _ranked(finer, inside, found, search, NEGLIGIBLE, search.survivors)
+    found, free = coarse(bank, particles.cut(rough.inside), prior, search, own)
+    found = refine(bank, particles.cut(finer.inside), found, prior, search)
+    order, counts = _ranked(found, search)
     found = found.take(order)
     return _by_count(
         counts,
@@ -129,23 +105,19 @@ def _finish(
     )
 
 
-def _ranked(
-    reduced: ReducedLibrary, particles: Particles, found: Candidates, search: Search, within: float, most: int
-) -> tuple[Tensor, Tensor]:
-    """(order int64 [B, L] of the candidates by their weight with the functions of a ReducedLibrary, the best first;
-    how many carry weight [B]: those whose log weight is ``within`` of the best one's, at least 1, at most ``most``)."""
-    vectors = reduced.synthesise(reduced.turned(reduced.coefficients[found.template], found.angle))
-    seen, y = as_seen(reduced.plane, vectors, found.shift, particles)
-    c, n = torch.einsum('blp,bp->bl', seen, y), torch.linalg.vector_norm(seen, dim=-1).square()
-    weight = (log_ratio(c, n, search.contrast) + found.log_pose) / search.temperature + found.log_prior
+def _ranked(found: Candidates, search: Search) -> tuple[Tensor, Tensor]:
+    """(order int64 [B, L] of the candidates by their weight, the best first; how many of them count [B]: at most
+    ``search.survivors``, and as many as leave out a probability of `LEFT_OUT`)."""
+    weight = torch.softmax((found.top + found.log_pose) / search.temperature + found.log_prior, 1)
     weight, order = weight.sort(1, descending=True)
-    return order, (weight > weight[:, :1] - within).sum(1).clamp(1, min(most, weight.shape[1]))
+    count = (weight.cumsum(1) < 1 - LEFT_OUT).sum(1) + 1
+    return order, count.clamp(max=min(search.survivors, weight.shape[1]))
 
 
 def _by_count(counts: Tensor, posterior: Callable[[Tensor, int], Posterior]) -> Posterior:
     """The Posterior of all particles from ``posterior(rows, count)`` of some: particles that need about as many
     candidates go together, so that the few that need many do not hold up the others."""
-    size = torch.exp2(counts.float().log2().ceil()).long()
+    size = torch.exp2((counts.float().log2() * 2).ceil() / 2).round()
     rows = [torch.nonzero(size == k)[:, 0] for k in size.unique()]
     parts = [vars(posterior(r, int(counts[r].max()))) for r in rows]
     back = torch.argsort(torch.cat(rows))
@@ -167,37 +139,31 @@ def _weigh(
     coefficients = basis.turned(bank.coefficients[found.template], found.angle)
     vectors = basis.synthesise(coefficients)
     if bool(found.shift.any()):
-        vectors *= plane.ramps(found.shift)
-    vectors = torch.view_as_real(vectors)
-    transfer, y = particles.transfer[:, :, None], torch.view_as_real(particles.y)
-    seen = (vectors * transfer[:, None]).flatten(2)
-    c, n = torch.einsum('blp,bp->bl', seen, y.flatten(1)), torch.linalg.vector_norm(seen, dim=-1).square()
+        vectors.mul_(plane.ramps(found.shift))
+    vectors = torch.view_as_real(vectors).flatten(2)
+    transfer, y = particles.transfer.repeat_interleave(2, 1), torch.view_as_real(particles.y).flatten(1)
+    seen = vectors * transfer[:, None]
+    c, n = (seen @ y[..., None])[..., 0], torch.linalg.vector_norm(seen, dim=-1).square()
     ratio = log_ratio(c, n, search.contrast)
     evidence = torch.logsumexp(ratio + found.log_pose + found.log_prior, 1)
     # The pose prior may be narrower than the bank's grid, too: it is weakened with the likelihood.
     weight = torch.softmax((ratio + found.log_pose) / search.temperature + found.log_prior, 1)
-    mean = torch.einsum('bl,blpc->bpc', weight, vectors)
+    mean = (weight[:, None] @ vectors)[:, 0]
     best = weight.argmax(1, keepdim=True)
-    spread = torch.cat(
-        [
-            weight.sqrt()[..., None, None] * (vectors - mean[:, None]),
-            _left_over(bank, coefficients, found, weight, mean, best),
-        ],
-        1,
-    )
+    left = _left_over(bank, coefficients, found, weight, mean, best)
+    spread = torch.cat([vectors.sub_(mean[:, None]).mul_(weight.sqrt()[..., None]), left], 1)
     v = search.contrast**2
     shown = mean * transfer
-    scale = (1 + v * (shown * y).sum((1, 2))) / (1 + v * shown.square().sum((1, 2)))
-    classes = _classes(bank, found, ratio, scale[:, None, None] * seen, y.flatten(1), search)
+    scale = (1 + v * (shown * y).sum(1)) / (1 + v * shown.square().sum(1))
+    classes = _classes(bank, found, ratio, seen.mul_(scale[:, None, None]), y, search)
     directions = directions_of(bank, found, weight, best)
-    mean, variance, sd, moved = _update(
-        plane, mean, spread, y, scale[:, None, None] * transfer, search, directions.steps
-    )
+    mean, variance, sd, moved = _update(plane, mean, spread, y, scale[:, None] * transfer, search, directions.steps)
+    vector = torch.view_as_complex(mean.unflatten(1, (-1, 2)))
     pose = directions.pose(*moved, torch.softmax(ratio + found.log_pose + found.log_prior, 1), search.spread)
     return Posterior(
-        torch.view_as_complex(mean), variance, sd * search.spread, evidence, scale,
+        vector, variance, sd * search.spread, evidence, scale,
         posed(bank, free)[:, 0],
-        _misfit(bank, particles, scale[:, None] * torch.view_as_complex(mean)), evidence - _other(bank, particles),
+        _misfit(bank, particles, scale[:, None] * vector), evidence - _other(bank, particles),
         pose.matrices, pose.shifts, pose.angle_spread, pose.shift_spread,
         classes,
     )  # fmt: skip
@@ -242,45 +208,47 @@ def _other(bank: TemplateLibrary, particles: Particles) -> Tensor:
 def _left_over(
     bank: TemplateLibrary, coefficients: Tensor, found: Candidates, weight: Tensor, mean: Tensor, best: Tensor
 ) -> Tensor:
-    """Directions [B, Q, P, 2] in which the mean may still turn and move, each one s.d. long."""
-    turning = torch.einsum('bl,blk->bk', weight.to(coefficients.dtype), -1j * bank.basis.order * coefficients)
-    turning = bank.basis.synthesise(turning)[:, None]
+    """Directions [B, Q, 2 P] in which the mean may still turn and move, each one s.d. long."""
+    turning = (weight[:, None] @ torch.view_as_real(coefficients).flatten(2))[:, 0].unflatten(1, (-1, 2))
+    turning = bank.basis.synthesise(-1j * bank.basis.order * torch.view_as_complex(turning))[:, None]
     first = found.take(best)
     assert first.axes is not None
     axes = first.axes[:, 0]
     if axes.shape[-1] == 1:
-        slopes = torch.view_as_real(turning)
+        slopes = torch.view_as_real(turning).flatten(2)
     else:
         shift = torch.einsum('bl,blc->bc', weight, found.shift)
-        turning = torch.view_as_real(turning * bank.plane.ramps(shift)[:, None])
+        turning = torch.view_as_real(turning * bank.plane.ramps(shift)[:, None]).flatten(2)
         slopes = torch.cat([turning, _slopes(bank.plane, mean)], 1)
-    return torch.einsum('bqj,bqpc->bjpc', axes, slopes)
+    return axes.transpose(1, 2) @ slopes
 
 
 def _slopes(plane: FourierPlane, mean: Tensor) -> Tensor:
-    """Derivatives [B, 2, P, 2] of vectors [B, P, 2] with respect to a move in x and y."""
-    k = torch.stack([plane.kx, plane.ky]) * (2 * math.pi / plane.box)
-    return torch.stack([mean[:, None, :, 1] * k, -mean[:, None, :, 0] * k], -1)
+    """Derivatives [B, 2, 2 P] of vectors [B, 2 P] with respect to a move in x and y."""
+    k = torch.stack([plane.kx, plane.ky]) * (-2j * math.pi / plane.box)
+    slopes = torch.view_as_complex(mean.unflatten(1, (-1, 2)))[:, None] * k
+    return torch.view_as_real(slopes).flatten(2)
 
 
 def _update(
     plane: FourierPlane, mean: Tensor, spread: Tensor, y: Tensor, transfer: Tensor, search: Search, poses: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean [B, P, 2],
+    """Posterior of the Gaussian (mean, spread^T spread) after the likelihood to the power 1 - 1/T: mean [B, 2 P],
     variance of its coefficients [B, P], and s.d. of the pixels [B, N, N]; where its directions are also steps of a pose
     ``poses`` [B, D, 5], the posterior's step [B, 5] and covariance [B, 5, 5] of that."""
     power = 1 - 1 / search.temperature
-    seen = (spread * transfer[:, None]).flatten(2)
+    seen = spread * transfer[:, None]
     # Single precision did not converge for hundreds of candidates that are nearly the same.
     values, rotation = (v.float() for v in torch.linalg.eigh((seen @ seen.transpose(1, 2)).double()))
-    residual = torch.einsum('blp,bp->bl', seen, (y - transfer * mean).flatten(1))
+    residual = (seen @ (y - transfer * mean)[..., None])[..., 0]
     shrink = 1 / (1 + power * values.clamp(min=0))
     steps = power * shrink * torch.einsum('blj,bl->bj', rotation, residual)
     steps = torch.einsum('blj,bj->bl', rotation, steps)
-    mean = mean + torch.einsum('bl,blpc->bpc', steps, spread)
+    mean = mean + (steps[:, None] @ spread)[:, 0]
     rotation = rotation * shrink[:, None].sqrt()
-    axes = torch.einsum('blj,blpc->bjpc', rotation, spread)
+    axes = rotation.transpose(1, 2) @ spread
     turning = torch.einsum('blj,blq->bjq', rotation, poses)
     moved = torch.einsum('bl,blq->bq', steps, poses), turning.transpose(1, 2) @ turning
-    images = plane.images(torch.view_as_complex(axes[:, -RANK:].contiguous()))
-    return mean.contiguous(), axes.square().sum((1, 3)), images.square().sum(1).sqrt(), moved
+    images = plane.images(torch.view_as_complex(axes[:, -RANK:].unflatten(2, (-1, 2))))
+    variance = axes.square_().sum(1).unflatten(1, (-1, 2)).sum(2)
+    return mean, variance, images.square_().sum(1).sqrt_(), moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -20,22 +21,35 @@ class InPlaneRotations:
     def __init__(self, reduced: ReducedLibrary, turns: int) -> None:
         if turns % 2:
             raise ValueError(f'turns: {turns} is odd')
-        order, rows = reduced.order, slice(None) if reduced.first is None else reduced.first
-        self.turns, self._columns, self._templates = turns, [], []
+        order = reduced.order
+        self.turns, self._reduced = turns, reduced
         count = min(turns // 2, int(order.max()) + 1)
         # Even orders first: half a turn changes the sign of the others.
         sequence = [*range(0, count, 2), *range(1, count, 2)]
-        for m in sequence:
-            columns = torch.nonzero(order == m)[:, 0]
-            a = reduced.coefficients[rows][:, columns]
-            self._columns.append(columns)
-            self._templates.append(torch.cat([a.real, a.imag], 1).T.contiguous())
-        orders = torch.tensor(sequence, device=order.device)
-        phase = 2 * math.pi / turns * torch.arange(turns, device=order.device)[:, None] * orders
+        self._columns = [torch.nonzero(order == m)[:, 0] for m in sequence]
         # c(angle) = Re sum_m exp(i m angle) w_m
-        self._waves = torch.stack([torch.cos(phase), -torch.sin(phase)], 2).flatten(1)
+        self._waves = self._wave(torch.tensor(sequence, device=order.device))
         self._even = (count + 1) // 2
-        self._sums = (order[:, None] == orders).float()
+
+    def _wave(self, orders: Tensor) -> Tensor:
+        """float32[turns, 2 M]: what the real and imaginary part of each order's w_m count at each turn."""
+        phase = 2 * math.pi / self.turns * torch.arange(self.turns, device=orders.device)[:, None] * orders
+        return torch.stack([torch.cos(phase), -torch.sin(phase)], 2).flatten(1)
+
+    @functools.cached_property
+    def _templates(self) -> list[Tensor]:
+        """float32[2 K_m, D] for each order: real and imaginary parts of the templates ``first``."""
+        first = self._reduced.first
+        chosen = self._reduced.coefficients if first is None else self._reduced.coefficients[first]
+        parts = (chosen[:, columns] for columns in self._columns)
+        return [torch.cat([a.real, a.imag], 1).T.contiguous() for a in parts]
+
+    @functools.cached_property
+    def _each(self) -> tuple[Tensor, Tensor]:
+        """(conjugate coefficients complex64[D, K] of all templates; waves float32[2 K, turns] of each function)."""
+        order = self._reduced.order
+        waves = (self._wave(order) * (order < self.turns // 2).repeat_interleave(2)).T.contiguous()
+        return self._reduced.coefficients.conj().resolve_conj().contiguous(), waves
 
     def of_particles(self, b: Tensor) -> list[Tensor]:
         """Products complex64[n, K] as `halves` takes them: for each order the real and imaginary part's factors."""
@@ -56,13 +70,9 @@ class InPlaneRotations:
             (waves[:, even:] @ planes[even:]).view(-1, n, d),
         )
 
-    def __call__(self, b: Tensor, rows: slice) -> Tensor:
-        """float32[turns, n, d] of products complex64[n, K] and the templates ``rows``."""
-        even, odd = self.halves(self.of_particles(b), rows)
-        return torch.cat([even + odd, even - odd])
-
-    def of_each(self, b: Tensor, coefficients: Tensor) -> Tensor:
-        """float32[B, L, turns] of products complex64[B, L, K], each with its own template complex64[B, L, K]."""
-        product = b * coefficients.conj()
-        planes = torch.stack([product.real @ self._sums, product.imag @ self._sums], -1).flatten(2)
-        return planes @ self._waves.T
+    def of_each(self, b: Tensor, which: Tensor, templates: Tensor) -> Tensor:
+        """float32[..., turns] of products complex64[n, K]: of those at ``which`` int64[...], each with its own template
+        of the library, int64[...]."""
+        coefficients, waves = self._each
+        product = b.index_select(0, which.flatten()).mul_(coefficients.index_select(0, templates.flatten()))
+        return (torch.view_as_real(product).flatten(1) @ waves).view(*templates.shape, self.turns)

@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..shapes import Tensor
+from .first_step import step_of_move
+from .pose_prior import away, log_pose_prior
 
 if TYPE_CHECKING:
     from .library import ReducedLibrary, TemplateLibrary
     from .posterior import Search
+    from .rotations import InPlaneRotations
 
 BLOCK = 2**21  # scores computed at a time: they stay in the processor's cache
-SHORTLIST = 3  # times as many templates as candidates are turned to their best pose, with a pose prior
+# Times as many templates as candidates, and the least number, that are looked at at all turns.
+SHORTLIST, FEWEST = 3, 16
+ROWS = 1024  # particles at moves that are compared with templates at a time
 GATHERED = 2**23  # coefficients of members of groups held at a time
 
 
@@ -82,7 +87,8 @@ class Prior:
 @dataclass
 class Candidates:
     """What is left of the bank: template int64[B, L]; angle float32[B, L], radians from x to y; shift [B, L, 2] px;
-    log_prior [B, L], log probability of the candidate before its likelihood, without the pose prior log_pose; axes
+    log_prior [B, L], log probability of the candidate before its likelihood, without the pose prior log_pose; top
+    [B, L], its log likelihood ratio, as far as it is known; move int64[B, L], where the search found it; axes
     [B, L, Q, Q], s.d. left to the angle and the move (rows: a Cholesky factor of the inverse curvature; Q = 1 without
     moves)."""
 
@@ -91,6 +97,8 @@ class Candidates:
     shift: torch.Tensor
     log_prior: torch.Tensor
     log_pose: torch.Tensor
+    top: torch.Tensor
+    move: torch.Tensor
     axes: torch.Tensor | None = None
 
     def take(self, order: Tensor) -> Candidates:
@@ -129,26 +137,40 @@ def coarse(
     reduced = bank.reduced(search.functions)
     b = _moved(reduced, particles, prior.shifts)
     seen = reduced.plane.ring_means(particles.transfer**2)
+    posed = prior.matrices is not None and bool(prior.degrees)
+    # Of a group another member may be asked.
+    score, free, which = _every(reduced, b, seen, prior, search, own if bank.groups is None else None)
     if bank.groups is None:
-        score, free, which = _every(reduced, b, seen, prior, search, own)
-        # With a pose prior a score is a bound: more than are wanted, to sort them by what they are at their turn.
-        posed = prior.matrices is not None and bool(prior.degrees)
-        best = score.topk(min(search.candidates * (SHORTLIST if posed else 1), len(bank)), 1).indices
-        first = free.argmax(1, keepdim=True)
-        move = which.gather(1, best)
-        value, found = _turned(reduced, b, seen, prior, search, best, move, prior.matrices)
-        value = (value + prior.log_shift[move]).masked_fill(score.gather(1, best) == -math.inf, -math.inf)
-        if posed:
-            value, order = value.topk(min(search.candidates, len(bank)), 1)
-            found = found.take(order)
-        _, alone = _turned(reduced, b, seen, prior, search, first, which.gather(1, first), None)
+        found = _best(reduced, b, seen, prior, search, score, which, prior.matrices)
+        alone = replace(search, candidates=1)
+        free_one = _best(reduced, b, seen, prior, alone, free, which, None) if posed else None
     else:
-        score, free, which = _every(reduced, b, seen, prior, search)
-        found, value = _members(bank, b, seen, prior, search, score, which, prior.matrices, own)
-        alone, _ = _members(bank, b, seen, prior, replace(search, candidates=1, groups=8), free, which, None, own)
+        found = _members(bank, b, seen, prior, search, score, which, prior.matrices, own)
+        alone = replace(search, candidates=1, groups=8)
+        free_one = _members(bank, b, seen, prior, alone, free, which, None, own) if posed else None
     # A small bank may be taken whole, the forbidden template too.
-    found.log_prior[value == -math.inf] = -math.inf
-    return found, alone
+    found.log_prior[found.top == -math.inf] = -math.inf
+    found = step_of_move(reduced, particles, seen, prior, found)
+    return found, found.rows(slice(None), 1) if free_one is None else free_one
+
+
+def _best(
+    reduced: ReducedLibrary,
+    b: Tensor,
+    seen: Tensor,
+    prior: Prior,
+    search: Search,
+    score: Tensor,
+    which: Tensor,
+    matrices: Tensor | None,
+) -> Candidates:
+    """The best templates by score float32[B, D] at moves ``which`` [B, D], each at its best turn, sorted. matrices: of
+    the pose prior, or None."""
+    # Scores are of few turns, and with a pose prior bounds: more than are wanted, to sort them by what they are.
+    best = score.topk(min(max(search.candidates * SHORTLIST, FEWEST), score.shape[1]), 1).indices
+    found = _turned(reduced, b, seen, prior, search, best, which.gather(1, best), matrices)
+    found.top.masked_fill_(score.gather(1, best) == -math.inf, -math.inf)
+    return found.take(found.top.topk(min(search.candidates, found.top.shape[1]), 1).indices)
 
 
 def _members(
@@ -161,9 +183,8 @@ def _members(
     which: Tensor,
     matrices: Tensor | None,
     own: Tensor | None,
-) -> tuple[Candidates, Tensor]:
-    """(Candidates, their scores [B, L]): the best of the members of the best groups; score, which: of the
-    representatives, as from `_every`."""
+) -> Candidates:
+    """As `_best`, of the members of the best groups; score, which: of the representatives, as from `_every`."""
     assert bank.groups is not None
     groups = score.topk(min(search.groups, score.shape[1]), 1).indices
     width = bank.groups.members.shape[1]
@@ -172,14 +193,13 @@ def _members(
         templates = bank.groups.members[groups[rows]].flatten(1)
         move = which[rows].gather(1, groups[rows]).repeat_interleave(width, 1)
         own_pose = None if matrices is None else matrices[rows]
-        value, found = _turned(reduced, b[rows], seen[rows], prior, search, templates.clamp(min=0), move, own_pose)
+        found = _turned(reduced, b[rows], seen[rows], prior, search, templates.clamp(min=0), move, own_pose)
         forbidden = templates < 0
         if own is not None:
             forbidden |= templates == own[rows, None]
-        value = (value + prior.log_shift[move]).masked_fill(forbidden, -math.inf)
-        value, order = value.topk(min(search.candidates, value.shape[1]), 1)
-        parts.append((found.take(order), value))
-    return Candidates.joined([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        found.top.masked_fill_(forbidden, -math.inf)
+        parts.append(found.take(found.top.topk(min(search.candidates, found.top.shape[1]), 1).indices))
+    return Candidates.joined(parts)
 
 
 def _moved(reduced: ReducedLibrary, particles: Particles, shifts: Tensor) -> Tensor:
@@ -197,62 +217,42 @@ def _every(
     With the pose prior it is a bound: each takes the turn that it likes best, so that the few that are close can be
     looked at again, and not all templates at all turns.
     """
-    turning, chosen = reduced.turning(search.turns), slice(None) if reduced.first is None else reduced.first
+    # Members of a group take the move of its representative: that is looked at more closely.
+    turns = _fewer(search.turns) if reduced.first is None else search.turns
+    turning, chosen = reduced.turning(turns), slice(None) if reduced.first is None else reduced.first
     n = seen @ reduced.power[chosen].T
-    poses = None if prior.templates is None else prior.templates[chosen]
-    count, moves = b.shape[:2]
-    size = n.shape[1]
-    score, free = n.new_full(n.shape, -math.inf), n.new_full(n.shape, -math.inf)
-    which = torch.zeros(n.shape, dtype=torch.int64, device=n.device)
-    width = max(64, BLOCK // (count * search.turns))
-    moved = [turning.of_particles(b[:, s]) for s in range(moves)]
-    for start in range(0, size, width):
-        rows = slice(start, min(start + width, size))
-        pose = _log_pose(prior, poses, rows)
-        for s in range(moves):
-            even, odd = turning.halves(moved[s], rows)
-            # The ratio grows with c wherever c is not far below zero: the best turn has the largest c. Of two turns
-            # half a turn apart that is even + |odd|.
-            c = even.add_(odd.abs_()).amax(0)
-            plain = log_ratio(c, n[:, rows], search.contrast) + prior.log_shift[s]
-            best = plain if pose is None else plain + pose
-            which[:, rows] = torch.where(best > score[:, rows], s, which[:, rows])
-            score[:, rows] = torch.maximum(best, score[:, rows])
-            if pose is not None:
-                free[:, rows] = torch.maximum(plain, free[:, rows])
-    if prior.matrices is None or not prior.degrees or poses is None:
-        free = score.clone()
+    parts = [_best_moves(turning, some, prior.log_shift, n.shape[1]) for some in b.split(max(1, ROWS // b.shape[1]))]
+    score, which = (torch.cat(values) for values in zip(*parts))
+    shift = prior.log_shift[which]
+    free = log_ratio(score.sub_(shift), n, search.contrast) + shift
+    score = free.clone()
+    if prior.matrices is not None and prior.degrees and prior.templates is not None:
+        score += log_pose_prior(prior.templates[chosen], prior.matrices, prior.degrees)
     if own is not None:
         masked = torch.nonzero(own >= 0)[:, 0]
         score[masked, own[masked]] = free[masked, own[masked]] = -math.inf
     return score, free, which
 
 
-def _log_pose(prior: Prior, poses: Tensor | None, rows: slice) -> Tensor | None:
-    """Log pose prior [B, d] of templates with these poses, or None."""
-    if poses is None or prior.matrices is None or not prior.degrees:
-        return None
-    return log_pose_prior(poses[rows], prior.matrices, prior.degrees)
+def _best_moves(turning: InPlaneRotations, b: Tensor, log_shift: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """For each of ``size`` templates the product with particles at the best turn and move, plus the log prior log_shift
+    [S] of that move, float32[n, size]; and the move. b: complex64[n, S, K], products with the basis at each move."""
+    count, moves = b.shape[:2]
+    particles, parts = turning.of_particles(b.flatten(0, 1)), []
+    width = max(64, BLOCK // (count * moves * turning.turns))
+    for block in (slice(start, start + width) for start in range(0, size, width)):
+        even, odd = turning.halves(particles, block)
+        # The ratio grows with the product wherever that is not far below zero: the best turn has the largest one. Of
+        # two turns half a turn apart it is even + |odd|.
+        c = even.add_(odd.abs_()).amax(0).view(count, moves, -1)
+        parts.append(c.add_(log_shift[:, None]).max(1))
+    score, which = (torch.cat(values, 1) for values in zip(*parts))
+    return score, which
 
 
-def log_pose_prior(templates: Tensor, matrices: Tensor, degrees: float) -> Tensor:
-    """-angle^2 / (2 degrees^2), float32[B, D]: the angle between the pose of each template ``templates`` [D, 3, 3],
-    turned in the plane as close as it comes, and ``matrices`` [B, 3, 3]. Not normalised."""
-    between = torch.einsum('dij,bkj->bdik', templates, matrices.float())
-    # The trace of turn(angle) times that is a cosine of the angle, of this height.
-    closest = torch.hypot(between[..., 0, 0] + between[..., 1, 1], between[..., 0, 1] - between[..., 1, 0])
-    angle = torch.rad2deg(torch.arccos(((closest + between[..., 2, 2] - 1) / 2).clamp(-1, 1)))
-    return -0.5 * (angle / degrees) ** 2
-
-
-def away(between: Tensor, angle: Tensor) -> Tensor:
-    """Degrees of the rotation turn(angle) times ``between`` [..., 3, 3]."""
-    trace = (
-        torch.cos(angle) * (between[..., 0, 0] + between[..., 1, 1])
-        + torch.sin(angle) * (between[..., 0, 1] - between[..., 1, 0])
-        + between[..., 2, 2]
-    )
-    return torch.rad2deg(torch.arccos(((trace - 1) / 2).clamp(-1, 1)))
+def _fewer(turns: int) -> int:
+    """Five sixths of the turns, even: enough to tell which templates are worth all of them."""
+    return max(2, 2 * (5 * turns // 12))
 
 
 def _turned(
@@ -264,18 +264,28 @@ def _turned(
     templates: Tensor,
     move: Tensor,
     matrices: Tensor | None,
-) -> tuple[Tensor, Candidates]:
-    """(log ratio float32[B, L] without the prior of moves, Candidates) of ``templates`` int64[B, L] at moves ``move``,
-    each at its best turn. matrices: of the pose prior, or None."""
+) -> Candidates:
+    """Candidates of ``templates`` int64[B, L] at moves ``move``, each at its best turn, by a parabola through that and
+    its neighbours. matrices: of the pose prior, or None."""
     rows = torch.arange(len(b), device=b.device)[:, None]
-    c = reduced.turning(search.turns).of_each(b[rows, move], reduced.coefficients[templates])
+    turning, step = reduced.turning(search.turns), 2 * math.pi / search.turns
+    c = turning.of_each(b.flatten(0, 1), rows * b.shape[1] + move, templates)
     n = torch.einsum('br,blr->bl', seen, reduced.power[templates])
-    value = log_ratio(c, n[..., None], search.contrast)
+    value = c
     if matrices is not None and prior.degrees and prior.templates is not None:
         between = prior.templates[templates] @ matrices.float().transpose(1, 2)[:, None]
-        angles = torch.arange(search.turns, device=b.device) * (2 * math.pi / search.turns)
-        value = value - 0.5 * (away(between[:, :, None], angles) / prior.degrees) ** 2
-    value, turn = value.max(2)
-    nothing = torch.zeros_like(value)
-    angle = turn * (2 * math.pi / search.turns)
-    return value, Candidates(templates, angle, prior.shifts[move], nothing, nothing.clone())
+        angles = torch.arange(search.turns, device=b.device) * step
+        pose = -0.5 * (away(between[:, :, None], angles) / prior.degrees) ** 2
+        value = log_ratio(c, n[..., None], search.contrast) + pose
+    turn = value.argmax(2, keepdim=True)
+    beside = torch.tensor([-1, 0, 1], device=b.device)
+    before, here, after = c.gather(2, (turn + beside) % search.turns).unbind(2)
+    offset = 0.5 * (before - after) / (before - 2 * here + after).clamp(max=-1e-20)
+    offset = offset.clamp(-0.5, 0.5)
+    higher = 0.5 * offset * (after - before) + 0.5 * offset**2 * (before - 2 * here + after)
+    top = log_ratio(here + higher, n, search.contrast) + prior.log_shift[move]
+    if value is not c:
+        top += pose.gather(2, turn)[..., 0]
+    nothing = torch.zeros_like(top)
+    angle = (turn[..., 0] + offset) * step
+    return Candidates(templates, angle, prior.shifts[move], nothing, nothing.clone(), top, move)

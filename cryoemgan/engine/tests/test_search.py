@@ -8,7 +8,8 @@ import torch
 
 from cryoemgan.engine.geometry import random_matrices
 from cryoemgan.engine.imaging import phantom
-from cryoemgan.engine.posterior import posterior, view_clusters
+from cryoemgan.engine.posterior import posterior, refinement, view_clusters
+from cryoemgan.engine.posterior import search as searching
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.posterior.posterior import Particles, Prior, Search, infer
@@ -106,8 +107,9 @@ def test_candidates_without_weight_are_left_out_and_change_nothing(bank, claw_pa
 
     monkeypatch.setattr(posterior, '_weigh', counted)
     found, few = guide(images, Context(1.0)), sum(weighed)
-    for name in ('NEGLIGIBLE', 'ROUGHLY'):
-        monkeypatch.setattr(posterior, name, 1e9)
+    monkeypatch.setattr(posterior, 'LEFT_OUT', -1.0)
+    for name in ('EXPECTED', 'ROUGHLY'):
+        monkeypatch.setattr(refinement, name, (1e9, 0.0))
     every = guide(images, Context(1.0))
     assert few < 0.3 * (sum(weighed) - few)
     assert float((found.mean - every.mean).square().mean() / every.mean.var()) < 1e-4
@@ -127,3 +129,37 @@ def test_a_pose_prior_finds_the_templates_that_all_turns_of_all_find(bank, claw_
     all_ = coarse(bank, particles.cut(bank.reduced(search.functions).inside), prior, everything)[0]
     assert torch.equal(few.template, all_.template[:, :4])
     torch.testing.assert_close(few.angle, all_.angle[:, :4])
+
+
+@pytest.mark.parametrize('pose_prior', [None, 4.0])
+@pytest.mark.parametrize('snr', [0.1, 0.5])
+def test_from_coarse_to_fine_nothing_is_lost(bank, monkeypatch, snr, pose_prior):
+    """With CTF, coloured noise and shifts, against all templates at all turns, and all candidates refined and weighed.
+    What differs: a template that starts from another move of the grid ends a little beside after two steps."""
+    rng, matrices = np.random.default_rng(2), random_matrices(COUNT, 9)
+    shifts = rng.uniform(-1.5, 1.5, (COUNT, 2))
+    clean, plane = bank.plane.vectors(project(0, matrices, shifts)), bank.plane
+    ctf = torch.cos(plane.r**2 / 40 * torch.linspace(0.8, 1.2, COUNT)[:, None])
+    spectrum = 1 / (1 + torch.arange(plane.radius + 1) / 4)
+    spectrum *= float((clean * ctf).abs().square().mean() / snr / 2 / spectrum.mean())
+    noise = torch.randn(2, *clean.shape, generator=torch.Generator().manual_seed(3))
+    y = clean * ctf + torch.complex(*noise) * spectrum[plane.r.round().long()].sqrt()
+    guide = guide_of(bank, 1.0, shift_range=3.0, shift_sd=1.0, pose_prior=pose_prior)
+    guide.spectrum = spectrum
+    guide.search.widen(96)
+    context = Context(1.0, matrices=matrices, shifts=-shifts if pose_prior else np.zeros((COUNT, 2)))
+    particles, prior = guide._particles(y, ctf, context), guide._prior(context, y)
+    found = infer(bank, particles, prior, guide.search)
+    monkeypatch.setattr(searching, '_fewer', lambda turns: turns)
+    monkeypatch.setattr(searching, 'SHORTLIST', len(bank))
+    monkeypatch.setattr(posterior, 'LEFT_OUT', -1.0)
+    for name in ('EXPECTED', 'ROUGHLY'):
+        monkeypatch.setattr(refinement, name, (1e9, 0.0))
+    everything = infer(bank, particles, prior, guide.search)
+    truth = clean * plane.ramps(torch.as_tensor(-shifts, dtype=torch.float32)) if pose_prior else clean
+    error, wanted = (float((x.vector - truth)[:, 1:].abs().square().mean()) for x in (found, everything))
+    assert error < 1.01 * wanted
+    assert float((found.vector - everything.vector).abs().square().mean()) < 0.005 * wanted
+    evidence = (found.evidence - everything.evidence).abs()
+    assert float(evidence.median()) < 0.02
+    assert float(evidence.max()) < 1

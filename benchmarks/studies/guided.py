@@ -184,7 +184,7 @@ def junk(args, data):
     folder, _ = trained(args, data, f'maps{args.bank_size}', **GUIDED, volume=volumes(data), bank_size=args.bank_size)
     model, context = Model.load(folder / 'model'), test_context(data)
     noisy, clean = images(data / 'noisy_2.star'), images(data / 'clean_2.star')
-    noise, rng = negative_controls.NoiseModel(noisy - clean), np.random.default_rng(4)
+    noise, rng = negative_controls.NoiseModel(noisy, clean), np.random.default_rng(4)
     groups = {'particles': noisy, 'noise': noise.draw(TEST, rng)}
     others = {'blobs': negative_controls.foreign_projections(TEST, BOX, rng)}
     others |= {name: _projections(args.data / 'maps' / name) for name in ('emd_1883.map.mrc', 'emd_5625.map')}

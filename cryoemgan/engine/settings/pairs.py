@@ -38,7 +38,8 @@ class Augmentation:
         None,
         'Fraction of the samples that get the noise of another particle (particle minus its fitted reference), '
         'turned and mirrored on its own. It makes more of small sets, because every reference is seen under new, '
-        'measured noise. 0 trains on the real pairs only.',
+        'measured noise. Where references at imperfect angles leave signal in a particle, new noise takes its place. '
+        '0 trains on the real pairs only.',
         ge=0,
         le=1,
         expert=True,

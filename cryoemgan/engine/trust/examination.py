@@ -99,7 +99,7 @@ def examine(p: AuditInputs, ensemble: Ensemble, seed: int, bar: tqdm) -> Finding
     bench = AuditSample(p, ensemble)
     denoised, uncertainty, maps = bench.denoise_with_errors(bench.particles)
     bar.update()
-    noise = negative_controls.NoiseModel(bench.particles - bench.signal)
+    noise = negative_controls.NoiseModel(bench.particles, bench.signal)
     pairs = pair_agreement.measure_agreement(bench.signal, bench.particles, p.plan.pixel_size, seed)
     real = {'own': resemblance.own(denoised, bench.truth), 'rank': resemblance.rank(denoised, bench.truth)}
     real['nearest'] = resemblance.nearest(denoised, bench.truth)

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..geometry import euler_to_matrix
 from ..imaging.phantom import Phantom
-from ..imaging.spectra import coloured_noise, ring_power
+from ..imaging.signal_model import fit_signal
+from ..imaging.spectra import coloured_noise
 from ..shapes import Images
 
 STREAM = 97
@@ -18,11 +19,16 @@ def stream(seed: int, *key: int) -> np.random.Generator:
 
 
 class NoiseModel:
-    """Gaussian noise with the mean power spectrum (by rings) of given residuals, float32[n, N, N]."""
+    """Gaussian noise with the mean power spectrum (by rings) of that of particles, float32[n, N, N].
 
-    def __init__(self, residuals: Images) -> None:
-        self.box = residuals.shape[-1]
-        self._power = ring_power(residuals - residuals.mean((1, 2), keepdims=True))
+    signal: the particles without noise, as far as it is known, float32[n, N, N]. What it leaves of a particle at an
+    imperfect angle is signal, too, and not counted as noise (`fit_signal`).
+    """
+
+    def __init__(self, particles: Images, signal: Images) -> None:
+        self.box = particles.shape[-1]
+        self._power = fit_signal(particles, signal).power
+        self._power[0] = 0.0
 
     def draw(self, count: int, rng: np.random.Generator) -> Images:
         """Independent noise images of mean 0, float32[count, N, N]."""

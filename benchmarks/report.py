@@ -11,7 +11,8 @@ A document names the cell of every number that it took from here in a comment::
 The last names numbers that stand, with as many digits or more, or as a fraction for a percentage, on a page
 ``results/NAME.md`` of a study that left no table. A cell is:
 table, column, what its rows must be, how the sets are put together (mean, median or worst; each set first as
-the mean over its seeds; with ``against`` as a ratio to another method on that set), and the number as it is printed.
+the mean over its seeds; with ``against`` of its ratio to another method on that set and seed), and the number as it is
+printed.
 """
 
 from __future__ import annotations
@@ -42,21 +43,34 @@ def read(name: str) -> list[Row]:
 
 def by_set(rows: list[Row], column: str, **wanted: str) -> dict[str, float]:
     """{set: mean over seeds} of a column in the rows that are as wanted; empty and failed cells are left out."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        if row[column] and all(row[key] == value for key, value in wanted.items()):
-            found.setdefault(row['set'], []).append(float(row[column]))
-    return {name: statistics.fmean(values) for name, values in found.items()}
+    return _over_seeds(_cells(rows, column, **wanted))
+
+
+def ratios(rows: list[Row], column: str, against: str, **wanted: str) -> dict[str, float]:
+    """{set: mean over seeds} of a column over that of the method ``against``, of the same set and seed."""
+    mine, theirs = (_cells(rows, column, **w) for w in (wanted, {**wanted, 'method': against}))
+    return _over_seeds({cell: v / theirs[cell] for cell, v in mine.items() if cell in theirs})
+
+
+def _cells(rows: list[Row], column: str, **wanted: str) -> dict[tuple[str, str], float]:
+    """{(set, seed): value}."""
+    return {
+        (row['set'], row['seed']): float(row[column])
+        for row in rows
+        if row[column] and all(row[key] == value for key, value in wanted.items())
+    }
+
+
+def _over_seeds(cells: dict[tuple[str, str], float]) -> dict[str, float]:
+    names = dict.fromkeys(name for name, _ in cells)
+    return {name: statistics.fmean(v for (of, _), v in cells.items() if of == name) for name in names}
 
 
 def value(rows: list[Row], column: str, wanted: dict[str, str], how: str = 'mean') -> float:
     """One number of a table; LookupError where no cell holds it."""
-    wanted, against = dict(wanted), wanted.get('against')
-    wanted.pop('against', None)
-    found = by_set(rows, column, **wanted)
-    if against:
-        other = by_set(rows, column, **{**wanted, 'method': against})
-        found = {name: v / other[name] for name, v in found.items() if name in other}
+    others = {key: v for key, v in wanted.items() if key != 'against'}
+    against = wanted.get('against')
+    found = ratios(rows, column, against, **others) if against else by_set(rows, column, **others)
     if not found:
         raise LookupError(f'no {column} for {wanted}')
     return TOGETHER[how](list(found.values()))
@@ -147,10 +161,9 @@ def _content(experiment: Experiment, rows: list[Row]) -> dict:
 
 def _against_cwf(rows: list[Row], methods: list[str]) -> dict[str, tuple[float, float, int]]:
     """{method: (median, worst, number of sets) of its error over that of the covariance Wiener filter}."""
-    cwf, found = by_set(rows, 'error', method='cwf'), {}
+    found = {}
     for method in methods:
-        of = by_set(rows, 'error', method=method)
-        ratios = [of[name] / cwf[name] for name in of if name in cwf]
-        if ratios and method != 'cwf':
-            found[method] = statistics.median(ratios), max(ratios), len(ratios)
+        over = ratios(rows, 'error', 'cwf', method=method).values()
+        if over and method != 'cwf':
+            found[method] = statistics.median(over), max(over), len(over)
     return found

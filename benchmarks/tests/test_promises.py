@@ -15,9 +15,13 @@ ROWS = [
 
 
 @pytest.mark.parametrize('name', TABLES[:2])
-def test_the_preset_is_nowhere_worse_than_the_covariance_wiener_filter(name):
-    rows = report.read(name)
-    assert report.value(rows, 'error', {'method': 'recommended', 'against': 'cwf'}, 'worst') <= 1
+@pytest.mark.parametrize('method', ['recommended', 'recommended-short'])
+def test_the_preset_is_nowhere_worse_than_the_covariance_wiener_filter(name, method):
+    """On every set, with every seed, on every machine; after a quarter of a minute, too."""
+    errors = {(r['set'], r['seed'], r['method']): float(r['error']) for r in report.read(name) if r['error']}
+    for (of, seed, found), error in errors.items():
+        if found == method:
+            assert error <= errors.get((of, seed, 'cwf'), 1.0), (of, seed)
 
 
 @pytest.mark.parametrize('row', ROWS)

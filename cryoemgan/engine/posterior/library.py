@@ -197,11 +197,6 @@ class ReducedLibrary:
         """As SteerableBasis.synthesise: complex64[..., P']."""
         return self._functions.synthesise(coefficients)
 
-    def turned(self, coefficients: Tensor, angles: Tensor) -> Tensor:
-        """As SteerableBasis.turned."""
-        turns = -angles[..., None] * self.order
-        return coefficients * torch.polar(torch.ones_like(turns), turns)
-
 
 def _power(basis: SteerableBasis | ReducedLibrary, coefficients: Tensor) -> Tensor:
     return basis.synthesise(coefficients).abs() ** 2

@@ -137,10 +137,7 @@ def provenance() -> dict[str, str]:
     commit = subprocess.run(
         ['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
-    model = next(
-        (x.split(':')[1].strip() for x in _cpuinfo() if x.startswith('model name')), platform.processor() or 'unknown'
-    )
-    return {'date': time.strftime('%Y-%m-%d'), 'commit': commit or 'unknown', 'machine': f'{model}, one thread'}
+    return {'date': time.strftime('%Y-%m-%d'), 'commit': commit or 'unknown', 'machine': f'{_processor()}, one thread'}
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -168,6 +165,10 @@ def _line(row: dict[str, Any]) -> str:
     return f'{row["set"]:18} {row["method"]:14} seed {row["seed"]}  {found}'
 
 
-def _cpuinfo() -> list[str]:
+def _processor() -> str:
+    """Its name; the names of some say nothing of their age, which their family does."""
     path = Path('/proc/cpuinfo')
-    return path.read_text().splitlines() if path.exists() else []
+    lines = (x.partition(':') for x in (path.read_text().splitlines() if path.exists() else []))
+    said = {key.strip(): value.strip() for key, _, value in reversed(list(lines))}
+    name = said.get('model name') or platform.processor() or 'unknown'
+    return f'{name} (family {said["cpu family"]})' if 'cpu family' in said else name

@@ -218,12 +218,14 @@ class Batches:
     # State
 
     def state(self) -> Json:
-        """What the next batch depends on."""
-        return {'draws': self.number, 'epoch': self.loader.epoch, 'offset': self.loader.offset}
+        """What the next batch depends on, and the level of the latest."""
+        return {
+            'draws': self.number, 'level': self.level, 'epoch': self.loader.epoch, 'offset': self.loader.offset,
+        }  # fmt: skip
 
     def restore(self, state: Json) -> None:
         """Go on from `state`."""
-        self.number = state['draws']
+        self.number, self.level = state['draws'], state.get('level', self.level)
         self.loader.restore(state['epoch'], state['offset'])
 
 

@@ -65,7 +65,7 @@ def test_what_is_best_for_replicates_is_best_for_the_truth(given):
         return centred(torch.fft.irfft2(torch.fft.rfft2(grey) * torch.exp(-((width * k) ** 2)), s=(BOX, BOX)))
 
     widths = np.linspace(2, 20, 73)
-    shown = replicates(seen, every, fresh)
+    shown = replicates(pairs, every, np.roll(every, 1), fresh, torch.device('cpu'))
     judged = {
         'truth': (seen.noisy, wanted),
         'references': (seen.noisy, centred(seen.clean[:, 0])),
@@ -77,3 +77,13 @@ def test_what_is_best_for_replicates_is_best_for_the_truth(given):
     }
     assert best['replicates'] == pytest.approx(best['truth'], abs=0.5)
     assert best['references'] > best['truth'] + 1
+
+
+def test_replicates_do_not_depend_on_who_makes_them(given):
+    """Several processes share them: each makes its own ones, as a single process makes them all."""
+    pairs, every, _, fresh, _ = given
+    others, device = np.roll(every, 1), torch.device('cpu')
+    together = replicates(pairs, every, others, fresh, device).noisy
+    for share in (every[0::2], every[1::2]):
+        alone = replicates(pairs, every[share], others[share], fresh, device).noisy
+        torch.testing.assert_close(alone, together[share], rtol=1e-5, atol=1e-5)

@@ -59,11 +59,13 @@ class ReferenceValidation:
         batch_size: int,
         fresh: FreshSource | None = None,
     ) -> None:
-        self.count, rows = _share(pairs, positions, fabric)
+        self.count, rows, others = _share(pairs, positions, fabric)
         self._fabric, self._batch_size = fabric, batch_size
-        self._pairs = read(pairs, positions[rows], fabric.device)
-        if fresh is not None:
-            self._pairs = replicates(self._pairs, positions[rows], fresh)
+        # There may be fewer pairs than processes, and transforms of no images there are not.
+        if fresh is None or not len(rows):
+            self._pairs = read(pairs, positions[rows], fabric.device)
+        else:
+            self._pairs = replicates(pairs, positions[rows], positions[others], fresh, fabric.device)
 
     def scores(self, generator: nn.Module, discriminator: nn.Module | None, rule: Rule | None) -> dict[str, float]:
         """Mean mse, psnr and ssim (data range 1) of the generator's images in network units; with a discriminator
@@ -87,16 +89,18 @@ class ReferenceValidation:
         return {k: v / self.count for k, v in zip(names, summed(self._fabric, sums).tolist())}
 
 
-def replicates(pairs: Pairs, positions: Rows, fresh: FreshSource) -> Pairs:
-    """The pairs at these positions, each particle its reference under the noise of the next particle; under new noise
-    where no other particle can have it."""
-    pure = fresh.without_noise(positions, pairs.clean)
-    rows = np.arange(len(positions))
+def replicates(pairs: TrainingPairs, positions: Rows, others: Rows, fresh: FreshSource, device: torch.device) -> Pairs:
+    """The pairs at these positions, each particle its reference under the noise of the particle at the same place of
+    ``others``; under new noise where no other particle can have it. Pure functions of both positions."""
+    own = read(pairs, positions, device)
     if fresh.noise_shows_ctf:
-        noise = fresh.renew(VALIDATION_DRAW, rows, positions, 1.0)
+        noise = fresh.renew(VALIDATION_DRAW, positions, positions, 1.0)
     else:
-        noise = fresh.as_noise(VALIDATION_DRAW, rows, pairs.noisy[:, :1] - pure).roll(1, 0)
-    return Pairs(torch.cat([pure + noise, pairs.noisy[:, 1:]], 1), pairs.clean)
+        theirs = read(pairs, others, device)
+        left = theirs.noisy[:, :1] - fresh.without_noise(others, theirs.clean)
+        noise = fresh.as_noise(VALIDATION_DRAW, others, left)
+    shown = fresh.without_noise(positions, own.clean) + noise
+    return Pairs(torch.cat([shown, own.noisy[:, 1:]], 1), own.clean)
 
 
 class NoisyValidation:
@@ -115,7 +119,7 @@ class NoisyValidation:
         alone: SelfSupervision,
         seed: int,
     ) -> None:
-        self.count, rows = _share(pairs, positions, fabric)
+        self.count, rows, _ = _share(pairs, positions, fabric)
         self._fabric, self._batch_size, self._noise = fabric, batch_size, pairs.target_noise
         found = read(pairs, positions[rows], fabric.device)
         self.noisy, self._clean = found.noisy, found.clean
@@ -158,11 +162,13 @@ def _power(images: Tensor) -> Tensor:
     return images.square().sum(dtype=torch.float64)
 
 
-def _share(pairs: TrainingPairs, positions: Rows, fabric: Fabric) -> tuple[int, Rows]:
-    """(number of pairs that are measured by all processes together, this process's among the positions)."""
+def _share(pairs: TrainingPairs, positions: Rows, fabric: Fabric) -> tuple[int, Rows, Rows]:
+    """(number of pairs that are measured by all processes together; places among the positions of this process's, and
+    of another pair for each of these, whichever process measures it)."""
     most = min(LARGEST_COUNT, max(2, LARGEST_BYTES // (8 * pairs.box**2)))
     measured = evenly_spread(len(positions), most)
-    return len(measured), measured[fabric.global_rank :: fabric.world_size]
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    return len(measured), measured[mine], np.roll(measured, 1)[mine]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ ROWS = [
     for name in TABLES
     if (report.RESULTS / f'{name}.csv').exists()
     for row in report.read(name)
-    if row['cut'] and row['method'] not in ('guided-uncut', 'recommended-short')
+    if row['cut'] and row['method'] != 'recommended-short'
 ]
 
 

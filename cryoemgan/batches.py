@@ -74,7 +74,8 @@ def _joined_scores(joined, table):
         return medians
     fit, power = table.floats('cryoemganFit'), joined['fit_power']
     doubtful, strange = (float((fit < limit).mean()) for limit in (FLAG, SURE))
-    return {**medians, 'fit': words(fit, power and Power(**power)), 'doubtful': doubtful, 'strange': strange}
+    said = words(fit, power and Power(**power), flags=joined.get('fit_flags'))
+    return {**medians, 'fit': said, 'doubtful': doubtful, 'strange': strange}
 
 
 def _joined_warnings(summaries):

@@ -2,10 +2,11 @@
 
     python -m benchmarks.studies.question_speed --work WORK [--before CHECKOUT] [--cases 64 64-prior ...]
 
-Each case is made in memory (maps of `benchmarks.datasets`' tuning molecules, exact noise spectrum, CTF of EMPIAR-10028)
-and kept in WORK. A process for each state of the code answers the same particles again and again, in turns; the least
-CPU time of one thread counts. Error: of the posterior mean, over the truth's variance. Against the earlier state: of
-the means, over the error of its own; evidence, match (log units), the angle between poses, and probability of classes.
+Each case is made in memory (maps of `benchmarks.datasets`' tuning molecules, exact noise spectrum, CTF of
+EMPIAR-10028), or is the first particles of a tuning set, asked by a prior that is calibrated as `train` does it. It is
+kept in WORK. A process for each state of the code answers the same particles again and again, in turns; the least CPU
+time of one thread counts. Error: of the posterior mean, over the truth's variance. Against the earlier state: of the
+means, over the error of its own; evidence, match (log units), the angle between poses, and probability of classes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Case:
     sharp: bool = False
     templates: int = 4000
     particles: int = 192
+    of_set: str = ''
 
 
 CASES = {
@@ -54,6 +56,11 @@ CASES = {
     '128': Case(box=128, particles=64),
     '128-prior': Case(box=128, particles=64, prior=3.0),
     '128-dim': Case(box=128, particles=64, snr=0.02, noise='coloured'),
+    'set-snr02': Case(of_set='rnap5-snr02', particles=400),
+    'set-ring': Case(of_set='ring', particles=400),
+    'set-ring-prior': Case(of_set='ring', particles=400, prior=3.0),
+    'set-ctf': Case(of_set='rnap5-ctf', particles=400),
+    'set-ctf-prior': Case(of_set='rnap5-ctf', particles=400, prior=3.0),
 }
 
 
@@ -94,6 +101,33 @@ def made(case: Case, path: Path, work: Path) -> None:
     )  # fmt: skip
 
 
+def taken(case: Case, path: Path, work: Path) -> None:
+    """Write the file of a case that is a set, calibrated by this state of the code."""
+    import torch
+
+    from benchmarks import datasets
+    from benchmarks.posterior.prior import Asked
+    from cryoemgan.engine.data.image_state import CtfState
+    from cryoemgan.engine.posterior.context import Context
+
+    asked, rows = Asked(datasets.make(case.of_set, 1, work), case.templates, case.prior), np.arange(case.particles)
+    context, known = (Context.of(table, rows, table.box) for table in (asked.table, asked.truth))
+    assert context.matrices is not None
+    assert known.matrices is not None
+    truth = asked.model.images(known.matrices, known.shifts, asked.classes[rows], mode=CtfState.NONE)
+    prior = asked.prior
+    torch.save(
+        {
+            'library': prior.bank.tensors(), 'box': asked.table.box, 'pixel_size': context.pixel_size,
+            'prior': case.prior, 'gain': prior.gain, 'spectrum': prior.spectrum, 'search': vars(prior.search),
+            'options': vars(prior.options), 'images': torch.from_numpy(asked.images(rows)), 'truth': truth,
+            'ctf': context.ctf, 'matrices': context.matrices, 'shifts': context.shifts, 'true': known.matrices,
+            'classes': asked.classes[rows],
+        },
+        path,
+    )  # fmt: skip
+
+
 def serve(path: Path, output: Path) -> None:
     """A process that asks all particles of a file whenever it is told to, and says the CPU ms that each took."""
     import torch
@@ -107,10 +141,11 @@ def serve(path: Path, output: Path) -> None:
     torch.set_num_threads(1)
     case = torch.load(path, weights_only=False)
     box, images = case['box'], case['images']
-    options = MapPriorOptions('none', 3 * box / 64, box / 64, case['prior'])
-    search = Search(temperature=2.5, contrast=0.02)
+    usual = {'ctf': 'none', 'shift_range': 3 * box / 64, 'shift_sd': box / 64, 'pose_prior': case['prior']}
+    options = MapPriorOptions(**case.get('options', usual))
+    search = Search(**case.get('search', {'temperature': 2.5, 'contrast': 0.02}))
     library = TemplateLibrary.load(case['library'], box)
-    guide = MapPrior(library, 1.0, case['spectrum'], search, options)
+    guide = MapPrior(library, case.get('gain', 1.0), case['spectrum'], search, options)
     context = Context(case['pixel_size'], case['ctf'], case['matrices'], case['shifts'], CtfState.FULL)
     for _ in sys.stdin:
         start, found = time.process_time(), []
@@ -190,7 +225,7 @@ def measured(name: str, before: Path | None, rounds: int, work: Path) -> None:
 
     path = work / f'{name}.pt'
     if not path.exists():
-        made(CASES[name], path, work)
+        (taken if CASES[name].of_set else made)(CASES[name], path, work)
     roots = {'now': HERE} | ({'before': before} if before else {})
     servers = {k: Server(root, path, work / f'{name}_{k}.pt') for k, root in roots.items()}
     for _ in range(rounds):

@@ -213,7 +213,8 @@ def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
         job.warn(noise)
     power = inputs.model.fit_power(inputs.routing.judges)
     told = power is None or power.tells
-    words = p_value.words(fit, power, shown)
+    flags = inputs.model.fit_flags(inputs.routing.judges)
+    words = p_value.words(fit, power, shown, flags)
     doubtful, sure = (float((fit < limit).mean()) for limit in (FLAG, SURE))
     if not told:
         job.warn(words[0].upper() + words[1:])
@@ -225,7 +226,7 @@ def _judge(job: Job, inputs: DenoiseInputs, scores: Floats) -> Json:
     return {'evidence_median': float(np.median(evidence)), 'evidence_threshold': float(np.median(limits)),
             'below_threshold': low, 'misfit_median': float(np.median(misfit)),
             'doubtful': doubtful if told else None, 'strange': sure if told else None, 'fit': words,
-            'fit_power': power and asdict(power),
+            'fit_power': power and asdict(power), 'fit_flags': flags,
             'pose_disagreement_median': _median(disagreement)}  # fmt: skip
 
 

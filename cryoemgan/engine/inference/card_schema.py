@@ -29,7 +29,12 @@ SPREAD = Array(GREY, 2, 2)
 
 BELONGING = Record(
     {'match': SPREAD, 'misfit': SPREAD, 'levels': Array(GREY, len(PARTS), len(PARTS)), 'tail': POSITIVE},
-    {'particles': COUNT, 'evidence': Maybe(SPREAD), 'power': Maybe(Record({'other': SHARE, 'nothing': SHARE}))},
+    {
+        'particles': COUNT,
+        'evidence': Maybe(SPREAD),
+        'power': Maybe(Record({'other': SHARE, 'nothing': SHARE})),
+        'flags': Maybe(Array(SHARE, 2, 2)),
+    },
 )
 # How hard a guided network looks: beyond these a search takes hours a particle, or more memory than there is.
 SEARCH = Record(

@@ -192,6 +192,12 @@ class Model:
         known = [Power(**power) for power in found if power is not None]
         return Power.least(known) if known and len(known) == len(found) else None
 
+    def fit_flags(self, members: Iterable[str]) -> tuple[float, float] | None:
+        """Least and most of the right particles that these members' p-values may flag; None: unknown."""
+        found = [self.belonging(name).flags for name in members] if self.guides else []
+        known = [flags for flags in found if flags is not None]
+        return (min(low for low, _ in known), max(high for _, high in known)) if known else None
+
     def ask_all(self, particles: Images, context: Context) -> dict[str, Knowledge]:
         """{member: what `ask` gives}; empty for a network that sees the pixels only."""
         if self.needs_ctf:

@@ -26,6 +26,7 @@ from .empirical_null import right_particles
 FLAG, SURE = 0.05, 0.01  # p-values below which a particle is doubtful, and of something else
 LEAST_POWER = 0.5  # a test that flags fewer of the wrong particles (at FLAG) than this tells nothing
 PARTS = np.linspace(0, 0.9, 19)
+DRAWN = 100  # calibrations that tell how sure one is
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class PValueCalibration:
     match, misfit, evidence: (median, s.d.); evidence None in cards of an earlier version, where it does not count.
     levels: strangeness that the parts 0, 0.05 .. 0.9 of the particles stay below; tail: mean excess over the last
     level, where an exponential tail goes on. particles: their number. power: of the test, as `Power`; None: unknown.
+    flags: least and most of the right particles that may have a p-value below ``FLAG``, as far as so many particles
+    tell (in nine of ten such calibrations); None: unknown.
     """
 
     match: Sequence[float]
@@ -70,6 +73,7 @@ class PValueCalibration:
     particles: int
     evidence: Sequence[float] | None = None
     power: Json | None = None
+    flags: Sequence[float] | None = None
 
     @classmethod
     def of(
@@ -80,11 +84,10 @@ class PValueCalibration:
         typical = (evidence, match, misfit) if simulated is None else simulated.T
         rough = cls(_spread(typical[1]), _spread(typical[2]), (), 1.0, len(match), _spread(typical[0]))
         strange = rough.strangeness(evidence, match, misfit)
-        if simulated is not None:
-            strange = right_particles(strange, rough.strangeness(*simulated.T))
-        levels = np.quantile(strange, PARTS)
-        tail = float((strange[strange > levels[-1]] - levels[-1]).mean()) if (strange > levels[-1]).any() else 0.0
-        return cls(rough.match, rough.misfit, tuple(levels.tolist()), max(tail, 1e-3), len(match), rough.evidence)
+        known = None if simulated is None else rough.strangeness(*simulated.T)
+        levels, tail = _levels(strange if known is None else right_particles(strange, known))
+        flags = _flags(strange, known, levels, tail)
+        return cls(rough.match, rough.misfit, levels, tail, len(match), rough.evidence, None, flags)
 
     def strangeness(self, evidence: Floats, match: Floats, misfit: Floats) -> Floats:
         """float64 [n]"""
@@ -96,11 +99,7 @@ class PValueCalibration:
 
     def fit(self, evidence: Floats, match: Floats, misfit: Floats) -> Floats:
         """p-values float64 [n]: part of the map's own particles that are as strange or stranger."""
-        strange = self.strangeness(evidence, match, misfit)
-        inside = 1 - np.interp(strange, self.levels, PARTS)
-        beyond = (1 - PARTS[-1]) * np.exp(-np.clip(strange - self.levels[-1], 0, None) / self.tail)
-        found: Floats = np.where(strange > self.levels[-1], beyond, inside)
-        return found
+        return _beyond(self.strangeness(evidence, match, misfit), self.levels, self.tail)
 
     def power_against(self, other: Floats, nothing: Floats) -> Power:
         """Power of the test from scores [n, 3] (evidence, match, misfit) of wrong particles: other objects, and noise
@@ -113,14 +112,44 @@ class PValueCalibration:
         return asdict(self)
 
 
+def _levels(right: Floats) -> tuple[tuple[float, ...], float]:
+    """(levels, tail) of the strangeness float64 [n] of right particles."""
+    levels = np.quantile(right, PARTS)
+    excess = right[right > levels[-1]] - levels[-1]
+    return tuple(levels.tolist()), max(float(excess.mean()) if len(excess) else 0.0, 1e-3)
+
+
+def _beyond(strange: Floats, levels: Sequence[float], tail: float) -> Floats:
+    """Part of the right particles that are stranger than each value of ``strange`` [n]."""
+    inside = 1 - np.interp(strange, levels, PARTS)
+    beyond = (1 - PARTS[-1]) * np.exp(-np.clip(strange - levels[-1], 0, None) / tail)
+    found: Floats = np.where(strange > levels[-1], beyond, inside)
+    return found
+
+
+def _flags(strange: Floats, simulated: Floats | None, levels: Sequence[float], tail: float) -> tuple[float, float]:
+    """The middle nine tenths of the parts that ``FLAG`` flags, over calibrations on particles drawn anew from these
+    (bootstrap)."""
+    rng, limits = np.random.default_rng(0), []
+    for _ in range(DRAWN):
+        real = rng.choice(strange, len(strange))
+        drawn = real if simulated is None else right_particles(real, rng.choice(simulated, len(simulated)))
+        drawn_levels, excess = _levels(drawn)
+        limits.append(drawn_levels[-1] + excess * np.log((1 - PARTS[-1]) / FLAG))
+    low, high = np.quantile(_beyond(np.array(limits), levels, tail), (0.05, 0.95))
+    return float(low), float(high)
+
+
 def _spread(values: Floats) -> tuple[float, float]:
     centre, sd = robust_spread(values)
     return centre, max(sd, 1e-6)
 
 
-def words(fit: Floats, power: Power | None = None, shown: str = 'the map') -> str:
+def words(
+    fit: Floats, power: Power | None = None, shown: str = 'the map', flags: Sequence[float] | None = None
+) -> str:  # fmt: skip
     """What the p-values float [n] of a set say, for a summary. power: of the test; None: unknown. shown: what the
-    particles are compared with."""
+    particles are compared with. flags: as of `PValueCalibration`."""
     if power is not None and not power.tells:
         return (
             f'the particles are too noisy to tell which of them fit {shown}: of images of another object only '
@@ -128,10 +157,16 @@ def words(fit: Floats, power: Power | None = None, shown: str = 'the map') -> st
             f'{FLAG:.0%}. cryoemganFit is therefore not written'
         )
     doubtful, sure = (int((fit < limit).sum()) for limit in (FLAG, SURE))
+    sureness = ''
+    if flags is not None:
+        sureness = (
+            f' (the first may as well be {flags[0]:.1%} to {flags[1]:.1%}: the particles kept out of training do not '
+            'tell it more exactly)'
+        )
     found = (
         f'{doubtful} of {len(fit)} particles ({doubtful / len(fit):.1%}) have a fit to {shown} (cryoemganFit) below '
         f'{FLAG:g}, and {sure} ({sure / len(fit):.1%}) below {SURE:g}. Of good particles {FLAG:.0%} and {SURE:.0%} '
-        'would; more than that are junk, another molecule or another state'
+        f'would{sureness}; more than that are junk, another molecule or another state'
     )
     if power is not None and not power.tells_others:
         found += (

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import gamma
 
 from cryoemgan.engine.geometry import random_matrices
+from cryoemgan.engine.inference.card_schema import BELONGING
 from cryoemgan.engine.posterior.empirical_null import right_particles
 from cryoemgan.engine.posterior.library import TemplateLibrary
 from cryoemgan.engine.posterior.map_prior import Context
 from cryoemgan.engine.posterior.p_value import Power, PValueCalibration, words
 from cryoemgan.engine.posterior.view_clusters import directions
 from cryoemgan.engine.posterior.wrong_particles import power_of, right_scores
+from cryoemgan.engine.schema import require
 from cryoemgan.engine.trust import negative_controls
 from cryoemgan.engine.trust.selection import nothing_but_noise
 
@@ -112,6 +115,48 @@ def test_junk_in_the_set_is_not_taken_for_right_particles(share, wider):
     assert (rng.normal(5 * wider**0.5 + 5, 2.5, 500) > np.quantile(found, 0.95)).mean() > 0.5 or share < 0.7
 
 
+def strange_ones(rng, count):
+    """Strangeness of particles, by a distribution whose upper parts scipy knows: `part_beyond`."""
+    return 0.5 + 1.2 * (rng.gamma(8, size=count) - 8) / 8**0.5
+
+
+def part_beyond(strange):
+    return gamma.sf((strange - 0.5) / 1.2 * 8**0.5 + 8, 8)
+
+
+@pytest.fixture(scope='module')
+def parts_flagged():
+    """Parts of right particles that a limit of 0.05 flags, by 150 calibrations on 500 particles and 500 simulated ones,
+    which are narrower."""
+    rng = np.random.default_rng(3)
+    limits = [
+        np.quantile(right_particles(strange_ones(rng, 500), 0.8 * strange_ones(rng, 500) - 3), 0.95) for _ in range(150)
+    ]
+    return part_beyond(np.array(limits))
+
+
+def test_a_limit_hardly_depends_on_which_particles_it_was_learnt_from(parts_flagged):
+    """By the less strange 40 % of 500 alone a limit of 0.05 flags 5.5 %, with an s.d. of 1.9: 2 % by chance."""
+    assert parts_flagged.mean() == pytest.approx(0.05, abs=0.006)
+    assert parts_flagged.std() < 0.0165
+
+
+def test_a_calibration_says_how_sure_it_is(parts_flagged):
+    rng, told = np.random.default_rng(4), []
+    for _ in range(4):
+        found = PValueCalibration.of(*as_scores(strange_ones(rng, 500)).T, as_scores(0.8 * strange_ones(rng, 500) - 3))
+        told.append(found.flags)
+    np.testing.assert_allclose(np.mean(told, 0), np.quantile(parts_flagged, (0.05, 0.95)), atol=0.013)
+    few = PValueCalibration.of(*as_scores(strange_ones(rng, 80)).T, as_scores(0.8 * strange_ones(rng, 80) - 3))
+    assert few.flags[1] - few.flags[0] > 1.3 * (found.flags[1] - found.flags[0])
+    require(BELONGING, found.as_dict(), 'card')
+
+
+def as_scores(misfit):
+    """(evidence, match, misfit) of particles that differ in misfit."""
+    return np.column_stack([np.full(len(misfit), 20.0), np.zeros(len(misfit)), misfit])
+
+
 def test_a_guide_knows_its_particles_though_a_third_of_them_are_junk():
     draw = next(shapes())
     views = directions(TEMPLATES)
@@ -135,4 +180,5 @@ def test_words_say_what_the_test_tells():
     assert words(fit) == words(fit, Power(0.9, 1.0))
     assert 'other molecules are not (20%)' in words(fit, Power(0.2, 1.0))
     assert 'too noisy to tell' in words(fit, Power(0.2, 0.3))
+    assert 'may as well be 2.0% to 8.0%' in words(fit, flags=(0.02, 0.08))
     assert Power.least([Power(0.2, 1.0), Power(0.9, 0.4)]) == Power(0.2, 0.4)

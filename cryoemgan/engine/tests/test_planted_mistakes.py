@@ -12,6 +12,7 @@ from cryoemgan.engine.tests.blobs import Blobs
 from cryoemgan.engine.tests.particles_of_blobs import BOX, PIXEL, blobs_of, project, write_map, write_particles
 from cryoemgan.engine.training.pairs import AGREEMENT, open_pairs, outlying
 from cryoemgan.engine.trust.geometry_hypotheses import MIRROR
+from cryoemgan.engine.trust.pose_fit import PairModel
 
 COUNT = 40
 ANGLES = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')
@@ -84,6 +85,19 @@ def test_the_mistake_is_named_and_training_refuses(tmp_path, blobs, particles, c
         return
     with pytest.raises(InputError, match='fit their particles better with'):
         open_pairs(settings, Job('train', settings))
+
+
+def test_a_map_with_the_box_of_the_particles_and_other_pixels(tmp_path, blobs, capsys, monkeypatch):
+    """Far beyond the few percent that are tried of any map: named, and the particles are not called noisy for it."""
+    particles = write_particles(tmp_path, blobs, count=60, noise=4.0)
+    monkeypatch.setattr(PairModel, 'power_against_nothing', lambda *_: 0.1)
+    path = write_map(tmp_path / 'map.mrc', blobs.volume(BOX, PIXEL), 0.7 * PIXEL)
+    _, summary, _ = project(tmp_path, particles, path, '--ctf', 'none')
+    assert summary['alternatives']['best'] == 'a map of 3 A/px, like the particles, whose box it has'
+    said = capsys.readouterr().out
+    assert 'The particles agree better with a map of 3 A/px' in said
+    assert 'too noisy' not in said
+    assert 'do not belong together as they are (see above)' in summary['pose_fit']
 
 
 def test_wrong_ctf_is_named(tmp_path, blobs):

@@ -14,6 +14,8 @@ MIRROR, TRANSPOSE = np.diag([1.0, 1.0, -1.0]), (0, 2, 1)
 # Factors by which shifts are wrong when they are in the pixels of another binning, beside those of a unit.
 BINNINGS = (0.25, 0.5, 2.0, 4.0)
 PIXEL_SIZES = (-10, -5, 5, 10)
+# Pixel sizes that differ by less are the same.
+SAME_SIZE = 0.01
 # Degrees that a phase plate adds, on top of what the table says.
 PHASES = (30, 60, 90, 120, 150)
 STATES = {
@@ -59,6 +61,7 @@ def hypotheses(
     has_ctf: bool,
     pixel_size: float,
     header: float | None = None,
+    volume: float | None = None,
 ) -> dict[str, Hypothesis]:
     """{name: Hypothesis} of what may be true instead of what the table says.
 
@@ -74,6 +77,8 @@ def hypotheses(
         A.
     header : float, optional
         Pixel size in the header of the particles' stack, where it is another one.
+    volume : float, optional
+        A, pixel size of a map that has the box of the particles and should therefore have their pixels.
     """
     given = Hypothesis(GIVEN, matrices, shifts)
     found = {
@@ -90,6 +95,10 @@ def hypotheses(
     if header:
         name = f'the pixel size of {header:g} A in the header of the stack'
         found[name] = replace(given, kind='pixel size', pixel=header / pixel_size)
+    factor = volume / pixel_size if volume else 1.0
+    if all(abs(factor * (1 + percent / 100) - 1) > SAME_SIZE for percent in (0, *PIXEL_SIZES)):
+        name = f'a map of {pixel_size:g} A/px, like the particles, whose box it has'
+        found[name] = replace(given, kind='pixel size', scale=factor)
     if has_ctf:
         found |= {word: replace(given, kind='CTF', ctf=s.value) for s, word in STATES.items() if s.value != mode}
         if mode != CtfState.NONE:

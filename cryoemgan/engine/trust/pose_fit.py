@@ -151,9 +151,10 @@ def words(found: PoseFit) -> str:
     """What the pose fits of a set say, for a summary."""
     doubtful, count = int((found.p_values < FLAG).sum()), len(found.p_values)
     parts = ', '.join(f'{reason} {number}' for reason, number in found.counts.items() if number)
+    by = f'. By reason (cryoemganReason): {parts}' if parts else ''
     return (
         f'{doubtful} of {count} particles ({doubtful / count:.1%}) have a pose fit (cryoemganPoseFit) below {FLAG:g}; '
-        f'of good particles {FLAG:.0%} would' + (f'. By reason (cryoemganReason): {parts}' if parts else '')
+        f'of good particles at the right angles {FLAG:.0%} would{by}'
     )
 
 

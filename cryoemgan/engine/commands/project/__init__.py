@@ -24,6 +24,7 @@ from ...settings.project import Project
 from ...shapes import CtfParameters, Floats, Json, Matrices, Rows, Shifts, Volume
 from ...training.pairs import AGREEMENT
 from ...trust import pose_fit
+from ...trust.geometry_hypotheses import GIVEN
 from ...trust.pair_check import Verdict
 from ..filling import fill
 from . import class_maps, comparison, half_maps, judgement, other_state, states
@@ -180,7 +181,9 @@ def run(settings: Project, job: Job, inputs: ProjectInputs) -> Json:
     found, verdict = compared
     references = p.table.derive(STACK, box=p.plan.box, pixel_size=pixel_size)
     references.set(AGREEMENT, stack.values[:, 0])
-    fits, holding = judgement.judge(job, references, stack.values[:, 1:], model, sample)
+    fits, holding = judgement.judge(
+        job, references, stack.values[:, 1:], model, sample, verdict.best == GIVEN and not found.absent
+    )
     state = other_state.ask(settings, job, p, lowpass, references, holding)
     references.set_provenance(**_provenance(settings, p, lowpass, verdict))
     _write_maps(settings, job, p, lowpass)

@@ -19,7 +19,7 @@ from ...metrics import pair_agreement
 from ...settings.project import Project
 from ...shapes import Images, Rows, Tensor
 from ...trust import pair_check
-from ...trust.geometry_hypotheses import GIVEN, STATES, Hypothesis, hypotheses
+from ...trust.geometry_hypotheses import GIVEN, SAME_SIZE, STATES, Hypothesis, hypotheses
 from . import states
 from .references import Renderer
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 # Pixels of the compared particles together, at most, unless that leaves too few: a dozen views are drawn of each.
 PIXELS, LEAST = 2**22, 40
-# Pixel sizes in the header and in the table that differ by less are the same.
-SAME = 0.01
 
 
 class Templates:
@@ -104,14 +102,16 @@ def compare(
     few = evenly_spread(len(rows), min(pair_check.SAMPLE, max(LEAST, PIXELS // p.plan.box**2)))
     some = rows[few]
     header = table.images().header_pixel_size
-    other = PIXEL.possible(np.array([header])).all() and abs(header / table.pixel_sizes[0] - 1) >= SAME
+    other = PIXEL.possible(np.array([header])).all() and abs(header / table.pixel_sizes[0] - 1) >= SAME_SIZE
     said = header * table.box / p.plan.box if other else None
+    # Refinements write maps with the box and the pixels of their particles.
+    shared = p.maps[0].pixel_size * table.box / p.plan.box if p.maps[0].box == table.box else None
     matrices, shifts = p.matrices[some], p.shifts[some]
     verdict = pair_check.examine(
         particles[few],
         Templates(p, renderer, some, mode, settings.batch_size),
         Hypothesis(GIVEN, matrices, shifts),
-        hypotheses(matrices, shifts, str(mode), bool(p.ctf), pixel_size, said)
+        hypotheses(matrices, shifts, str(mode), bool(p.ctf), pixel_size, said, shared)
         | states.other_magnification(table, some, shifts),
     )
     if p.wanted is CtfState.NONE and verdict.best == STATES[CtfState.NONE]:

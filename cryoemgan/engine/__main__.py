@@ -85,6 +85,8 @@ def _run(verb: str, settings: Settings) -> Json:
     job = Job(verb, settings)
     module = importlib.import_module(f'.commands.{verb}', __package__)
     with job.stop.listening():
+        # Before the input, which may take minutes to read.
+        job.check_free()
         # Every check of input comes before the folder is touched.
         inputs = module.load_inputs(settings, job)
         with job.alone():
@@ -128,7 +130,8 @@ def _main(argv: Sequence[str] | None) -> int:
         verb, settings = parse([a for a in argv if a != '--debug'])
         # The number itself is recorded: another machine may have other cores.
         settings.threads = use_threads(settings.threads)
-        run(verb, settings)
+        found = run(verb, settings)
+        _say_last(verb, settings, found)
     except (Exception, KeyboardInterrupt) as e:
         # The last stop of every error: told in one sentence.
         if debug:
@@ -138,6 +141,14 @@ def _main(argv: Sequence[str] | None) -> int:
             print(f'cryoemgan: {sentence}', file=sys.stderr)
         return status
     return 0
+
+
+def _say_last(verb: str, settings: Settings, found: Json) -> None:
+    # A library of its own: it must not delay --help.
+    from .closing import sentences
+
+    for sentence in sentences(verb, settings, found):
+        print(sentence)
 
 
 def explained(error: BaseException) -> tuple[str, int]:

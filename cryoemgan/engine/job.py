@@ -105,6 +105,11 @@ class Job:
         """Where the files of the run will be in the end."""
         return self._place.result
 
+    def check_free(self) -> None:
+        """InputError when the folder holds something that nobody said may be there: see `RunFolder.check_free`."""
+        if leader():
+            self._place.check_free()
+
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold the folder while the command works: see `RunFolder.alone`."""
         return self._place.alone()

@@ -99,6 +99,20 @@ class RunFolder:
         finally:
             os.close(handle)
 
+    def check_free(self) -> bool:
+        """Whether something is in the folder already; InputError when that was not expected. Cheap: asked before any
+        input is read."""
+        result = self.result
+        if result.exists() and not result.is_dir():
+            raise InputError(f'--output: {result} is a file')
+        occupied = result.is_dir() and any(result.iterdir())
+        if occupied and not (self.settings.resume or self.settings.overwrite):
+            raise InputError(
+                f'--output: {result} is not empty; give another folder, --resume to go on with it, '
+                'or --overwrite to replace it'
+            )
+        return occupied
+
     def prepare(self, warn: Callable[[str], None]) -> Json | None:
         """Make the folder ready, or refuse it. Only the first process of a run touches it.
 
@@ -140,15 +154,8 @@ class RunFolder:
     def _check_folder(self) -> Json | None:
         """What the folder says of the run that wrote it, None for an empty one; InputError for others' folders."""
         s, result = self.settings, self.result
-        if result.exists() and not result.is_dir():
-            raise InputError(f'--output: {result} is a file')
-        if not result.is_dir() or not any(result.iterdir()):
+        if not self.check_free():
             return None
-        if not (s.resume or s.overwrite):
-            raise InputError(
-                f'--output: {result} is not empty; give another folder, --resume to go on with it, '
-                'or --overwrite to replace it'
-            )
         for path in result.rglob('*'):
             # State is looked for by its name: a pipe of that name would hang whoever opens it.
             require_regular(path)

@@ -12,6 +12,9 @@ from types import FrameType
 
 from .errors import Interrupted
 
+# Process, of a protocol or of a report, that started this one as a step.
+PARENT = 'CRYOEMGAN_PARENT'
+
 
 class Stop:
     """Turns SIGTERM, SIGINT and SIGHUP into `Interrupted`; a command that can stop at a better moment asks for it.
@@ -61,7 +64,7 @@ def watch_parent() -> None:
     Scipion's Stop is SIGKILL from outside, and a killed protocol leaves its program running as an orphan. The
     protocol names its own process in CRYOEMGAN_PARENT (not set on a queue, where it runs on another host).
     """
-    pid = os.environ.get('CRYOEMGAN_PARENT', '')
+    pid = os.environ.get(PARENT, '')
     if not pid.isdecimal():
         return
 

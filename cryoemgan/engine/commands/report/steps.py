@@ -20,6 +20,7 @@ from ...settings.base import Settings, flag
 from ...settings.report import Report
 from ...settings.road import TITLES
 from ...shapes import Json
+from ...signals import PARENT
 
 # A finished step whose files are not what it wrote.
 MEND = 'damaged'
@@ -140,7 +141,7 @@ def _environment() -> dict[str, str]:
     """Of a step: it ends when this process is gone, and finds this very package."""
     here = str(Path(__file__).resolve().parents[4])
     paths = [here, *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
-    return {**os.environ, 'CRYOEMGAN_PARENT': str(os.getpid()), 'PYTHONPATH': os.pathsep.join(paths)}
+    return {**os.environ, PARENT: str(os.getpid()), 'PYTHONPATH': os.pathsep.join(paths)}
 
 
 class _Echo(threading.Thread):

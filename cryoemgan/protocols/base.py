@@ -168,7 +168,8 @@ class CryoEMGANProtBase(SettingsForm, SingleStart, EMProtocol):
         summary = self.readSummary()
         if not summary:
             return self._progress_lines()
-        return self._summary_lines(summary) + [f'Warning: {w}' for w in summary.get('warnings', [])]
+        warnings = [f'Warning: {w}' for w in summary.get('warnings', [])]
+        return [self._said(line) for line in self._summary_lines(summary) + warnings]
 
     def _progress_lines(self):
         """Sentences on a run that has not finished: what it does, and how long that takes."""

@@ -97,6 +97,19 @@ class FormHabits(Fields):
         return None if number and word in ('', 'none', 'default') else value
 
 
+# Options that say which kind of network is meant: the form has a list of kinds in their place.
+KINDS = (
+    (r' \(--network guided\)', ''), ('--network guided', 'a network guided by the map'),
+    ('--target (self|copies)', 'a map-free network'),
+)  # fmt: skip
+
+
+def _kinds_of_network(message):
+    for options, words in KINDS:
+        message = re.sub(options, words, message)
+    return message
+
+
 class SettingsForm(FormHabits, Machine):
     """The part of a protocol that turns a verb's settings into its form, and the filled form into values."""
 
@@ -251,6 +264,7 @@ class SettingsForm(FormHabits, Machine):
 
     def _said(self, message):
         """A message of the engine with the form's fields, and where they are, in place of command-line options."""
+        message = _kinds_of_network(message)
         places = {flag(f.name): self.where(f.name) for f in self._form_fields() if self.hasAttribute(camel(f.name))}
         return self._in_form_words(re.sub(r'--[a-z0-9-]+', lambda m: places.get(m[0], m[0]), message))
 
@@ -259,4 +273,4 @@ class SettingsForm(FormHabits, Machine):
         """A text of the engine with the form's labels in place of command-line options."""
         fields = dataclasses.fields(cls._settings_class())
         labels = {flag(f.name): f'"{f.metadata["label"]}"' for f in fields if f.metadata['label']}
-        return re.sub(r'--[a-z0-9-]+', lambda m: labels.get(m[0], m[0]), message)
+        return re.sub(r'--[a-z0-9-]+', lambda m: labels.get(m[0], m[0]), _kinds_of_network(message))

@@ -2,7 +2,8 @@
 
 from pwem.objects import SetOfParticles
 
-from ..convert import provenance_of
+from ..constants import CTF_FULL, CTF_UNKNOWN
+from ..convert import provenance_of, state_of
 
 # The command that wrote a set's images: what they are, in the words of the forms.
 KINDS = {
@@ -33,6 +34,18 @@ def check_references(references, label='References'):
         return []
     words, made = KINDS[kind_of(references)]
     return [f'*{label}* holds {words} ({made}): select the output of "project references".']
+
+
+def check_ctf_known(references, wanted_for, label='References'):
+    """Errors of references whose CTF must be known; wanted_for: what cannot be done without it."""
+    if not references.hasCTF() or state_of(references) != CTF_FULL:
+        return []
+    if provenance_of(references).get('ctf', CTF_UNKNOWN) != CTF_UNKNOWN:
+        return []
+    return [
+        f'*{label}* do not say what their images hold of the CTF, which {wanted_for} must know: select the output of '
+        '"project references" or "simulate particles".'
+    ]
 
 
 def check_noise_images(noise, others):

@@ -201,8 +201,9 @@ class CryoEMGANProtProject(CryoEMGANProtBase):
                 f'Correlation with the particles, below {found["resolution"]:.0f} Å: {found["mean"]:.2f} (with '
                 f"another particle's reference: {found['shuffled_mean']:.2f})."
             )
-        state = summary.get('other_state')
-        return [*lines, f'{state["statement"]}.'] if state else lines
+        state = summary.get('other_state') or {}
+        said = (summary.get('pose_fit'), state.get('statement'))
+        return [*lines, *(f'{s[0].upper()}{s[1:].rstrip(".")}.' for s in said if s)]
 
     def _methods(self):
         summary = self.readSummary()

@@ -13,8 +13,8 @@ from .base import CryoEMGANProtBase
 from .class_averages import define_averages
 from .map_input import has_half_sets, write_map
 from .model_choice import describe_replaced
-from .pair_checks import check_noise_images, check_noisy, check_pairs, check_references
-from .train_form import TrainForm
+from .pair_checks import check_ctf_known, check_noise_images, check_noisy, check_pairs, check_references
+from .train_form import GUIDED, TrainForm
 
 PARTNERS = {
     'references': 'projections of the refined map',
@@ -99,8 +99,16 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
             return [f'No {words} given. To train without a map, choose "map-free" in "Network".']
         if self.inputParticles.getUniqueId() == pointer.getUniqueId():
             return [f'Particles and {words} are the same set: the network would only learn to copy.']
-        wrong = check_references(pointer.get()) if setting == 'references' else []
+        wrong = self._check_references(pointer.get()) if setting == 'references' else []
         return wrong or check_pairs(self.inputParticles.get(), pointer.get())
+
+    def _check_references(self, references):
+        wrong = check_references(references)
+        if self.approach == GUIDED:
+            wrong += check_ctf_known(references, 'a network guided by the map')
+        elif self._form_values().get('fresh_fraction'):
+            wrong += check_ctf_known(references, 'whoever makes fresh pairs')
+        return wrong
 
     def _warnings(self):
         particles = self.inputParticles.get()
@@ -173,7 +181,7 @@ class CryoEMGANProtTrain(TrainForm, CryoEMGANProtBase):
                 + '.'
             )
         if advice := summary.get('advice'):
-            lines.append(f'{advice}.')
+            lines.append(f'{advice.rstrip(".")}.')
         top = (next(iter(summary.get('members', {}).values()), summary)).get('top', [])
         if len(top) > 1:
             lines.append(

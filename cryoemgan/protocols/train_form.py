@@ -1,7 +1,5 @@
 """The form of "train denoiser": its fields in pages and groups, and when each is shown."""
 
-import re
-
 import pyworkflow.protocol.params as params
 
 from ..engine.settings.train import preset_values
@@ -268,10 +266,6 @@ class TrainForm:
             said = ', '.join(f'{name} {_plain(v)}' for name, v in values.items() if v is not None)
             text += f'\n\nIf left open, it comes from the preset: {said}.'
         return text
-
-    @classmethod
-    def _in_form_words(cls, message):
-        return super()._in_form_words(re.sub('--target (self|copies)', 'a map-free network', message))
 
     # --------------------------- The filled form ------------------------------
     def _form_values(self):

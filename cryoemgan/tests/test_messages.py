@@ -1,11 +1,14 @@
 """Wrong input in the forms, in a real project: messages before any work."""
 
 import os
+import re
+import unittest
 
 from pwem.objects import SetOfParticles, Volume
 from pwem.protocols import ProtImportParticles, ProtImportVolumes
 
 from cryoemgan import protocols
+from cryoemgan.protocols.train_form import GUIDED
 from cryoemgan.tests import data
 from cryoemgan.tests.workflow import ProjectTest
 
@@ -79,6 +82,15 @@ class TestMessages(ProjectTest):
         )
         assert 'learn to copy' in errors
 
+    def test_references_that_do_not_say_what_they_hold_of_the_ctf(self):
+        """A guided network must know it: told in the form, not after the run has begun."""
+        inputs = {
+            'inputParticles': (self.particles, 'outputParticles'),
+            'inputReferences': (self.imported('silent', count=12, with_ctf=True), 'outputParticles'),
+        }
+        assert 'hold of the CTF' in self.errors_of('CryoEMGANProtTrain', inputs, approach=GUIDED)
+        assert self.errors_of('CryoEMGANProtTrain', inputs) == ''
+
     def test_empty_inputs(self):
         # A simulation of the phantom needs no input.
         for cls in (c for c in ALL if c is not protocols.CryoEMGANProtSimulate):
@@ -131,3 +143,17 @@ class TestMessages(ProjectTest):
         assert 'the references would as "phase-flip"' in text
         assert 'No low-pass' in text
         assert isinstance(self.map.outputVolume, Volume)
+
+
+class TestSentences(unittest.TestCase):
+    """What the engine says, without a project."""
+
+    def test_sentences_of_the_engine_name_fields_and_kinds_of_network(self):
+        """Summaries and errors, of a shell's options."""
+        train, denoise = protocols.CryoEMGANProtTrain(), protocols.CryoEMGANProtDenoise()
+        assert train._said('One guided by the map (--network guided) shows more') == 'One guided by the map shows more'
+        assert denoise._said('with --network guided') == 'with a network guided by the map'
+        assert train._said('--minutes 0.5 is less') == '"Training time" 0.5 is less'
+        summary = {'wall_seconds': 60.0, 'advice': 'take --network guided', 'warnings': ['--minutes 1 is little']}
+        train.readSummary = lambda: summary
+        assert not re.search('--[a-z]', ' '.join(train._summary()))

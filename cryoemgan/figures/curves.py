@@ -38,7 +38,7 @@ def training_curves(path):
     panels = [(panel, names) for panel in PANELS if (names := _columns_of(panel, columns))]
     if not panels:
         count = len(np.unique(x))
-        return _message(f'{count} evaluation{"s" * (count != 1)} so far: a curve needs two.')
+        return _message(f'{count} evaluation{"s" * (count != 1)} made: a curve needs two.')
     across = min(len(panels), ACROSS)
     down = -(-len(panels) // across)
     figure = new_figure(4.4 * across, 3.3 * down)

@@ -1,6 +1,7 @@
 """What a training says of its time after its first seconds, and that it never ends below where it started."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -32,8 +33,8 @@ def test_the_sentence_says_what_the_time_is_enough_for():
     """15 seconds to show 1,500 pairs once, six before the first step, two fold models."""
     about = Pilot.of('equivariant', 0, 2)
     assert about.sentence(100.0, 1500, 6.0, 306.0) == (
-        'pilot: --minutes 10.2 will show every pair about 20 times to its network; about 30 times (--minutes 15) are '
-        'likely to be needed: it may still improve with more time'
+        'at the speed of the first seconds, --minutes 10.2 will show every pair about 20 times to its network; about '
+        '30 times (--minutes 15) are likely to be needed: it may still improve with more time'
     )
     assert about.sentence(100.0, 1500, 6.0, 606.0).endswith('about 30 times (--minutes 15) are likely to be enough')
     assert (
@@ -41,6 +42,9 @@ def test_the_sentence_says_what_the_time_is_enough_for():
         .sentence(100.0, 1500, 6.0, 306.0)
         .endswith('about 8 times (--minutes 4.2) are likely to be enough, and the training ends then')
     )
+    # Preparing took longer than the time that was given.
+    assert 'every pair less than once to its network; about 30 times' in about.sentence(100.0, 1500, 20.0, 9.0)
+    assert 'every pair about once to its network' in about.sentence(100.0, 1500, 6.0, 21.0)
     # Nobody has measured what others need.
     assert Pilot.of('paper128', 0, 1).sentence(100.0, 1500, 0.0, 60.0).endswith('about 4 times to its network')
 
@@ -48,7 +52,10 @@ def test_the_sentence_says_what_the_time_is_enough_for():
 def test_a_training_says_it_once(tmp_path, data, monkeypatch, capsys):
     monkeypatch.setattr(loop, 'clock', itertools.count(0.0, 4.0).__next__)
     run('train', Train(output=str(tmp_path / 't'), minutes=2.0, evaluations=1, network='plain', **data))
-    said = [line for line in capsys.readouterr().out.splitlines() if 'pilot: --minutes 2 will' in line]
+    out, err = capsys.readouterr()
+    # The bar counts seconds, those before the first step too.
+    assert '-' not in ''.join(re.findall(r'\S+it/s', err))
+    said = [line for line in out.splitlines() if 'first seconds, --minutes 2 will' in line]
     assert len(said) == 1
 
 

@@ -105,10 +105,12 @@ class TrainingLoop:
         the run has been asked to end, with its state saved."""
         t, self._before, self._start = self.training, self.seconds, clock()
         saved, tells = clock(), self._pilot is not None and not self.total and not t.iteration
-        total = self.total or round(60 * self._minutes)
+        total = self.total or max(1, round(60 * self._minutes))
+        # Preparing may have taken longer than the time that was given.
+        begun = min(total, t.iteration if self.total else round(self.seconds))
         with (
             self.job.stop.patient(),
-            self.job.progress(total, 'training', t.iteration if self.total else round(self.seconds)) as bar,
+            self.job.progress(total, 'training', begun) as bar,
         ):
             if self._evaluated < t.iteration == 0 and t.networks.starts_from_data:
                 # What it can do before any training may be the best that the data allow.
@@ -225,7 +227,8 @@ class TrainingLoop:
                     'seconds': self.seconds,
                     **t.terms.means(),
                     **found,
-                    **t.learning_rates(),
+                    # Before the first step there is none.
+                    **(t.learning_rates() if t.iteration else {}),
                     'noise_level': t.batches.level,
                 }
             )

@@ -38,16 +38,23 @@ class Pilot:
         """
         shown = per_second * max(0.0, given - before) / pairs
         said = (
-            f'pilot: --minutes {given * self.models / 60:.3g} will show every pair about {_rounded(shown)} times to '
-            'its network'
+            f'at the speed of the first seconds, --minutes {given * self.models / 60:.3g} will show every pair '
+            f'{_times(shown)} to its network'
         )
         if self.enough is None:
             return said
         needed = (before + self.enough * pairs / per_second) * self.models / 60
-        said += f'; about {self.enough} times (--minutes {_rounded(needed)}) are likely to be '
+        said += f'; {_times(self.enough)} (--minutes {_rounded(needed)}) are likely to be '
         if shown < self.enough:
             return said + 'needed: it may still improve with more time'
         return said + ('enough, and the training ends then' if self.ends else 'enough')
+
+
+def _times(shown: float) -> str:
+    if shown < 0.95:
+        # Preparing may have taken all of the time.
+        return 'less than once'
+    return 'about once' if shown < 1.05 else f'about {_rounded(shown)} times'
 
 
 def _rounded(value: float) -> str:

@@ -95,7 +95,11 @@ def opinion(frequency, found):
 
 
 def strips(images, rows):
-    """Pictures: one line an image, one column a kind of it. images: {title: float[n, N, N]}; rows: which n."""
+    """Pictures: one line an image, one column a kind of it. images: {title: float[n, N, N]}; rows: which n.
+
+    An expected error is shown beside the contrast (s.d.) of what was denoised, so that its colour means the same in all
+    lines, and an error that is the same everywhere does not look like a large one.
+    """
     figure = new_figure(1.35 * len(images), 1.35 * len(rows) + 0.3, layout=None)
     grid = figure.subplots(len(rows), len(images), squeeze=False)
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / (1.35 * len(rows) + 0.3), 0.04, 0.04)
@@ -104,12 +108,15 @@ def strips(images, rows):
             image = stack[row]
             low, high = np.percentile(image, [0.5, 99.5])
             errors = title == 'expected error'
-            axes.imshow(image, cmap='viridis' if errors else 'gray', vmin=0 if errors else low, vmax=high,
+            if errors:
+                low, high = 0, max(float(images['denoised'][row].std()), np.finfo(np.float32).tiny)
+            axes.imshow(image, cmap='viridis' if errors else 'gray', vmin=low, vmax=high,
                         origin='lower', interpolation='nearest')  # fmt: skip
             axes.set_axis_off()
             if errors:
                 # The only pictures whose brightness is a number.
-                axes.text(0.03, 0.03, f'yellow: {high:.2g}', color='white', fontsize=6, transform=axes.transAxes)
+                axes.text(0.03, 0.03, f'yellow: {high:.2g}', color='white', fontsize=6, transform=axes.transAxes,
+                          bbox={'facecolor': 'black', 'alpha': 0.6, 'linewidth': 0, 'pad': 1})  # fmt: skip
             if row == rows[0]:
                 axes.set_title(title, fontsize=8, pad=2)
     return figure

@@ -161,6 +161,15 @@ def test_gallery_page_shows_the_worst_and_their_scores(tmp_path):
     assert 'http' not in page.replace('http-equiv', '')
 
 
+def test_gallery_page_without_scores_speaks_of_none(tmp_path):
+    images = np.random.default_rng(0).normal(size=(30, 16, 16)).astype(np.float32)
+    path = write_set(tmp_path, 'noisy', images)
+    figures.gallery_page(tmp_path / 'gallery.html', 'A set', 'words', {'noisy': path}, most=20)
+    page = ' '.join((tmp_path / 'gallery.html').read_text().split())
+    assert '20 of 30 particles are shown, spread over the set. Each' in page
+    assert 'worst' not in page.split('<script>')[0]
+
+
 @pytest.mark.parametrize('junk', [[9.0, 999.0], [999.0] * 20])
 def test_histogram_hides_no_particle(tmp_path, junk):
     """What lies far out is counted in the end bars, and said, even if it is a tenth; the others fill the picture."""
@@ -186,6 +195,16 @@ def test_curves_shade_the_part_with_weaker_noise(tmp_path):
     left, right = figure.axes[0].transData.inverted().transform([(shaded.x0, 0), (shaded.x1, 0)])[:, 0]
     assert (left, right) == (pytest.approx(0, abs=1e-6), pytest.approx(50))
     assert not figure.axes[1].patches
+
+
+def test_an_error_that_is_the_same_everywhere_does_not_look_large():
+    """Its colour is what it is beside the contrast of the denoised image, in all lines."""
+    denoised = np.random.default_rng(2).normal(0, [[[2.0]], [[10.0]]], (2, 16, 16))
+    errors = 0.5 * np.broadcast_to(denoised.std((1, 2), keepdims=True), denoised.shape)
+    figure = audit.strips({'denoised': denoised, 'expected error': errors}, range(2))
+    for axes in figure.axes[1::2]:
+        picture = axes.images[0]
+        np.testing.assert_allclose(picture.norm(picture.get_array()), 0.5, rtol=1e-5)
 
 
 def test_powers_of_ten_are_plain_numbers():

@@ -34,8 +34,9 @@ VERDICT = {
 
 # Under each picture: what it shows, and what to look for.
 CAPTIONS = {
-    'particles.png': 'Each line is one particle. The expected error has the scale of grey values: blue is 0, yellow '
-    'the number in the picture. Where it is yellow the denoised image may be wrong.',
+    'particles.png': 'Each line is one particle. The expected error: blue is 0; yellow is as much as the contrast '
+    '(standard deviation) of the denoised image, the number in the picture, or more: there it may be wrong. One colour '
+    'all over: it is not known where in the image the error is larger.',
     'noise.png': 'Noise with the spectrum of the data went in. What comes out was made by the network alone: it should '
     'be flat, or at least look less like the molecule than particles do.',
     'nearest.png': 'Correlation with the most similar of all references. The further apart the two, the less of what '

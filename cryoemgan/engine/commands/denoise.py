@@ -251,7 +251,13 @@ def _warn_before(job: Job, inputs: DenoiseInputs) -> None:
     if routing.leakage:
         job.warn(
             f'the model was trained on {routing.leakage} of these {len(table)} particles, whose images look better '
-            'than the denoiser is; judge it by the others, or train with cross-fitting'
+            'than the denoiser is; judge it by the others'
+            + (
+                '. All its fold models know them, by name or by half set (_rlnRandomSubset): if these are other '
+                'particles, their names or half sets are the same as those of the training by chance'
+                if len(routing.members) > 1
+                else ', or train with cross-fitting'
+            )
         )
     if 'cross_fit' not in model.card:
         job.warn(

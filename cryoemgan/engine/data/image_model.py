@@ -81,8 +81,8 @@ class ImageModel(Columns):
         defocus or microscope are missing."""
         if not self.has('rlnDefocusU'):
             raise InputError(
-                f'{self.path}: particles without CTF (_rlnDefocusU missing); estimate it first, or make '
-                'references without CTF'
+                f'{self.path}: particles without CTF (_rlnDefocusU missing): estimate it first; if their '
+                'CTF was corrected, or they never had one, make the references with project --ctf none'
             )
         u = self.floats('rlnDefocusU')
         found = dict(

@@ -92,6 +92,8 @@ def read_header(path: Path, kind: str = 'image stack') -> MrcHeader:
         if foreign:
             raise InputError(f'{path}: this is {foreign}')
         size = path.stat().st_size
+        if not size:
+            raise InputError(f'{path}: the file is empty (0 bytes): copy or write it again')
         raise InputError(f'{path}: not a readable MRC file ({kind}; {size} bytes, and no MRC header in the first 1024)')
     mode = int(header['mode'])
     if mode not in TYPES:

@@ -92,7 +92,7 @@ class StackReader:
             info = self._infos[self._file[bad[0]]]
             raise InputError(
                 f'{self._describe(bad[0])}: {info.path} holds only {info.count} images '
-                f'({len(bad)} particles point outside their stack)'
+                f'(particles that point outside their stack: {len(bad)})'
             )
         self.box = nx
 

@@ -47,6 +47,10 @@ def read_star(path: AnyPath) -> StarFile:
             return _Reading(decoded(file, path), path).run()
     except FileNotFoundError as e:
         raise InputError(f'{path}: no such file') from e
+    except IsADirectoryError as e:
+        raise InputError(
+            f'{path} is a folder: give the table of particles in it (run_data.star, in that of a refinement in RELION)'
+        ) from e
     except OSError as e:
         raise InputError(f'{path}: not a readable STAR file ({e.strerror})') from e
 

@@ -154,3 +154,9 @@ def test_relion_reads_the_same(tmp_path, images, changes):
     words = ['relion_image_handler', '--i', path, '--o', tmp_path / 'b.mrc', '--multiply_constant', '1']
     subprocess.run([str(w) for w in words], check=True, capture_output=True)
     np.testing.assert_array_equal(np.squeeze(mrcfile.read(tmp_path / 'b.mrc')), read(path, 1)[0])
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    (tmp_path / 'm.mrc').write_bytes(b'')
+    with pytest.raises(InputError, match='the file is empty'):
+        stack_info(tmp_path / 'm.mrc')

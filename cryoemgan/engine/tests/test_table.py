@@ -209,9 +209,14 @@ def test_damaged_tables(folder, text, message):
 def test_missing_file_and_columns(folder):
     with pytest.raises(InputError, match='no such file'):
         ParticleTable.read(folder / 'gone.star')
+    with pytest.raises(InputError, match='is a folder: give the table'):
+        ParticleTable.read(folder)
     t = table(folder, V30)
     with pytest.raises(InputError, match='without projection angles'):
         t.rotations()
+    without = table(folder, V30.replace('rlnDefocusU', 'rlnOther'), 'without.star')
+    with pytest.raises(InputError, match='project --ctf none'):
+        without.ctf()
     bad = table(folder, V30.replace('12000', 'abc'), 'bad.star')
     with pytest.raises(InputError, match="rlnDefocusU: row 1: 'abc'"):
         bad.ctf()

@@ -32,17 +32,18 @@ class Gallery:
     contrast: 'own' scales each image between its 0.5 and 99.5 percentiles, 'shared' all images of a page by those of
     the last set. metrics: metrics.csv of an evaluation, to print each image's correlation above it. aligned: the sets
     were made of one another, row by row: nothing has to be matched. sort_by: Score whose worst particles come first,
-    and whose value stands beside each name; ValueError when no set has it.
+    and whose value stands beside each name; ValueError when no set has it. marks: {word: names of the particles of the
+    first set that it stands beside}.
     """
 
-    def __init__(self, sets, per_page=16, contrast='own', metrics=None, aligned=False, sort_by=None):
+    def __init__(self, sets, per_page=16, contrast='own', metrics=None, aligned=False, sort_by=None, marks=None):
         if contrast not in ('own', 'shared'):
             raise ValueError(f'contrast {contrast!r} is neither own nor shared')
         self.titles, self.per_page, self.contrast, self.metrics = list(sets), per_page, contrast, metrics
         self.tables = [s if isinstance(s, ParticleTable) else ParticleTable.read(s) for s in sets.values()]
         same = [np.arange(len(self.tables[0]))] * len(self.tables)
         self._rows = same if aligned else _shared_rows(self.tables)
-        self.sort_by, self._values = sort_by, None
+        self.sort_by, self._values, self._marks = sort_by, None, marks or {}
         self._order = np.arange(len(self))
         if sort_by is not None:
             table = next((t for t in self.tables[::-1] if t.has(sort_by.label)), None)
@@ -79,10 +80,14 @@ class Gallery:
         labels = self.labels(positions)
         one_stack = len({label.partition('@')[2] for label in labels}) == 1
         names = [label.partition('@')[0] if one_stack else _short(label) for label in labels]
-        if self._values is None:
-            return [f'#{name}' for name in names]
-        word = self.sort_by.title.lower()
-        return [f'#{name}  {word} {self._values[i]:.3g}' for name, i in zip(names, positions)]
+        said = [f'#{name}' for name in names]
+        if self._values is not None:
+            word = self.sort_by.title.lower()
+            said = [f'{s}  {word} {self._values[i]:.3g}' for s, i in zip(said, positions)]
+        if self._marks:
+            own = self.names(positions)
+            said = ['  '.join([s, *(w for w, marked in self._marks.items() if n in marked)]) for s, n in zip(said, own)]
+        return said
 
     def particles(self, positions):
         """Figure of chosen particles: positions among the shared ones."""

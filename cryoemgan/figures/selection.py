@@ -3,6 +3,7 @@
 import textwrap
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from .style import COLOURS, GREY, new_figure, tidy
 
@@ -33,6 +34,7 @@ def selection(values, score, limit, sentence):
     axes.axvline(limit, color='black', linewidth=1.4, linestyle='--', label=f'limit: {limit:.4g}')
     axes.set(xlabel=score.axis, ylabel='particles', xlim=(low, high))
     axes.legend(frameon=False, fontsize=8)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(score.title, fontsize=11)
     axes.set_title('\n'.join(textwrap.wrap(sentence, 105)), fontsize=8)
     if outside:

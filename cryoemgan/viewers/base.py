@@ -9,6 +9,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 
 from .. import figures
 from ..engine.data.scores import SCORES
+from ..engine.data.table import ParticleTable
 from ..protocols.class_averages import STACK, read_averages
 from .windows import FigureView, GalleryView
 
@@ -92,8 +93,11 @@ class RunViewer(ProtocolViewer):
                 lambda stack: figures.averages(stack, shown),
             )
 
-    def _add_gallery(self, form, sets, metrics=None):
-        """An eye for the same particles in several sets ({title: STAR file}) side by side; those that are there."""
+    def _add_gallery(self, form, sets, metrics=None, marked=None):
+        """An eye for the same particles in several sets ({title: STAR file}) side by side; those that are there.
+
+        marked: {word: STAR file of the particles that it stands beside}.
+        """
         there = {title: path for title, path in sets.items() if os.path.exists(path)}
         if not there:
             return
@@ -102,7 +106,7 @@ class RunViewer(ProtocolViewer):
             'showGallery',
             f'Gallery: {" | ".join(there)}' if len(there) < 4 else 'Gallery of all images',
             f'The same particles side by side, page by page: {" | ".join(there)}.',
-            lambda: self._gallery_views(there, metrics),
+            lambda: self._gallery_views(there, metrics, marked or {}),
         )
         measured = set().union(*map(labels_of, there.values()))
         self._sortable = [s for s in SCORES if s.label in measured]
@@ -137,7 +141,7 @@ class RunViewer(ProtocolViewer):
         """Choose what the gallery is sorted by; ValueError when the run has not measured that Score."""
         self.sortBy.set(1 + self._sortable.index(score))
 
-    def _gallery_views(self, sets, metrics):
+    def _gallery_views(self, sets, metrics, marked):
         chosen = self.sortBy.get() if self._sortable else 0
         gallery = figures.Gallery(
             sets,
@@ -145,6 +149,7 @@ class RunViewer(ProtocolViewer):
             metrics=metrics if metrics and os.path.exists(metrics) else None,
             contrast='shared' if self.sharedContrast.get() else 'own',
             sort_by=self._sortable[chosen - 1] if chosen else None,
+            marks={word: set(ParticleTable.read(p).names()) for word, p in marked.items() if os.path.exists(p)},
         )
         return [GalleryView(f'Gallery: {self._run_name()}', gallery)]
 

@@ -44,6 +44,16 @@ class ProjectViewer(RunViewer):
         self._add_gallery(form, {'particle': self.protocol._getExtraPath('particles.star'), 'reference': references})
         self._add_distribution(
             form,
+            'showPoseFit',
+            'Do the particles show their references?',
+            'Distribution of the pose fit: of good particles at the right angles, 5 % are below 0.05, evenly over the '
+            'rest. A heap at the left is junk, another molecule or state, or wrong angles: cryoemganReason says '
+            'which is likely, and *select particles* leaves them out (*Use the scores of references?*).',
+            references,
+            BY_NAME['pose_fit'],
+        )
+        self._add_distribution(
+            form,
             'showCorrelation',
             'Correlation with the particles',
             'Distribution over the particles: a tail or a second hump at the left is junk, or wrong angles.',

@@ -28,6 +28,10 @@ class SelectViewer(RunViewer):
                 'Each score that was limited, what the limit rests on, and what it is expected to cost.',
                 lambda: [FigureView(title, lambda page: figures.picture(paths[page - 1]), pages=len(paths))],
             )
-        self._add_gallery(form, {'original': extra('originals.star'), 'denoised': extra('particles.star')})
+        self._add_gallery(
+            form,
+            {'original': extra('originals.star'), 'denoised': extra('particles.star')},
+            marked={'rejected': self.protocol.getRunDir('rejected.star')},
+        )
         self._add_set(form, 'showKept', 'Kept particles as a table', 'outputParticles')
         self._add_set(form, 'showRejected', 'Rejected particles as a table', 'outputRejected')

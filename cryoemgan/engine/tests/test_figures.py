@@ -161,6 +161,14 @@ def test_gallery_page_shows_the_worst_and_their_scores(tmp_path):
     assert 'http' not in page.replace('http-equiv', '')
 
 
+def test_marked_particles_are_told_in_a_gallery(sets):
+    """Matched by name, in whatever order the sets have; in a window and in the pictures of it."""
+    rejected = {ParticleTable.read(sets['noisy']).names()[4]}
+    gallery = figures.Gallery(sets, marks={'rejected': rejected})
+    assert gallery._captions(np.arange(len(gallery))) == ['#1', '#3', '#4', '#5  rejected', '#7']
+    assert gallery.page_image(1).size[0] > 100
+
+
 def test_gallery_page_without_scores_speaks_of_none(tmp_path):
     images = np.random.default_rng(0).normal(size=(30, 16, 16)).astype(np.float32)
     path = write_set(tmp_path, 'noisy', images)

@@ -19,6 +19,7 @@ PANELS = (
 ACROSS = 4
 # Words of the panels that a curriculum of the noise changes.
 NOISY = {'reconstruction', 'gradient'}
+RATES = {'learning_rate_generator', 'learning_rate_discriminator'}
 THRESHOLDS = (0.5, 0.143)
 
 
@@ -35,6 +36,9 @@ def training_curves(path):
     members = np.array(columns.pop('member', []))
     along = next((name for name in ('iteration', 'epoch') if name in columns), None)
     x = columns[along] if along else np.arange(1, 1 + len(next(iter(columns.values()), [])))
+    for name in RATES & set(columns):
+        # No step was made with the rate that stands there before the first: it would be a peak before the warm-up.
+        columns[name] = np.where(x > 0, columns[name], np.nan) if along == 'iteration' else columns[name]
     panels = [(panel, names) for panel in PANELS if (names := _columns_of(panel, columns))]
     if not panels:
         count = len(np.unique(x))

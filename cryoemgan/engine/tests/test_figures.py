@@ -205,6 +205,14 @@ def test_curves_shade_the_part_with_weaker_noise(tmp_path):
     assert not figure.axes[1].patches
 
 
+def test_a_learning_rate_begins_with_the_first_step(tmp_path):
+    """Before it, the rate is that of no step, and would be a peak before the warm-up."""
+    rows = [f'half1,{k},0.3,{rate}' for k, rate in ((0, 5), (2, 1), (4, 3))]
+    (tmp_path / 'metrics.csv').write_text('\n'.join(['member,iteration,mse,learning_rate_generator', *rows, '']))
+    rates = figures.training_curves(tmp_path / 'metrics.csv').axes[1].lines[0].get_ydata()
+    assert np.nanmax(rates) == 3
+
+
 def test_an_error_that_is_the_same_everywhere_does_not_look_large():
     """Its colour is what it is beside the contrast of the denoised image, in all lines."""
     denoised = np.random.default_rng(2).normal(0, [[[2.0]], [[10.0]]], (2, 16, 16))

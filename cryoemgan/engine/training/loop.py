@@ -227,8 +227,7 @@ class TrainingLoop:
                     'seconds': self.seconds,
                     **t.terms.means(),
                     **found,
-                    # Before the first step there is none.
-                    **(t.learning_rates() if t.iteration else {}),
+                    **t.learning_rates(),
                     'noise_level': t.batches.level,
                 }
             )

@@ -95,6 +95,9 @@ def test_lights():
     assert [limit.colour(v) for v in (1.0, (limit.green + limit.red) / 2, 0.5)] == ['green', 'yellow', 'red']
     limit = thresholds.THRESHOLDS['bias']
     assert [limit.colour(v) for v in (0.2, (limit.green + limit.red) / 2, 1.1)] == ['green', 'yellow', 'red']
+    # Between the limits nothing is certain, and the words do not claim it.
+    assert limit.sentence('yellow') == f'A sign, not certain: {limit.bad[0].lower()}{limit.bad[1:]}'
+    assert (limit.sentence('green'), limit.sentence('red')) == (limit.good, limit.bad)
     colours, overall = thresholds.judge({'leakage': 1.0, 'rank': 1.0, 'bias': None})
     assert (colours, overall) == ({'leakage': 'red', 'rank': 'green'}, 'red')
 

@@ -26,7 +26,8 @@ class Threshold:
 
     def sentence(self, colour: str) -> str:
         """What a light of this colour says."""
-        return self.good if colour == 'green' else self.bad
+        doubt = f'A sign, not certain: {self.bad[0].lower()}{self.bad[1:]}'
+        return {'green': self.good, 'yellow': doubt}.get(colour, self.bad)
 
     def colour(self, value: float) -> str:
         """'green', 'yellow' or 'red'."""

@@ -67,7 +67,7 @@ def run(settings: Audit, job: Job, p: AuditInputs) -> Json:
     for name, colour in colours.items():
         limit = thresholds.THRESHOLDS[name]
         if colour != 'green':
-            job.warn(f'{limit.title}: {judged[name]:.3g} is {colour}. {limit.sentence(colour)}')
+            job.warn(f'"{limit.title}" is {colour} ({judged[name]:.3g}): {limit.sentence(colour)}')
     _write_rows(job, p, found)
     pictures = report.draw(job, found, settings.pictures)
     write_json(job.output('audit.json'), found.results)

@@ -4,6 +4,7 @@ import pytest
 
 from .. import closing
 from ..__main__ import main
+from ..commands.report import findings
 from ..settings.denoise import Denoise
 from ..settings.project import Project
 from ..settings.simulate import Simulate
@@ -50,3 +51,10 @@ def test_a_folder_in_use_is_refused_before_the_input_is_read(tmp_path, capsys, o
     words = ['project', '--particles', str(tmp_path / 'p.star'), '--volume', str(tmp_path / 'p.star')]
     assert main([*words, '--output', str(out), '--threads', '1']) == 2
     assert '--output: ' in capsys.readouterr().err
+
+
+def test_the_page_of_a_report_says_how_far_off_the_angles_are():
+    """As ``denoise`` said it: angles that are wrong look like particles that are."""
+    network = {'fit': None, 'poses': "poses: the median angle to the refinement's is 3.4 degrees"}
+    said = findings._limits({'half_map_resolution': None}, [{'fit': None, 'poses': None}, network])
+    assert "Angles: the median angle to the refinement's is 3.4 degrees." in said

@@ -62,6 +62,7 @@ def _network(name: str, done: dict[str, Json]) -> Json:
         'name': name, 'words': road.NETWORKS[name], 'colour': audit['overall'], 'lights': lights,
         'use': USE[audit['overall']], 'cut': denoised['resolution_cut'], 'statement': denoised['statement'],
         'uncertainty': denoised['uncertainty_median'], 'fit': denoised.get('fit'),
+        'poses': denoised.get('poses'),
         'warnings': [*training['warnings'], *denoised['warnings']],
         'training_seconds': training['training_seconds'], 'improving': _still_improving(training),
     }  # fmt: skip
@@ -199,6 +200,8 @@ def _limits(project: Json, networks: list[Json]) -> list[str]:
     for n in networks:
         if n['fit']:
             found.append(f'Sorting by the fit: {n["fit"]}.')
+        if n['poses']:
+            found.append(f'Angles: {n["poses"].removeprefix("poses: ")}.')
     if networks:
         found.append(
             'The network guided by the map shows only what is in the map. Any other state, ligand or contaminant is '
@@ -239,7 +242,7 @@ def _next(project: Json, networks: list[Json], selection: Json | None, settings:
             f'--resume --minutes {2 * settings.minutes:g} (in Scipion: raise "Training time" and Continue).'
         )
     lights = {light['name']: light for n in networks for light in n['lights'] if light['colour'] != 'green'}
-    found += [f'{light["title"]} is {light["colour"]}: {light["sentence"]}' for light in lights.values()]
+    found += [f'"{light["title"]}" is {light["colour"]}: {light["sentence"]}' for light in lights.values()]
     if any(light['name'] == 'opinion' for n in networks for light in n['lights']):
         return found
     found.append(

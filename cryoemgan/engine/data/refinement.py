@@ -48,6 +48,11 @@ def find_refinement(place: AnyPath) -> Refinement:
     """The files of a refinement: place is the folder of its job, or its table of particles. InputError when it has no
     result."""
     table = _table(Path(place))
+    if not table.name.endswith('_data.star'):
+        raise InputError(
+            f'{table}: the table of a refinement in RELION is called run_data.star, or ends with _data.star; for other '
+            'particles give --particles and their maps'
+        )
     prefix = table.name.removesuffix('_data.star')
     there: dict[str, Any] = {key: _there(table.parent, [f'{prefix}{end}' for end in ends]) for key, ends in {
         'volume': ['_class001.mrc'],

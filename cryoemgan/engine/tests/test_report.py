@@ -202,3 +202,9 @@ def test_no_refinement(tmp_path, names, words):
         (tmp_path / name).touch()
     with pytest.raises(InputError, match=words):
         find_refinement(tmp_path)
+
+
+def test_another_table_is_not_taken_for_that_of_a_refinement(tmp_path):
+    (tmp_path / 'picked.star').write_text('data_\n')
+    with pytest.raises(InputError, match=r'picked.star: the table of a refinement.*--particles'):
+        find_refinement(tmp_path / 'picked.star')

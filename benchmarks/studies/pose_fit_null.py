@@ -21,7 +21,7 @@ from cryoemgan.engine.data.matching import match
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.geometry import euler_to_matrix
 from cryoemgan.engine.imaging.rings import on_grid
-from cryoemgan.engine.trust.mixtures import Normal, right_ones, typical_among
+from cryoemgan.engine.trust.mixtures import ExGaussian, right_ones, typical_among
 from cryoemgan.engine.trust.pose_fit import CONTRAST, PairModel
 
 NEAR, SAMPLE = 15.0, 3
@@ -54,13 +54,13 @@ def flagged(folder):
     """{null: parts of the major state below each limit, and of those near their angles}"""
     real, simulated, major, near = numbers_of(folder)
     shortage, weights, _ = right_ones(real[:, 0])
-    residual = typical_among(real[:, 1], weights)
+    residual, _ = typical_among(real[:, 1], weights)
     mean, (sd, other) = float(simulated[:, 0].mean()), simulated[:, :2].std(0)
     nulls = {
         'learnt from the set': (shortage, residual),
-        'simulated s.d.': (Normal(shortage.mean, sd), residual),
-        'simulated mean and s.d.': (Normal(mean, sd), residual),
-        'simulated s.d. of both': (Normal(shortage.mean, sd), Normal(residual.mean, other)),
+        'simulated s.d.': (ExGaussian(shortage.mean, sd), residual),
+        'simulated mean and s.d.': (ExGaussian(mean, sd), residual),
+        'simulated s.d. of both': (ExGaussian(shortage.mean, sd), ExGaussian(residual.mean, other)),
     }
     found = {}
     for name, (first, second) in nulls.items():

@@ -2,90 +2,128 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
 
 from ..shapes import Floats
 
 ITERATIONS = 200
+ENOUGH = 1e-4  # gain of the log likelihood by an iteration that is the last one
 STARTS = (0.15, 0.35)  # quantiles of the values from which the right ones are sought
-PARAMETERS = 3  # that two normals have more than one
+# Right particles whose poses are a little wrong lack a little, a few of them much: two normals would part them.
+SKEWS = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)
+PARAMETERS = 3  # that right and wrong ones have more than right ones alone
 
 
 @dataclass(frozen=True)
-class Normal:
-    """A normal distribution."""
+class ExGaussian:
+    """A normal distribution to which an exponential one is added, for a skewness of 0 (the normal alone) to below 2."""
 
     mean: float
     sd: float
+    skew: float = 0.0
 
     def above(self, values: Floats) -> Floats:
         """Part of it that lies above each value."""
-        found: Floats = ndtr((self.mean - np.asarray(values)) / self.sd)
+        z, ratio, log_tail = self._scaled(values)
+        found: Floats = ndtr(-z) if not ratio else np.minimum(ndtr(-z) + np.exp(np.minimum(log_tail, 0.0)), 1.0)
         return found
 
-    def density(self, values: Floats) -> Floats:
-        """Its density at each value."""
-        found: Floats = np.exp(-0.5 * ((values - self.mean) / self.sd) ** 2) / (self.sd * np.sqrt(2 * np.pi))
-        return found
+    def log_density(self, values: Floats) -> Floats:
+        """Logarithm of its density at each value."""
+        z, ratio, log_tail = self._scaled(values)
+        if ratio:
+            found: Floats = log_tail - np.log(self.sd * (self.skew / 2) ** (1 / 3))
+            return found
+        return -0.5 * z**2 - np.log(self.sd) - 0.5 * np.log(2 * np.pi)
+
+    def limit(self, part: float) -> float:
+        """Value that this part of it lies above."""
+        values = self.mean + self.sd * np.linspace(-8, 16, 4801)
+        return float(np.interp(-part, -self.above(values), values))
+
+    def _scaled(self, values: Floats) -> tuple[Floats, float, Floats]:
+        """(z of the normal part, its s.d. over the mean of the exponential part or 0 without one, logarithm of what
+        the exponential part adds to the normal's part above)"""
+        late = self.sd * (self.skew / 2) ** (1 / 3)
+        sd = (self.sd**2 - late**2) ** 0.5
+        z: Floats = (np.asarray(values) - (self.mean - late)) / sd
+        if not late:
+            return z, 0.0, z
+        return z, sd / late, 0.5 * (sd / late) ** 2 - z * sd / late + log_ndtr(z - sd / late)
 
     @classmethod
-    def of(cls, values: Floats, weights: Floats, least: float = 1e-9) -> Normal:
-        """Of weighted values; its s.d. is ``least`` at least."""
+    def of(cls, values: Floats, weights: Floats, least: float = 1e-9, skew: float = 0.0) -> ExGaussian:
+        """Mean and s.d. of weighted values, the latter at least ``least``."""
         total = max(float(weights.sum()), 1e-30)
         mean = float((weights * values).sum() / total)
-        return cls(mean, max(float(np.sqrt((weights * (values - mean) ** 2).sum() / total)), least))
+        return cls(mean, max(float(np.sqrt((weights * (values - mean) ** 2).sum() / total)), least), skew)
 
 
-def right_ones(values: Floats) -> tuple[Normal, Floats, float]:
-    """(Normal of the right particles, probability [n] that each value is one of them, their share).
+def right_ones(values: Floats) -> tuple[ExGaussian, Floats, float]:
+    """(distribution of the right particles, probability [n] that each value is one of them, their share).
 
-    values: float64 [n], strangeness: two normals, the stranger one no narrower than the other; a single one when two
-    explain the values no better (Bayesian information criterion).
+    values: float64 [n], strangeness: right ones, and a normal of wrong ones that is stranger and no narrower; right
+    ones alone when both explain the values no better (Bayesian information criterion).
     """
     everything = np.ones(len(values))
-    one = Normal.of(values, everything)
-    found = [_two(values, start, one.sd) for start in STARTS]
+    alone = [ExGaussian.of(values, everything, skew=skew) for skew in SKEWS]
+    chances = [float(one.log_density(values).sum()) for one in alone]
+    best = int(np.argmax(chances))
+    found = [_two(values, start, alone[0].sd, skew) for skew in SKEWS for start in STARTS]
     right, share, weights, likelihood = max(found, key=lambda x: x[3])
-    alone = float(np.log(one.density(values) + 1e-300).sum())
-    if likelihood - alone < 0.5 * PARAMETERS * np.log(len(values)):
-        return one, everything, 1.0
+    if likelihood - chances[best] < 0.5 * PARAMETERS * np.log(len(values)):
+        return alone[best], everything, 1.0
     return right, weights, share
 
 
-def _two(values: Floats, start: float, spread: float) -> tuple[Normal, float, Floats, float]:
+def _two(values: Floats, start: float, spread: float, skew: float) -> tuple[ExGaussian, float, Floats, float]:
     least = 1e-3 * spread + 1e-9
     middle = float(np.quantile(values, start))
-    right = Normal(middle, max(middle - float(np.quantile(values, start / 3)), least))
-    wrong, share = Normal(float(np.quantile(values, 0.9)), max(spread, right.sd)), 0.8
+    right = ExGaussian(middle, max(middle - float(np.quantile(values, start / 3)), least), skew)
+    wrong, share = ExGaussian(float(np.quantile(values, 0.9)), max(spread, right.sd)), 0.8
     weights, likelihood = np.ones(len(values)), -np.inf
     for _ in range(ITERATIONS):
-        a, b = share * right.density(values), (1 - share) * wrong.density(values)
-        weights = a / np.maximum(a + b, 1e-300)
-        likelihood = float(np.log(a + b + 1e-300).sum())
+        a = right.log_density(values) + np.log(share)
+        both = np.logaddexp(a, wrong.log_density(values) + np.log(max(1 - share, 1e-12)))
+        before, likelihood = likelihood, float(both.sum())
+        weights = np.exp(a - both)
+        if likelihood - before < ENOUGH:
+            break
         share = float(weights.mean())
-        right = Normal.of(values, weights, least)
-        wrong = Normal.of(values, 1 - weights, right.sd)
+        right = ExGaussian.of(values, weights, least, skew)
+        wrong = ExGaussian.of(values, 1 - weights, right.sd)
     if right.mean > wrong.mean:
         likelihood = -np.inf
     return right, share, weights, likelihood
 
 
-def typical_among(values: Floats, weights: Floats) -> Normal:
-    """Normal of the values [n] of right particles; among those that are taken for right ones with the probabilities
-    ``weights`` some may be anything else, anywhere between the least and the largest value: where that explains the
-    values better (as in `right_ones`), for such a flat part also takes the tails of a normal."""
-    low, high = float(values.min()), float(values.max())
-    alone = found = Normal.of(values, weights)
-    if high - low < 1e-9:
-        return alone
-    share, flat = 0.9, 1 / (high - low)
+def typical_among(values: Floats, weights: Floats, skews: Sequence[float] = SKEWS) -> tuple[ExGaussian, Floats]:
+    """(distribution of the values [n] of right particles, probability [n] that each value is one of them).
+
+    Among those that are taken for right ones with the probabilities ``weights`` some may be anything else, anywhere
+    above the mean: where a normal with these explains the values better (as in `right_ones`). skews: that right ones
+    may have.
+    """
+    high, least = float(values.max()), 1e-3 * (float(values.max()) - float(values.min())) + 1e-9
+    alone = [ExGaussian.of(values, weights, least, skew) for skew in skews]
+    chances = [float((weights * one.log_density(values)).sum()) for one in alone]
+    best = int(np.argmax(chances))
+    found, share, inside = alone[0], 0.9, weights
+    likelihood = -np.inf
     for _ in range(ITERATIONS):
-        a = share * found.density(values)
-        inside = weights * a / (a + (1 - share) * flat)
-        share = float(inside.sum() / weights.sum())
-        found = Normal.of(values, inside, 1e-3 * (high - low))
-    better = np.log(share * found.density(values) + (1 - share) * flat) - np.log(alone.density(values) + 1e-300)
-    return found if float((weights * better).sum()) > np.log(len(values)) else alone
+        flat = np.where(values >= found.mean, (1 - share) / max(high - found.mean, least), 0.0)
+        own = share * np.exp(found.log_density(values))
+        both = np.maximum(own + flat, 1e-300)
+        before, likelihood = likelihood, float((weights * np.log(both)).sum())
+        if likelihood - before < ENOUGH:
+            break
+        inside = weights * own / both
+        share = float(inside.sum() / max(float(weights.sum()), 1e-30))
+        found = ExGaussian.of(values, inside, least)
+    if likelihood - chances[best] < np.log(len(values)):
+        return alone[best], weights
+    return found, inside

@@ -5,9 +5,11 @@ particle holds than it should, by the filter that is matched to the noise, in it
 that the reference leaves, in s.d., in the rings where there is signal. What is no particle, another molecule, or at a
 wrong angle lacks the reference; what is crowded has it, and more.
 
-What right particles have is learnt from the set itself, which holds wrong ones too: shortage as two normals, of which
-the less strange one is the right particles (one, where two explain the set no better); residual as a normal among
-those, and anything else. The p-values of the two together (Fisher) are the pose fit.
+What right particles have is learnt from the set itself, which holds wrong ones too (`mixtures`): shortage as that of
+right particles, skewed as imperfect poses leave it, and a normal of stranger ones, where these explain the set better;
+residual the same way, among those that are right by their shortage. The p-values of the two together are the pose fit:
+by Fisher's method for numbers that go together, as far as they do among right particles (Brown, Biometrics 31, 987,
+1975).
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import chdtrc
 
 from ..data.sampling import evenly_spread
 from ..imaging.rings import multiplicity, on_grid, ring_index, ring_means
 from ..shapes import Flags, Floats, Images
-from .mixtures import Normal, right_ones, typical_among
+from .mixtures import ExGaussian, right_ones, typical_among
 
 CONTRAST = 0.1  # s.d. of the particles' contrast
 ROUNDS = 3
@@ -35,6 +38,11 @@ FITS, EMPTY, OTHER, CROWDED, STATE = REASONS = ('fits', 'empty', 'not-this-map',
 # Contrast (part of the typical one), s.d. of residual power, and p-value of all of it, at which reasons part.
 FAINT, SHARP, CLEAN = 0.57, 1.5, 0.1
 NUMBERS = 5
+# Residuals that differ by less are those of a set without a ring in which there is signal.
+SAME = 1e-9
+NORMAL = (0.0,)  # skewness of what only tells reasons apart
+# Covariance of -2 log p of two numbers by their correlation, highest power first.
+COVARIANCE = (0.027, 0.710, 3.263, 0.0)
 
 
 @dataclass(frozen=True)
@@ -81,13 +89,13 @@ class PairModel:
             pixels[:, away < CENTRE].mean(1), pixels[:, away > RIM].mean(1),
         ])  # fmt: skip
 
-    def power_against_nothing(self, references: Images, shortage: Normal) -> float:
+    def power_against_nothing(self, references: Images, shortage: ExGaussian) -> float:
         """Part of images of noise alone that the p-value of the shortage flags."""
         weight = _weight(self.noise, references.shape[-1])
         expected = self.gain**2 * (weight * np.abs(np.fft.rfft2(references)) ** 2).sum((1, 2))
         v = CONTRAST**2
-        limit = shortage.mean + 1.645 * shortage.sd
-        rest = Normal(0.0, 1.0)
+        limit = shortage.limit(FLAG)
+        rest = ExGaussian(0.0, 1.0)
         away = (limit * np.sqrt(expected + v * expected**2) - expected) / np.sqrt(np.maximum(expected, 1e-12))
         return float(rest.above(away).mean())
 
@@ -111,7 +119,7 @@ class PoseFit:
     reasons: np.ndarray
     holding: Flags
     right: float
-    shortage: Normal
+    shortage: ExGaussian
 
     @property
     def counts(self) -> dict[str, int]:
@@ -125,18 +133,41 @@ def pose_fit(numbers: Floats) -> PoseFit | None:
         return None
     some = numbers[evenly_spread(len(numbers), MOST)]
     shortage, weights, right = right_ones(some[:, 0])
-    typical = [shortage, *(typical_among(some[:, k], weights) for k in range(1, NUMBERS))]
-    short, left = (typical[k].above(numbers[:, k]) for k in (0, 1))
-    both = np.maximum(short * left, 1e-300)
-    p_values: Floats = both * (1 - np.log(both))
-    reasons, faint = _reasons(numbers, typical, p_values, left)
+    residual, inside = typical_among(some[:, 1], weights)
+    short, left = shortage.above(numbers[:, 0]), np.ones(len(numbers))
+    p_values = short
+    if np.ptp(some[:, 1]) > SAME:
+        left = residual.above(numbers[:, 1])
+        p_values = _together(short, left, _correlation(some[:, 0], some[:, 1], inside))
+    reasons, faint = _reasons(numbers, some, weights, p_values, left)
     return PoseFit(p_values, reasons, ~faint & (reasons != CROWDED), right, shortage)
 
 
-def _reasons(numbers: Floats, typical: list[Normal], p_values: Floats, left: Floats) -> tuple[np.ndarray, Flags]:
-    """What is wrong with each particle, and whether it shows its reference too faintly."""
-    contrast = numbers[:, 2] / max(typical[2].mean, 1e-12)
-    centre, rim = ((numbers[:, k] - typical[k].mean) / typical[k].sd for k in (3, 4))
+def _correlation(a: Floats, b: Floats, weights: Floats) -> float:
+    """Of weighted values [n]; 0 where it is negative."""
+    x, y = (v - np.average(v, weights=weights) for v in (a, b))
+    found = (weights * x * y).sum() / max(float(np.sqrt((weights * x * x).sum() * (weights * y * y).sum())), 1e-30)
+    return float(np.clip(found, 0.0, 1.0))
+
+
+def _together(a: Floats, b: Floats, correlation: float) -> Floats:
+    """p-value [n] of two p-values of numbers that are correlated: Brown's method, with the covariance of Kost and
+    McDermott (Stat. Probab. Lett. 60, 183, 2002); Fisher's without correlation."""
+    fisher = -2 * (np.log(np.maximum(a, 1e-300)) + np.log(np.maximum(b, 1e-300)))
+    variance = 8 + 2 * np.polyval(COVARIANCE, correlation)
+    found: Floats = chdtrc(32 / variance, fisher * 8 / variance)
+    return found
+
+
+def _reasons(
+    numbers: Floats, some: Floats, weights: Floats, p_values: Floats, left: Floats
+) -> tuple[np.ndarray, Flags]:
+    """What is wrong with each particle, and whether it shows its reference too faintly. some: numbers that tell what
+    right particles have, which each of them is with the probabilities ``weights``."""
+    # What is wrong has less contrast, and more of everything else.
+    typical = -typical_among(-some[:, 2], weights, NORMAL)[0].mean
+    contrast = numbers[:, 2] / max(typical, 1e-12)
+    centre, rim = (_in_sd(numbers[:, k], typical_among(some[:, k], weights, NORMAL)[0]) for k in (3, 4))
     faint = contrast < FAINT
     crowded = (rim > SHARP) & (rim > centre) & ~faint
     reasons = np.select(
@@ -145,6 +176,11 @@ def _reasons(numbers: Floats, typical: list[Normal], p_values: Floats, left: Flo
         STATE,
     )
     return reasons, faint
+
+
+def _in_sd(values: Floats, typical: ExGaussian) -> Floats:
+    found: Floats = (values - typical.mean) / typical.sd
+    return found
 
 
 def words(found: PoseFit) -> str:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.studies.pose_fit_poses --work WORK --seed 1
 
-2,000 images of the map's molecule (64 px, CTF, coloured noise, contrast of 10 % s.d.), whose angles are wrong by a normal
-distribution about each axis, and shifts too; alone, in parts of 300, and with 840 images of junk of seven kinds
+2,000 images of the molecule of the map (64 px, CTF, coloured noise, contrast of 10 % s.d.); angles and shifts are wrong
+by normal distributions; alone, in parts of 300, and with 840 images of junk of seven kinds
 (``benchmarks.sorting.planted``). The map itself is projected. Writes ``benchmarks/results/pose_fit_poses.md``.
 """
 
@@ -84,8 +84,8 @@ def main():
     lines = [
         '# The pose fit where poses are a little wrong', '',
         f'    python -m benchmarks.studies.pose_fit_poses --work WORK --seed {options.seed}', '',
-        f'Parts with a pose fit below {FLAG:g} ({", ".join(provenance().values())}). Errors: s.d. of the angles about each '
-        'axis (degrees), of the shifts (px); "tails": a tenth of the angles three times as wrong.', '',
+        f'Parts with a pose fit below {FLAG:g} ({", ".join(provenance().values())}). Errors: s.d. of the angles about '
+        'each axis (degrees), of the shifts (px); "tails": a tenth of the angles three times as wrong.', '',
         '| set, SNR | errors | right alone | 300 of them | right among 30 % junk | junk | area under the curve |',
         '|---|---|---|---|---|---|---|',
     ]  # fmt: skip

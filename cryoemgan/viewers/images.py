@@ -46,7 +46,7 @@ class ProjectViewer(RunViewer):
             form,
             'showPoseFit',
             'Do the particles show their references?',
-            'Distribution of the pose fit: of good particles at the right angles, 5 % are below 0.05, evenly over the '
+            'Distribution of the pose fit: of good particles at about the right angles, 5 % are below 0.05, evenly over the '
             'rest. A heap at the left is junk, another molecule or state, or wrong angles: cryoemganReason says '
             'which is likely, and *select particles* leaves them out (*Use the scores of references?*).',
             references,

@@ -190,7 +190,7 @@ def words(found: PoseFit) -> str:
     by = f'. By reason (cryoemganReason): {parts}' if parts else ''
     return (
         f'{doubtful} of {count} particles ({doubtful / count:.1%}) have a pose fit (cryoemganPoseFit) below {FLAG:g}; '
-        f'of good particles at the right angles {FLAG:.0%} would{by}'
+        f'of good particles at about the right angles {FLAG:.0%} would{by}'
     )
 
 

@@ -46,9 +46,10 @@ class ProjectViewer(RunViewer):
             form,
             'showPoseFit',
             'Do the particles show their references?',
-            'Distribution of the pose fit: of good particles at about the right angles, 5 % are below 0.05, evenly over the '
-            'rest. A heap at the left is junk, another molecule or state, or wrong angles: cryoemganReason says '
-            'which is likely, and *select particles* leaves them out (*Use the scores of references?*).',
+            'Distribution of the pose fit: of good particles at about the right angles, 5 % are below 0.05, and the '
+            'rest evenly above. A heap at the left is junk, another molecule or state, or wrong angles: '
+            'cryoemganReason says which is likely, and *select particles* leaves them out (*Use the scores of '
+            'references?*).',
             references,
             BY_NAME['pose_fit'],
         )

@@ -61,11 +61,11 @@ def join_summaries(summaries, table):
         joined |= {'pose_agreement': poses, 'poses': poses and pose_columns.words(poses),
                    'class_counts': classes, 'classes': classes and class_columns.words(classes)}  # fmt: skip
     if 'fit' in joined:
-        joined |= _joined_scores(joined, table)
+        joined |= _joined_scores(joined, table, found)
     return joined
 
 
-def _joined_scores(joined, table):
+def _joined_scores(joined, table, summaries):
     """What the summary of a guided model says of the scores; the sentence of the first run when fit tells nothing."""
     medians = {f'{name}_median': _median(table, label) for name, label in (
         ('evidence', 'cryoemganEvidence'), ('misfit', 'cryoemganMisfit'),
@@ -74,8 +74,11 @@ def _joined_scores(joined, table):
         return medians
     fit, power = table.floats('cryoemganFit'), joined['fit_power']
     doubtful, strange = (float((fit < limit).mean()) for limit in (FLAG, SURE))
-    said = words(fit, power and Power(**power), flags=joined.get('fit_flags'))
-    return {**medians, 'fit': said, 'doubtful': doubtful, 'strange': strange}
+    # Batches may be asked by other fold models each.
+    ranges = [s['fit_flags'] for s in summaries if s.get('fit_flags')]
+    flags = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+    said = words(fit, power and Power(**power), flags=flags)
+    return {**medians, 'fit_flags': flags, 'fit': said, 'doubtful': doubtful, 'strange': strange}
 
 
 def _joined_warnings(summaries):

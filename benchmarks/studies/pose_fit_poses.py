@@ -4,7 +4,8 @@
 
 2,000 images of the molecule of the map (64 px, CTF, coloured noise, contrast of 10 % s.d.); angles and shifts are wrong
 by normal distributions; alone, in parts of 300, and with 840 images of junk of seven kinds
-(``benchmarks.sorting.planted``). The map itself is projected. Writes ``benchmarks/results/pose_fit_poses.md``.
+(``benchmarks.sorting.planted``). The map itself is projected. Prints the rows of
+``benchmarks/results/pose_fit_poses.md``.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.runner import RESULTS, provenance
 from benchmarks.sorting import planted
 from cryoemgan.engine.data.table import ParticleTable
 from cryoemgan.engine.geometry import euler_to_matrix
@@ -81,21 +81,11 @@ def main():
     parser.add_argument('--work', type=Path, required=True)
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args()
-    lines = [
-        '# The pose fit where poses are a little wrong', '',
-        f'    python -m benchmarks.studies.pose_fit_poses --work WORK --seed {options.seed}', '',
-        f'Parts with a pose fit below {FLAG:g} ({", ".join(provenance().values())}). Errors: s.d. of the angles about '
-        'each axis (degrees), of the shifts (px); "tails": a tenth of the angles three times as wrong.', '',
-        '| set, SNR | errors | right alone | 300 of them | right among 30 % junk | junk | area under the curve |',
-        '|---|---|---|---|---|---|---|',
-    ]  # fmt: skip
     for molecule, snr in SETS:
         for errors in ERRORS:
             found = row(options.work, molecule, snr, errors, options.seed)
             said = f'{errors[0]:g}, {errors[1]:g}' + (', tails' if errors[2] else '')
-            lines.append(f'| {molecule}, {snr} | {said} | ' + ' | '.join(f'{x:.3f}' for x in found) + ' |')
-            print(lines[-1], flush=True)
-    (RESULTS / 'pose_fit_poses.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+            print(f'| {molecule}, {snr} | {said} | ' + ' | '.join(f'{x:.3f}' for x in found) + ' |', flush=True)
 
 
 if __name__ == '__main__':

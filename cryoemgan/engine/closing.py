@@ -56,6 +56,9 @@ def _after_train(settings: Settings, found: Json, folder: Path) -> list[str]:
 
 
 def _after_denoise(settings: Settings, found: Json, folder: Path) -> list[str]:
+    if found.get('uncertainty_median') is None and 'evidence_median' not in found:
+        # A single network without scores: nothing to sort by.
+        return []
     particles, denoised = getattr(settings, 'particles', ''), str(folder / 'denoised.star')
     return ['select', '--particles', denoised, '--source', particles, '--output', 'selected']
 

@@ -98,6 +98,9 @@ def test_lights():
     # Between the limits nothing is certain, and the words do not claim it.
     assert limit.sentence('yellow') == f'A sign, not certain: {limit.bad[0].lower()}{limit.bad[1:]}'
     assert (limit.sentence('green'), limit.sentence('red')) == (limit.good, limit.bad)
+    # Particles that the network was trained on are counted.
+    leakage = thresholds.THRESHOLDS['leakage']
+    assert leakage.sentence('yellow') == leakage.bad
     colours, overall = thresholds.judge({'leakage': 1.0, 'rank': 1.0, 'bias': None})
     assert (colours, overall) == ({'leakage': 'red', 'rank': 'green'}, 'red')
 

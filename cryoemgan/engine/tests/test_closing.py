@@ -36,7 +36,9 @@ def test_the_next_command_can_be_typed(tmp_path, monkeypatch):
     # References that do not belong to the particles are to be made again first.
     wrong = closing.sentences('project', settings, {'alternatives': {'best': 'the mirrored map'}})
     assert not any(sentence.startswith('next') for sentence in wrong)
-    *_, last = closing.sentences('denoise', Denoise(particles='p.star', output='d'), {})
+    without_scores = closing.sentences('denoise', Denoise(particles='p.star', output='d'), {'uncertainty_median': None})
+    assert without_scores == ['finished: d']
+    *_, last = closing.sentences('denoise', Denoise(particles='p.star', output='d'), {'uncertainty_median': 0.5})
     assert last == 'next: cryoemgan select --particles d/denoised.star --source p.star --output selected'
 
 

@@ -7,9 +7,9 @@ wrong angle lacks the reference; what is crowded has it, and more.
 
 What right particles have is learnt from the set itself, which holds wrong ones too (`mixtures`): shortage as that of
 right particles, skewed as imperfect poses leave it, and a normal of stranger ones, where these explain the set better;
-residual the same way, among those that are right by their shortage. The p-values of the two together are the pose fit:
-by Fisher's method for numbers that go together, as far as they do among right particles (Brown, Biometrics 31, 987,
-1975).
+residual, among those that are right by their shortage, as skewed, or as a normal and anything above it. The p-values of
+the two together are the pose fit: by Fisher's method for numbers that go together, as far as they do among right
+particles (Brown, Biometrics 31, 987, 1975).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.special import chdtrc
 from ..data.sampling import evenly_spread
 from ..imaging.rings import multiplicity, on_grid, ring_index, ring_means
 from ..shapes import Flags, Floats, Images
-from .mixtures import ExGaussian, right_ones, typical_among
+from .mixtures import NORMAL, ExGaussian, right_ones, typical_among
 
 CONTRAST = 0.1  # s.d. of the particles' contrast
 ROUNDS = 3
@@ -31,7 +31,7 @@ QUIET, LOUD = 0.05, 0.1
 FEWEST_COEFFICIENTS = 200
 # Radii of the particle and of the rim of the box, as parts of the box.
 CENTRE, RIM = 0.3, 0.38
-FEWEST, MOST = 50, 20_000  # particles that tell what right ones are like
+FEWEST, MOST = 50, 5_000  # particles that tell what right ones are like
 LEAST_POWER = 0.5  # a test that flags fewer empty images (at FLAG) than this tells nothing
 FLAG = 0.05
 FITS, EMPTY, OTHER, CROWDED, STATE = REASONS = ('fits', 'empty', 'not-this-map', 'crowded', 'another-state')
@@ -40,7 +40,6 @@ FAINT, SHARP, CLEAN = 0.57, 1.5, 0.1
 NUMBERS = 5
 # Residuals that differ by less are those of a set without a ring in which there is signal.
 SAME = 1e-9
-NORMAL = (0.0,)  # skewness of what only tells reasons apart
 # Covariance of -2 log p of two numbers by their correlation, highest power first.
 COVARIANCE = (0.027, 0.710, 3.263, 0.0)
 
@@ -145,9 +144,8 @@ def pose_fit(numbers: Floats) -> PoseFit | None:
 
 def _correlation(a: Floats, b: Floats, weights: Floats) -> float:
     """Of weighted values [n]; 0 where it is negative."""
-    x, y = (v - np.average(v, weights=weights) for v in (a, b))
-    found = (weights * x * y).sum() / max(float(np.sqrt((weights * x * x).sum() * (weights * y * y).sum())), 1e-30)
-    return float(np.clip(found, 0.0, 1.0))
+    (first, both), (_, second) = np.cov(a, b, aweights=weights)
+    return float(np.clip(both / max(float(first * second) ** 0.5, 1e-30), 0.0, 1.0))
 
 
 def _together(a: Floats, b: Floats, correlation: float) -> Floats:
@@ -165,9 +163,9 @@ def _reasons(
     """What is wrong with each particle, and whether it shows its reference too faintly. some: numbers that tell what
     right particles have, which each of them is with the probabilities ``weights``."""
     # What is wrong has less contrast, and more of everything else.
-    typical = -typical_among(-some[:, 2], weights, NORMAL)[0].mean
+    typical = -typical_among(-some[:, 2], weights, [NORMAL])[0].mean
     contrast = numbers[:, 2] / max(typical, 1e-12)
-    centre, rim = (_in_sd(numbers[:, k], typical_among(some[:, k], weights, NORMAL)[0]) for k in (3, 4))
+    centre, rim = (_in_sd(numbers[:, k], typical_among(some[:, k], weights, [NORMAL])[0]) for k in (3, 4))
     faint = contrast < FAINT
     crowded = (rim > SHARP) & (rim > centre) & ~faint
     reasons = np.select(

@@ -16,18 +16,21 @@ COLOURS = ('green', 'yellow', 'red')
 
 @dataclass(frozen=True)
 class Threshold:
-    """green: value that is still good; red: value that is bad; what it says, and what to do."""
+    """green: value that is still good; red: value that is bad; what it says, and what to do. certain: it is counted,
+    and so as true between the two as beyond."""
 
     green: float
     red: float
     title: str
     good: str
     bad: str
+    certain: bool = False
 
     def sentence(self, colour: str) -> str:
         """What a light of this colour says."""
-        doubt = f'A sign, not certain: {self.bad[0].lower()}{self.bad[1:]}'
-        return {'green': self.good, 'yellow': doubt}.get(colour, self.bad)
+        if colour == 'yellow' and not self.certain:
+            return f'A sign, not certain: {self.bad[0].lower()}{self.bad[1:]}'
+        return self.good if colour == 'green' else self.bad
 
     def colour(self, value: float) -> str:
         """'green', 'yellow' or 'red'."""
@@ -41,7 +44,7 @@ THRESHOLDS = {
     'leakage': Threshold(
         0.0, 0.05, 'Leakage', 'Every particle is denoised by a network that never saw it.',
         'Particles are denoised by a network that was trained on them and repeats some of their noise. Train with '
-        'cross-fitting.',
+        'cross-fitting.', certain=True,
     ),
     'agreement': Threshold(
         8.0, 3.0, 'Pairs belong together (standard errors)',
